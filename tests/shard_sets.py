@@ -1,4 +1,4 @@
-"""Small shard sets written with the contract alone, for tests of the trainers: bright squares on noise, a garment by its hue."""
+"""Small shard sets for tests of the trainers, written with fschemas only: bright squares on noise, hue by garment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fschemas.table_file import write_table
 
 
 def draw_sample(number: int, split: str, landmarks: LandmarkSet, size: int = 64) -> Sample:
-    """An image with one colored square per valid point."""
+    """Render an image with one colored square per valid landmark."""
     generator = np.random.default_rng(number)
     garment = list(landmarks.garments)[number % len(landmarks.garments)]
     width, height = size, size - 8 * (number % 2)
@@ -54,9 +54,9 @@ _GROUP_OF_VOCABULARY = {"category": "category", "attributes": "attributes", "sty
 
 
 def label_sample(number: int, split: str, landmarks: LandmarkSet, items: int) -> Sample:
-    """`draw_sample` under a stripe for each label: category by the hue of the top rows, attributes and style beside it, item below.
+    """`draw_sample` with a stripe per label: category by hue at the top, attributes and style next to it, item below.
 
-    Item n is shown by the images n, n + items, n + 2 items …; its labels are the same on all of them.
+    Item n is in images n, n + items, n + 2 items …, with the same labels in all of them.
     """
     plain = draw_sample(number, split, landmarks)
     image = simplejpeg.decode_jpeg(plain.image, "RGB").copy()
@@ -82,9 +82,9 @@ def write_label_set(
     folder: Path, counts: dict[str, int], landmarks: LandmarkSet = DEEPFASHION_8, *, items: int = 8, exclusive: bool = False,
     without: tuple[str, ...] = (),
 ) -> Path:  # fmt: skip
-    """A finished set with categories, attributes (in exclusive groups if asked for), boxes, landmarks, items and styles.
+    """Write a finished set with categories, attributes (optionally exclusive), boxes, landmarks, items and styles.
 
-    Column groups named in `without` are left out of the set.
+    Column groups in `without` are left out of the set.
     """
     numbers = iter(range(sum(counts.values())))
     samples = {

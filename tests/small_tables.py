@@ -1,4 +1,4 @@
-"""Small tables with their images, written with the contract alone, for tests of `fprep shard` and `fprep lint`."""
+"""Small tables with images for tests of `fprep shard` and `fprep lint`, written with fschemas only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fschemas.vocabularies import vocabulary
 def write_small_table(
     folder: Path, counts: dict[str, int], *, checked: bool = True, landmarks: LandmarkSet = DEEPFASHION_8
 ) -> Path:
-    """Write `raw/` and `table/table.parquet` with so many full-body rows a split; gives the path of the table."""
+    """Write `raw/` and `table/table.parquet` with `counts` full-body rows per split; return the path of the table."""
     rows: list[dict[str, Any]] = []
     for split, count in counts.items():
         rows += [_row(folder / "raw", len(rows) + number, split, landmarks) for number in range(count)]
@@ -30,7 +30,7 @@ def write_small_table(
 def write_rows(
     folder: Path, rows: list[dict[str, Any]], *, checked: bool = True, landmarks: LandmarkSet = DEEPFASHION_8
 ) -> Path:
-    """Write a table of these rows; without `checked` as after `fprep convert --check-images none`."""
+    """Write a table of these rows; without `checked`, as after `fprep convert --check-images none`."""
     table = table_named("landmarks+box+attributes")
     unknown = ("width", "height", "sha256", "image_format", "image_mode", "image_orientation")
     plain = [row if checked else {**row, **dict.fromkeys(unknown)} for row in rows]
@@ -46,7 +46,7 @@ def write_rows(
 
 
 def row_of(raw: Path, number: int, split: str, content: bytes, size: tuple[int, int], **values: Any) -> dict[str, Any]:
-    """A row of a table whose image has this content; `size` is (width, height) as displayed."""
+    """A table row for an image with this content; `size` is (width, height) as displayed."""
     name = f"img/{number:04d}.jpg"
     (raw / "img").mkdir(parents=True, exist_ok=True)
     (raw / name).write_bytes(content)
@@ -61,14 +61,14 @@ def row_of(raw: Path, number: int, split: str, content: bytes, size: tuple[int, 
 
 
 def bright_spot(width: int, height: int, x: float, y: float, radius: float = 3.0) -> np.ndarray:
-    """A grey image with a smooth bright spot whose center is at (x, y), uint8 (H, W, 3)."""
+    """A gray image with a smooth bright spot centered at (x, y), uint8 H, W, 3."""
     rows, columns = np.mgrid[:height, :width]
     spot = np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * radius**2))
     return np.repeat((40 + 200 * spot).round().astype(np.uint8)[:, :, None], 3, axis=2)
 
 
 def spot_center(image: np.ndarray) -> tuple[float, float]:
-    """Center of gravity of what is bright."""
+    """Centroid of the bright pixels."""
     weights = np.clip(image.astype(np.float64).mean(axis=2) - 80, 0, None)
     rows, columns = np.mgrid[: image.shape[0], : image.shape[1]]
     return float((weights * columns).sum() / weights.sum()), float((weights * rows).sum() / weights.sum())

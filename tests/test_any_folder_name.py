@@ -1,4 +1,4 @@
-"""Folders whose names are patterns, URLs or escapes to some library: every command reads and writes them as they are."""
+"""Folders with names that are patterns, URLs or escapes in some library: every command uses them literally."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_every_command_of_ftrain(home: Path) -> None:
 
 
 def test_a_url_is_no_pattern(home: Path) -> None:
-    """`::` chains file systems in a URL of fsspec, so that it is left out here."""
+    """`::` chains file systems in an fsspec URL, and is therefore left out."""
     shards = write_label_set(home / "set[1] #?*%20{0..1}", {"train": 4, "val": 2})
     (link := home.parent / "b[1] #?*%20{0..1}").symlink_to(shards)
     opened = open_shards(f"file://{link}", cache=home / "cache")

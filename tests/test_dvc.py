@@ -1,4 +1,4 @@
-"""The chain as users run it: once, again, with another parameter, and killed in the middle of training."""
+"""The DVC pipeline as users run it: once, again, with another parameter, and killed during training."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _change(project: Path, **fit: Any) -> None:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the project's own dvc.yaml and params.yaml, made small."""
+    """A folder with the project's own dvc.yaml and params.yaml, with small settings."""
     folder = tmp_path_factory.mktemp("project")
     shutil.copy(ROOT / "dvc.yaml", folder)
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -67,7 +67,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.slow  # DVC starts nine times, and each stage is a process
+@pytest.mark.slow  # starts DVC nine times, with one process per stage
 @pytest.mark.timeout(600)
 def test_chain(project: Path) -> None:
     output = _dvc(project, "repro")
@@ -99,7 +99,7 @@ def test_chain(project: Path) -> None:
                 any(int(path.name.removeprefix("step-")) >= 6 for path in log.glob("step-*")) and _restarted(project)
             )
         )
-        os.kill(repro.pid, signal.SIGKILL)  # DVC alone: its stage must not live on
+        os.kill(repro.pid, signal.SIGKILL)  # DVC only: its stage must not survive
         repro.wait()
         _wait_for(lambda: not _trainers(project))
     output = _dvc(project, "repro")
@@ -134,7 +134,7 @@ fi
 
 @pytest.fixture
 def stubbed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A Git repository with the project's dvc.yaml, a shard set, two variants of one task, and an `ftrain` that trains nothing."""
+    """A Git repository with the project's dvc.yaml, a shard set, two variants of one task, and a fake `ftrain`."""
     (tmp_path / "bin").mkdir()
     stub = tmp_path / "bin/ftrain"
     stub.write_text(_STUB_FTRAIN)
@@ -144,7 +144,7 @@ def stubbed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (project / "data/shards/set").mkdir(parents=True)
     (project / "data/shards/set/dataset.json").write_text("{}")
     shutil.copy(ROOT / "dvc.yaml", project)
-    (project / ".gitignore").write_text("/runs/\n/reports/\n")  # as in the project, whose data are ignored as well
+    (project / ".gitignore").write_text("/runs/\n/reports/\n")  # as in the project, which also ignores its data
     models = {
         name: {"task": "keypoints", "dataset": "set", "split": "test"} for name in ("keypoints", "keypoints-wide")
     }
@@ -178,7 +178,7 @@ def _stub_dvc(project: Path, *arguments: str) -> str:
     return done.stdout + done.stderr
 
 
-@pytest.mark.slow  # DVC starts seven times
+@pytest.mark.slow  # starts DVC seven times
 @pytest.mark.timeout(600)
 def test_variants_are_trained_compared_and_retrained_alone(stubbed: Path) -> None:
     _stub_dvc(stubbed, "repro")
@@ -208,7 +208,7 @@ def _restarted(project: Path) -> bool:
 
 
 def _trainers(project: Path) -> list[int]:
-    """Processes with this project as their folder."""
+    """Processes with this project as their working directory."""
     found: list[int] = []
     for process in Path("/proc").glob("[0-9]*"):
         try:

@@ -1,4 +1,4 @@
-"""Names of raw folders that no shell may see: through `dvc repro`, and in the stages as they are written."""
+"""Raw folder names that must be protected from the shell: through `dvc repro`, and in the stages as written."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAMES = {
 
 
 def test_every_name_in_a_command_is_quoted() -> None:
-    """Options are the exception: DVC makes them of a mapping, and quotes their values."""
+    """Options are the exception: DVC builds them from a mapping, and quotes the values."""
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     for name, stage in stages.items():
         command = stage["do"]["cmd"]
@@ -34,7 +34,7 @@ def test_every_name_in_a_command_is_quoted() -> None:
         assert "item.raw" not in command, name
 
 
-@pytest.mark.slow  # DVC, and a process for each stage
+@pytest.mark.slow  # DVC, and one process per stage
 @pytest.mark.timeout(300)
 def test_raw_folders_with_any_name_go_through_dvc(tmp_path: Path) -> None:
     shutil.copy(ROOT / "dvc.yaml", tmp_path)

@@ -1,4 +1,4 @@
-"""The scripts in `examples/`, run one after the other as their first lines say, and the snippets of docs/python-api.md."""
+"""The scripts in `examples/`, run in sequence as documented in their docstrings, and the code in docs/python-api.md."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with synthetic raw data, which the first example turns into shards."""
+    """A folder with synthetic raw data, converted to shards by the first example."""
     place = tmp_path_factory.mktemp("examples")
     find_sample("fashionai-keypoints")(place / "raw", images=40, seed=0, workers=1)
     printed = run(place, "prepare.py", "fashionai-keypoints", "raw", "data", "--size", "96")
@@ -54,7 +54,7 @@ def test_predict(place: Path, trained: Path) -> None:
 
 
 def test_snippets_of_the_documentation(place: Path, trained: Path) -> None:
-    """All code blocks of the page, as one script, with its folders in the place of `/data/fashionai` and `runs/cpn`."""
+    """Run all code blocks of the page as one script, with other folders for `/data/fashionai` and `runs/cpn`."""
     text = (ROOT / "docs/python-api.md").read_text(encoding="utf-8")
     code = "\n".join(re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL))
     assert code.count("import ") > 3

@@ -1,4 +1,4 @@
-"""What the distribution declares, and what is said if a part of it is not installed."""
+"""Metadata of the distribution, and messages about missing extras."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a killed command left behind is gone after the next one: in its output, in every folder below it, and beside it."""
+"""Leftovers of a killed command are removed by the next one: in its output, in all subfolders, and next to it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ RAW = tree_of("folders")
 
 @dataclass(frozen=True)
 class Inputs:
-    """What commands are given, made once."""
+    """Inputs of the commands, created once."""
 
     folder: Path
 
@@ -79,7 +79,7 @@ def _train(given: Inputs, out: Path) -> None:
 
 
 def _export(given: Inputs, out: Path) -> None:
-    """Without tracing, which takes a minute: the model itself stands for what was made of it."""
+    """Skip tracing, which takes a minute: the model itself replaces the exported one."""
     traced: list[Any] = []
 
     def answers(batch: Any) -> dict[str, Any]:
@@ -121,13 +121,13 @@ def _the_small_task_is_known(request: pytest.FixtureRequest, monkeypatch: pytest
 
 
 def snapshot(folder: Path) -> dict[str, str]:
-    """Relative paths and digests of all files but those that hold times."""
+    """Relative paths and digests of all files except those that contain times."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "training.csv")
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def plant(folder: Path) -> None:
-    """A half-written file and a half-written folder of a process that is dead, and one of an earlier version."""
+    """Create temporary files and folders of a dead process, and one of an earlier version."""
     for name in (f"x.json.elsewhere.{os.getpid()}", f"y.{dead_process()}"):
         (folder / f".tmp.{name}").write_bytes(b"half")
     (folder / ".tmp.tree.elsewhere.77/below").mkdir(parents=True)
@@ -194,7 +194,7 @@ def test_what_a_living_process_writes_below_a_folder_stays(tmp_path: Path) -> No
     for path in (mine, other):
         path.write_bytes(b"half")
     assert is_being_written(other)
-    assert not is_being_written(mine)  # nobody in this process is at it when a folder is swept
+    assert not is_being_written(mine)  # no process may be writing when a folder is swept
     assert remove_leftovers(tmp_path / "out") == [f"out/below/{mine.name}"]
     assert other.exists()
 

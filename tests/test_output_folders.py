@@ -1,4 +1,4 @@
-"""No command writes into a folder of anything else: all commands over all kinds of folders, and what each is called."""
+"""No command writes into an unrelated folder: all commands over all kinds of folders, and the name of each kind."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from fschemas.shard_set import ShardSet
 from fschemas.table_file import write_table
 
 OUT = "OUT"
-# Arguments of every command that writes a folder, and the kinds of folder that it takes besides an empty one.
+# Arguments of every command that writes a folder, and the kinds of folders that it accepts besides an empty one.
 FOLDER_COMMANDS = {
     "sample": (["fprep", "sample", "fashionai-keypoints", OUT, "--num-images", "4"], ()),
     "convert": (["fprep", "convert", "folders", "RAW", OUT, "-q"], ("table", "audit")),
@@ -48,7 +48,7 @@ FILE_COMMANDS = {
     "report": ["fprep", "report", "TABLE", OUT, "-q"],
     "submit": ["ftrain", "submit", "RUN", "TEST", OUT],
 }
-# What each kind holds, by the names and the marks that its command writes.
+# Typical files of each kind.
 MARKS: dict[str, dict[str, object]] = {
     "run": {"config.yaml": "task: category\n", "dataset.json": {"format": "fashionkit-shards/1"}, "checkpoints/step-00000001/state.json": {}},
     "shards": {"dataset.json": {"format": "fashionkit-shards/1"}, "index.parquet": "", "train-000000.tar": "", "meta/train-000000.json": {}},
@@ -103,7 +103,7 @@ def snapshot(folder: Path) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Sound inputs, as far as a command looks at them before it looks at its output."""
+    """Valid inputs, as far as commands check them before their output."""
     home = tmp_path_factory.mktemp("inputs")
     (home / "raw/dress").mkdir(parents=True)
     (home / "raw/dress/a.jpg").write_bytes(simplejpeg.encode_jpeg(np.zeros((32, 32, 3), np.uint8)))
@@ -116,7 +116,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def call(arguments: list[str], places: dict[str, Path], out: Path) -> tuple[int, str]:
-    """Exit code and sentence of a command, in this process."""
+    """Exit code and message of a command, run in this process."""
     program, *rest = arguments
     app = {"fprep": fprep.cli.app, "ftrain": ftrain.cli.app}[program]
     result = CliRunner().invoke(app, [str({**places, OUT: out}.get(word, word)) for word in rest])
@@ -201,7 +201,7 @@ def test_a_link_to_a_folder_is_that_folder(tmp_path, places, command):
 def test_its_own_kind_leftovers_and_what_systems_leave_are_taken(tmp_path, kind):
     assert claim_output(tmp_path / "missing", kind) == tmp_path / "missing"
     assert claim_output(write_folder(tmp_path / "own", kind), kind) == tmp_path / "own"
-    (tmp_path / "own/notes.txt").write_text("what I saw")  # of the user, beside what is ours
+    (tmp_path / "own/notes.txt").write_text("what I saw")  # user file, next to fashionkit's
     assert claim_output(tmp_path / "own", kind) == tmp_path / "own"
     begun = tmp_path / "begun"
     begun.mkdir()
@@ -212,7 +212,7 @@ def test_its_own_kind_leftovers_and_what_systems_leave_are_taken(tmp_path, kind)
 
 
 def test_what_an_interrupted_command_left_is_its_own(tmp_path):
-    """Before there is anything to know a kind by, the lock beside the folder tells that we have begun it."""
+    """Before the kind of a folder can be recognized, the lock next to it shows that the command created it."""
     folder = tmp_path / "out"
     with exclusive(folder):
         (folder / "plots").mkdir()

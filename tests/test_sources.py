@@ -1,4 +1,4 @@
-"""What may never occur in the sources, what is shared, and that the commands answer at once. Imports: `lint-imports`."""
+"""Forbidden constructs in the sources, shared code, and fast commands. Imports: see `lint-imports`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _imported(tree: ast.Module) -> set[str]:
 
 
 def _dangers(path: Path) -> list[str]:
-    """Ways to run what a file says: unpickling, evaluating, a shell, unpacking archives onto the disk."""
+    """Ways to execute file content: unpickling, eval, a shell, unpacking archives to disk."""
     found: list[str] = []
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
@@ -63,7 +63,7 @@ def test_dangers_are_found(tmp_path: Path) -> None:
 
 
 def test_shared_code_is_shared_by_two_tasks() -> None:
-    """What a single task needs belongs into its folder."""
+    """Code for a single task belongs in its folder."""
     graph = grimp.build_graph("ftrain", cache_dir=None)
     for module in [
         child for package in ("layers", "metrics", "plots") for child in graph.find_children(f"ftrain.{package}")
@@ -78,7 +78,7 @@ def test_shared_code_is_shared_by_two_tasks() -> None:
 
 @pytest.mark.parametrize("command", ["fprep", "ftrain"])
 def test_help_answers_at_once(command: str) -> None:
-    """Under 0.6 s of CPU; wall time says nothing on a shared machine."""
+    """Less than 0.6 s of CPU time; wall time means little on a shared machine."""
     best = 10.0
     for _ in range(3):
         before = os.times()
@@ -101,9 +101,9 @@ def test_the_lock_names_no_registry() -> None:
 
 
 def test_time_is_monotonic_where_it_is_measured() -> None:
-    """`time.time` jumps; nothing that lands in a file may depend on the clock. Ages of files are told by the clock of files."""
+    """`time.time` jumps, and no file content may depend on the clock. File ages use the file system's clock."""
     for path in _sources():
-        if path.name == "publish.py":  # removes what writers on other hosts left a day ago, and writes no time
+        if path.name == "publish.py":  # removes leftovers of other hosts after a day, and writes no time
             continue
         assert "time.time()" not in path.read_text(encoding="utf-8"), path
         assert "datetime.now" not in path.read_text(encoding="utf-8"), path

@@ -1,4 +1,4 @@
-"""A wrong path, a folder of another kind and a wrong value are answered at once: before torch and the rest of a command is imported."""
+"""A wrong path, a folder of another kind or a wrong value is reported at once, before torch is imported."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_wrong_path_costs_little(command: str, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "run", "shards"]
 
 
-# Arguments of every command of ftrain that are right but for their content, with the name of the input that each place is for.
+# Arguments of every ftrain command that are valid except for their content, with the name of each input.
 RIGHT = {
     **{task: [task, "SHARDS", "--run", "out"] for task in sorted(ftrain.cli.CONTINUES)},
     "evaluate": ["evaluate", "RUN", "SHARDS", "--out", "out"],
@@ -106,7 +106,7 @@ RIGHT = {
     "index": ["index", "RUN", "SHARDS", "out"],
     "query": ["query", "INDEX", "PHOTO", "--out", "out", "--run", "RUN", "--shards", "SHARDS"],
 }
-ALIKE = sorted(ftrain.cli.CONTINUES - {"category"})  # all are made by one function
+ALIKE = sorted(ftrain.cli.CONTINUES - {"category"})  # all are created by one function
 KIND_OF = {"RUN": "run", "SHARDS": "shards", "INDEX": "index", "PHOTO": "images", "FILE": None}
 NO_IMAGES = ("table", "index", "empty", "nowhere")
 OTHERS = ("run", "shards", "table", "index", "raw data", "one's own", "empty", "nowhere")
@@ -129,7 +129,7 @@ VALUES = {
 
 
 def wrong_calls() -> dict[str, tuple[str, list[str]]]:
-    """What is wrong, the word of the answer that names it, and the arguments."""
+    """Error, expected word in the message, and arguments."""
     found: dict[str, tuple[str, list[str]]] = {}
     for name, words in RIGHT.items():
         for place, word in enumerate(words):
@@ -148,7 +148,7 @@ def wrong_calls() -> dict[str, tuple[str, list[str]]]:
 
 
 def answer_all(home: Path) -> None:
-    """Make the calls one after the other in this process; prints as JSON what each says, and whether torch was imported by then."""
+    """Run the calls in this process; print as JSON the message of each, and whether torch was imported."""
     os.chdir(home)
     places = {word: home / (kind or "images/a.jpg") for word, kind in KIND_OF.items()}
     answers = {

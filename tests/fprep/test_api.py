@@ -1,4 +1,4 @@
-"""`fprep.convert(...)` and `fprep.shard(...)`: the commands as functions, beside the subpackages of the same names."""
+"""`fprep.convert(...)` and `fprep.shard(...)`: the commands as functions, next to subpackages of the same names."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_the_order_of_imports_does_not_matter(code: str) -> None:
 
 
 def test_a_script_needs_no_main_guard(tmp_path: Path) -> None:
-    """Its worker processes import fprep alone, not the script."""
+    """Worker processes import fprep only, not the script."""
     find_sample("fashionai-keypoints")(tmp_path / "raw", images=12, seed=0, workers=1)
     (tmp_path / "script.py").write_text(
         "print('running')\nimport fprep\n"

@@ -1,4 +1,4 @@
-"""Cores within affinity and cgroup quotas, and a wait policy that the user's own choice wins over."""
+"""Cores within affinity and cgroup quotas, and a wait policy that does not override the user's own."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_cores_are_within_affinity_and_quota(
 @pytest.mark.parametrize("package", ["ftrain", "ftrain.cli", "ftrain.layers.heatmap"])
 @pytest.mark.parametrize("chosen", [{}, {"OMP_WAIT_POLICY": "ACTIVE"}, {"GOMP_SPINCOUNT": "100"}])
 def test_importing_the_trainers_sets_the_policy_before_torch(package: str, chosen: dict[str, str]) -> None:
-    """An OpenMP library reads the environment when it is loaded, so the order counts."""
+    """An OpenMP library reads the environment on loading, so the order matters."""
     code = (
         "import os, sys\n"
         "names = ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT', 'KMP_BLOCKTIME')\n"

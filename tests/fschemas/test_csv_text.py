@@ -1,4 +1,4 @@
-"""Cells of CSV files: no formula for a spreadsheet, numbers as numbers, and every text comes back."""
+"""Cells of CSV files: no formulas for spreadsheets, numbers as numbers, and lossless text."""
 
 import csv
 import io

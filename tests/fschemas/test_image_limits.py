@@ -1,4 +1,4 @@
-"""What an image may ask of a decoder is bounded before it is decoded, for convert, for shards and for every image of a user."""
+"""Decoding cost is bounded before an image is decoded: in convert, in shards and for a user's images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ftrain.data.user_images import ImageError, read_image
 
 
 def jpeg_of_scans(scans: int, size: tuple[int, int] = (64, 48), **options: object) -> bytes:
-    """A progressive JPEG whose last scan is there again and again, so that it has `scans` in all."""
+    """A progressive JPEG with its last scan repeated, `scans` in all."""
     file = io.BytesIO()
     Image.new("RGB", size, (90, 140, 30)).save(file, "JPEG", progressive=True, **options)  # type: ignore[arg-type]
     content = file.getvalue()

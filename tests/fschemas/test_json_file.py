@@ -1,4 +1,4 @@
-"""JSON documents of ours: whatever is wrong with one is one sentence that names file and entry."""
+"""JSON documents of fashionkit: any error gives one message with file and entry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Landmark sets: flips, partners, garments."""
+"""Landmark sets: flips, counterparts, garments."""
 
 import itertools
 
@@ -62,7 +62,7 @@ def test_deepfashion2_outlines_are_whole_and_symmetric():
         assert reached == set(points)
 
 
-# Numbers as in figure 2 of the README of DeepFashion2.
+# Numbers as in figure 2 of the DeepFashion2 README.
 FLIPS = [
     ("short sleeve top", {2: 6, 3: 5, 7: 25, 12: 20, 15: 17, 1: 1, 4: 4, 16: 16}),
     ("long sleeve top", {7: 33, 15: 25, 19: 21, 20: 20}),

@@ -1,4 +1,4 @@
-"""Trees of very many files: brought to the disk at once, and published as a whole."""
+"""Trees with very many files: synced together, and published as a whole."""
 
 import ctypes
 import os

@@ -1,4 +1,4 @@
-"""Outputs that are named after any text stay inside of their folder."""
+"""Outputs named after arbitrary text stay inside their folder."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Left and right have one color each, wherever landmarks are drawn."""
+"""Left and right have one color each in all drawings of landmarks."""
 
 import pytest
 

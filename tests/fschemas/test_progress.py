@@ -1,4 +1,4 @@
-"""Progress: a bar in a terminal that leaves the cursor shown however a command ends, and few plain lines elsewhere."""
+"""Progress: a bar in a terminal that always restores the cursor, and a few plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_nothing_is_said_where_nobody_asked(clock: Clock, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_leaves_the_terminal_as_it_was(tmp_path: Path, number: signal.Signals, code: int) -> None:
-    """In a terminal of its own, in the middle of a bar: the cursor is shown, and the last line says how it goes on."""
+    """In a separate terminal, in the middle of a bar: the cursor is restored, and the last line says how to resume."""
     there, here = pty.openpty()
     words = [BIN / "fprep", "sample", "fashionai-keypoints", tmp_path / "out", "--num-images", "3000", "--workers", "1"]
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}

@@ -1,4 +1,4 @@
-"""Whose temporaries are swept: those of dead processes, also of dead ones that nobody has waited for."""
+"""Temporary files are removed if their process is dead, even if it has not been waited for."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ def test_a_zombie_writes_nothing(tmp_path):
     mine = temporary_of(tmp_path / "file")
     name = mine.name.replace(f".{os.getpid()}", f".{process.pid}")
     assert name.startswith(TEMPORARY_PREFIX)
-    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, but still a process to the kernel
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, but still a zombie process
     assert not is_being_written(tmp_path / name)
     process.wait()

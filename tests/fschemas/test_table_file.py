@@ -1,4 +1,4 @@
-"""No flipped bit of a table's footer is silent: page checksums cover the rows, the seal covers the rest."""
+"""Every flipped bit of a table's footer is detected: page checksums cover the rows, the seal everything else."""
 
 from __future__ import annotations
 

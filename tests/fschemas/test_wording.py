@@ -1,4 +1,4 @@
-"""Counts as people read them."""
+"""Counts with singular and plural."""
 
 from fschemas.wording import are, count
 

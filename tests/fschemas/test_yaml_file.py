@@ -1,4 +1,4 @@
-"""YAML of users: plain values and aliases are read, and no file takes all memory or time."""
+"""User YAML: plain values and aliases are read, and no file exhausts memory or time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run folders of the category task without a training: weights as they come, saved as a trainer saves them."""
+"""Run folders of the category task without training: initial weights, saved as by a trainer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def tiny_config(**model: Any) -> RunConfig:
 
 
 def tiny_task(shards: ShardSet, seed: int = 0, **model: Any) -> Category:
-    """A fresh task that knows the names of the training split."""
+    """A new task with the names of the training split."""
     torch.manual_seed(seed)
     task = build_task(tiny_config(**model), {**shards.metadata, "names": names_of(shards, **model)})
     assert isinstance(task, Category)
@@ -39,7 +39,7 @@ def names_of(shards: ShardSet, **model: Any) -> dict[str, list[str]]:
 
 
 def write_run(folder: Path, shards: ShardSet, task: Category | None = None, **model: Any) -> Path:
-    """A run folder with one checkpoint, the best."""
+    """Write a run folder with one checkpoint, the best."""
     config = tiny_config(**model)
     run = RunFolder(folder)
     folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Shared by the tests of the trainers: one small shard set, and a server that forks runs."""
+"""Shared by the tests of the trainers: a small shard set, and a server that forks runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fschemas.shard_set import ShardSet
 
 @pytest.fixture(scope="session")
 def shard_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """45 training samples in 6 shards, 13 to validate; never to be changed."""
+    """45 training samples in 6 shards, 13 validation samples; read-only."""
     return write_shard_set(tmp_path_factory.mktemp("shards") / "set", {"train": 45, "val": 13})
 
 
@@ -33,7 +33,7 @@ def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """Compute on one thread, as the forked runs do: the last bits of sums depend on it."""
+    """Compute on one thread, like the forked runs, because the last bits of sums depend on it."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -1,7 +1,7 @@
-"""Runs of the trainers in processes of their own, without paying for `import torch` each time.
+"""Trainer runs in separate processes, without the cost of `import torch` each time.
 
-As a script this is a server: it imports once and forks a child for each request on its standard input. Imported, it is the
-client: `ForkServer.start(function, **arguments)` gives a `Child` that can be sent signals and waited for.
+As a script, this is a server: it imports once and forks a child for each request on standard input. As a module, it is
+the client: `ForkServer.start(function, **arguments)` returns a `Child` that can be signaled and waited for.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass
 class Child:
-    """A forked process, leader of its own process group; `log` holds what it wrote."""
+    """A forked process, leader of its own process group; `log` holds its output."""
 
     server: ForkServer
     pid: int
     log: Path
 
     def send(self, number: int, *, group: bool = True) -> None:
-        """Send a signal to the process group, or to the leader alone."""
+        """Send a signal to the process group, or only to the leader."""
         (os.killpg if group else os.kill)(self.pid, number)
 
     def wait(self, timeout: float = 60.0) -> int:
-        """Its exit code, negative for a signal; the whole group is killed when it takes longer than `timeout` seconds."""
+        """Return its exit code, negative for a signal; kill the whole group after `timeout` seconds."""
         answer = self.server.ask({"wait": self.pid, "timeout": timeout})
         if answer["code"] is None:
             os.killpg(self.pid, signal.SIGKILL)
@@ -45,7 +45,7 @@ class Child:
         return self.log.read_text(encoding="utf-8")
 
     def wait_for(self, words: str, timeout: float = 60.0) -> None:
-        """Wait until the words stand in the log."""
+        """Wait until the words are in the log."""
         end = time.monotonic() + timeout
         while words not in self.text():
             state = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
@@ -55,7 +55,7 @@ class Child:
 
 
 class ForkServer:
-    """The client's end of the server."""
+    """Client of the server."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.number = folder, 0
@@ -89,7 +89,7 @@ class ForkServer:
         return Child(self, answer["pid"], log)
 
     def start_group(self, function: str, world_size: int, **arguments: Any) -> list[Child]:
-        """Start one child for each rank, as torchrun would; with one process only, without a group."""
+        """Start one child per rank, like torchrun; with one process, without a process group."""
         if world_size == 1:
             return [self.start(function, **arguments)]
         with socket.socket() as free:
@@ -99,7 +99,7 @@ class ForkServer:
         return [self.start(function, {**together, "RANK": str(rank)}, **arguments) for rank in range(world_size)]
 
     def run(self, function: str, **arguments: Any) -> Child:
-        """Start, wait and insist on exit code 0."""
+        """Start, wait and require exit code 0."""
         child = self.start(function, **arguments)
         code = child.wait()
         assert code == 0, (code, child.text())
@@ -108,7 +108,7 @@ class ForkServer:
     def close(self) -> None:
         assert self.process.stdin is not None
         self.process.stdin.close()
-        self.process.kill()  # it has nothing to write, and torch takes seconds to take down
+        self.process.kill()  # there is nothing to write, and torch takes seconds to shut down
         self.process.wait(10)
         assert self.process.stdout is not None
         self.process.stdout.close()
@@ -123,7 +123,7 @@ def tiny(
     dump_scores: bool = False,
     **fit: Any,
 ) -> None:
-    """Train the tiny task, as one of the processes that the environment announces; may write what its validations evaluated."""
+    """Train the tiny task as one process of the environment's group; optionally write the validation scores."""
     from contextlib import nullcontext
 
     import torch
@@ -147,7 +147,7 @@ def tiny(
 
 
 def evaluate(shards: str, out: str, rows: int, batch_size: int, workers: int) -> None:
-    """Write the results of an untrained tiny task on the first rows, from each of the processes."""
+    """Write the results of an untrained tiny task on the first rows, from each process."""
     import numpy as np
     import torch
     from tests.ftrain.tiny.task import Tiny, TinyConfig
@@ -188,7 +188,7 @@ def _serve() -> None:
             answer = {"code": _wait(request["wait"], request["timeout"])}
         else:
             if request["function"] == "cli":
-                ftrain.tasks.task.tasks()  # imported once, for all children to come
+                ftrain.tasks.task.tasks()  # imported once, for all children
             pid = os.fork()
             if pid == 0:
                 _child(request)
@@ -208,7 +208,7 @@ def _wait(pid: int, timeout: float) -> int | None:
 
 
 def _lead_own_group(pid: int) -> None:
-    """Called by server and child alike, so that the group exists for either of them."""
+    """Called by server and child alike, so that the group exists for both."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.setpgid(pid, pid)
 
@@ -223,7 +223,7 @@ def _child(request: dict[str, Any]) -> None:
         descriptor = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for number in (1, 2):
             os.dup2(descriptor, number)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # else a child could take requests of the server
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # otherwise a child could read the server's requests
         function = {"tiny": tiny, "evaluate": evaluate, "cli": cli}[request["function"]]
         if function is cli:
             cli(**request["arguments"])

@@ -1,4 +1,4 @@
-"""Run folders of the key-point task without a training: fresh or hand-fitted weights, saved as a trainer saves them."""
+"""Run folders of the keypoint task without training: initial or hand-set weights, saved as by a trainer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def tiny_config(**model: Any) -> RunConfig:
 
 
 def tiny_task(dataset: dict[str, Any], seed: int = 0, **model: Any) -> Task:
-    """A fresh task whose last convolutions are not near zero, so that its maps have peaks."""
+    """A new task with final convolutions away from zero, so that its heat maps have peaks."""
     torch.manual_seed(seed)
     task = build_task(tiny_config(**model), dataset)
     for module in task.modules():
@@ -33,7 +33,7 @@ def tiny_task(dataset: dict[str, Any], seed: int = 0, **model: Any) -> Task:
 
 
 def write_run(folder: Path, shards: ShardSet, task: Task | None = None, step: int = 7, **model: Any) -> Path:
-    """A run folder with one checkpoint, the best."""
+    """Write a run folder with one checkpoint, the best."""
     config = tiny_config(**model)
     run = RunFolder(folder)
     folder.mkdir(parents=True)

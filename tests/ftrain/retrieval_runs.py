@@ -1,4 +1,4 @@
-"""Retrieval tasks and trainers as small as they come."""
+"""Minimal retrieval tasks and trainers."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def trainer_of(shards: ShardSet, run: Path, **fit: Any) -> Trainer:
 
 
 def write_run(folder: Path, shards: ShardSet, **model: Any) -> Path:
-    """A run folder with one checkpoint, of a task as it comes."""
+    """Write a run folder with one checkpoint, with initial weights."""
     task = task_of(shards, **model)
     config, run = config_of(**model), RunFolder(folder)
     folder.mkdir(parents=True)

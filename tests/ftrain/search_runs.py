@@ -1,4 +1,4 @@
-"""For tests of search: a shard set of plain colored images of items, and a task that embeds without being trained."""
+"""For tests of search: a shard set of plain colored images of items, and a task that embeds without training."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ NUM_ITEMS = 6
 
 
 def find(name: str) -> type[Task]:
-    """Instead of `ftrain.tasks.task.find_task`."""
+    """Stand-in for `ftrain.tasks.task.find_task`."""
     assert name == "likes"
     return Likes
 
 
 def image_of(number: int) -> np.ndarray:
-    """An image of item `number` modulo 6: two colors of its own, a little noise."""
+    """An image of item `number` modulo 6: two colors of its own, with a little noise."""
     item = np.random.default_rng(1000 + number % NUM_ITEMS)
     view = np.random.default_rng(number)
     image = np.empty((48, 40, 3))
@@ -44,7 +44,7 @@ def image_of(number: int) -> np.ndarray:
 
 
 def write_items(folder: Path, splits: dict[str, int] | None = None) -> Path:
-    """A finished shard set; image n shows item n modulo 6 and stands in the raw folder as photos/<item>/<n>.jpg."""
+    """Write a finished shard set; image n shows item n modulo 6 and is photos/<item>/<n>.jpg in the raw folder."""
     records: list[Any] = []
     notes: dict[str, dict[str, Any]] = {}
     for split, count in (splits or SPLITS).items():
@@ -77,7 +77,7 @@ def write_items(folder: Path, splits: dict[str, int] | None = None) -> Path:
 
 
 def write_run(folder: Path, shards: Path, says: str = "embedding", gain: float = 1.0) -> Path:
-    """A run folder of the task with one checkpoint; call it with `ftrain.fit.config.find_task` patched by `find`."""
+    """Write a run folder with one checkpoint of the task; call with `ftrain.fit.config.find_task` patched by `find`."""
     opened = ShardSet.open(shards)
     config = resolve({"task": "likes", "model": {"says": says}, "fit": {}}, "the test")
     run = RunFolder(folder)

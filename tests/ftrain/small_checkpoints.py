@@ -1,4 +1,4 @@
-"""Checkpoints of a few numbers, for the tests of saving and loading."""
+"""Small checkpoints for tests of saving and loading."""
 
 from __future__ import annotations
 

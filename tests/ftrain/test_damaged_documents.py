@@ -1,4 +1,4 @@
-"""Every JSON document of a shard set, a run, an index and a lock, damaged in every way: 2, 4 or 5 and one sentence, or the same content."""
+"""Damaged JSON documents of sets, runs, indices and locks: one message and its exit code, or the same content."""
 
 import json
 import os
@@ -62,7 +62,7 @@ def root(sound, tmp_path):
 
 
 def changed(value):
-    """Every document that lacks one entry, or has one of another kind, down to the first member of each list."""
+    """All variants with one entry missing or of another type, down to the first element of each list."""
     if isinstance(value, dict):
         for name, inner in value.items():
             rest = {key: one for key, one in value.items() if key != name}
@@ -79,7 +79,7 @@ def changed(value):
 
 
 def error_of(read, root):
-    """Our own error, if the reader raises one; any other fails the test."""
+    """The reader's fashionkit error, if any; any other exception fails the test."""
     try:
         read(root)
     except FashionkitError as error:
@@ -88,7 +88,7 @@ def error_of(read, root):
 
 
 def check(errors):
-    """Each error is one sentence, with an exit code of its own."""
+    """Check that each error is one message with its exit code."""
     for error in filter(None, errors):
         assert error.exit_code in (2, 4, 5)
         assert "\n" not in str(error)
@@ -96,7 +96,7 @@ def check(errors):
 
 
 def try_all(root, name):
-    """Whatever the readers say of the file: nothing but our own errors may come."""
+    """Run all readers of the file; only fashionkit errors are allowed."""
     check([error_of(read, root) for read in READERS[name]])
 
 
@@ -118,7 +118,7 @@ def test_entries_that_are_missing_or_of_another_kind(root, name):
     document = json.loads((root / name).read_bytes())
     for number, other in enumerate(changed(document)):
         (root / name).write_text(json.dumps(other))
-        if name.startswith("set/") and number % 5:  # the others by the cheap reader alone: lint walks the whole set
+        if name.startswith("set/") and number % 5:  # the rest only by the cheap reader: lint reads the whole set
             check([error_of(READERS[name][0], root)])
         else:
             try_all(root, name)

@@ -1,4 +1,4 @@
-"""Sets, runs and indices made by anybody: no name in them leads out of a folder."""
+"""Untrusted sets, runs and indices: no name in them escapes its folder."""
 
 import json
 
@@ -41,7 +41,7 @@ def change_metadata(place, change):
 
 
 def refused(place, words, monkeypatch):
-    """The folder and the same as a remote set are damaged, and nothing is written beside the cache."""
+    """Check that folder and remote set are refused as damaged, and that nothing is written next to the cache."""
     cache = place.parent / "deep/down/cache"
     monkeypatch.setattr("ftrain.data.remote._PAUSE", 0.0)
     with pytest.raises(IntegrityError, match=words):

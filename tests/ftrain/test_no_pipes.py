@@ -1,4 +1,4 @@
-"""No command waits for a pipe or reads a device: whatever path is given must lead to a regular file."""
+"""No command blocks on a pipe or reads a device: every path must be a regular file."""
 
 from __future__ import annotations
 

@@ -40,13 +40,13 @@ def make_trainer(
 
 
 def saved(run: Path, step: int, file: str = "model") -> dict[str, torch.Tensor]:
-    """The tensors of a checkpoint, after its digests were checked."""
+    """The tensors of a checkpoint, with verified digests."""
     folder = run / "checkpoints" / step_folder(step)
     checkpoint.check(folder)
     return checkpoint.load_tensors(folder, file)
 
 
 def rows_of(run: Path, series: str) -> list[dict[str, str]]:
-    """What was logged."""
+    """The logged rows."""
     with open(run / f"{series}.csv", encoding="utf-8") as file:
         return list(csv.DictReader(file))

@@ -1,6 +1,7 @@
-"""The same raw tree gives the same shards, whatever changes in the code: a digest of every tar of every reader's tiny tree.
+"""The same raw tree gives the same shards, whatever changes in the code: a digest of every tar of every tiny tree.
 
-A digest may change only when the content is meant to change; then `fprep.shard.plan.CONTENT_VERSION` or the reader's version goes up with it.
+A digest may change only with an intended change of content, together with `fprep.shard.plan.CONTENT_VERSION` or the
+reader's version.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Augmentation: the points stay on their pixels, partners change places, and the draw depends on seed, key and copy alone."""
+"""Augmentation: landmarks stay on their pixels, flips swap counterparts, draws depend on seed, key and copy only."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def test_recipes_keep_points_on_pixels(recipe: str) -> None:
     for copy in range(20):
         image, moved = augment(bright_spot(WIDTH, HEIGHT, 85, 55, radius=4.0), one_point(85, 55), "k", copy)
         assert moved.visibility[0] == Visibility.VISIBLE
-        # noise and compression of the strong recipe blur the center of gravity; half a pixel would show in the mean
+        # noise and compression of the strong recipe blur the centroid; half a pixel would show in the mean
         assert _brightest(image) == pytest.approx(moved.points[0], abs=1.0)
 
 
 def _brightest(image: np.ndarray) -> tuple[float, float]:
-    """Center of the spot alone: what lies far from the brightest pixel (noise, filled corners) does not count."""
+    """Centroid of the bright spot; pixels far from the brightest one (noise, filled corners) are ignored."""
     import cv2
 
     smooth = cv2.GaussianBlur(image.mean(axis=2), (0, 0), 2.0)
@@ -138,7 +138,7 @@ def test_draw_depends_on_seed_key_and_copy_alone() -> None:
 
 
 def test_transforms_draw_independently() -> None:
-    """Compose of albumentations 2.0.8 seeds all transforms alike: two flips would always happen together."""
+    """Compose in albumentations 2.0.8 seeds all transforms alike: two flips would always occur together."""
     augment = augmenter({"HorizontalFlip": {"p": 0.5}}, {"VerticalFlip": {"p": 0.5}})
     image = np.zeros((21, 31, 3), np.uint8)
     places = [tuple(augment(image, one_point(3, 4), "k", copy)[1].points[0]) for copy in range(200)]

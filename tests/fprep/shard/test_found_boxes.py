@@ -1,4 +1,4 @@
-"""`fprep shard --boxes`: boxes that a model found take the place of a table's, or are refused with a reason."""
+"""`fprep shard --boxes`: predicted boxes replace those of the table, or are rejected with a reason."""
 
 import json
 import re
@@ -26,7 +26,7 @@ def table(tmp_path):
 
 
 def answers_for(table, folder, **other):
-    """What `ftrain predict` would say: a box for every key, the same but for those in `other`."""
+    """Predictions as from `ftrain predict`: the same box for every key, except those in `other`."""
     folder.mkdir()
     keys = SourceTable.open(table).frame["key"].to_list()
     lines = [
@@ -37,7 +37,7 @@ def answers_for(table, folder, **other):
 
 
 def without_boxes(table):
-    """The table as a reader writes it that knows no boxes."""
+    """The table as written by a reader without boxes."""
     metadata = read_metadata(table)
     frame = pl.DataFrame(read_table(table)).drop("box")
     groups = ["landmarks", "attributes"]

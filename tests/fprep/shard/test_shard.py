@@ -1,4 +1,4 @@
-"""`fprep shard`: same bytes from any number of workers, resumable, nothing stale, and points on their pixels."""
+"""`fprep shard`: same bytes for any number of workers, resumable, no stale files, and landmarks on their pixels."""
 
 from __future__ import annotations
 
@@ -261,7 +261,7 @@ def _encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def _other_format(name: str) -> tuple[bytes, dict[str, Any], tuple[int, int, int]]:
-    """Content, facts and the color that the left half must have in the shard (the right half is white)."""
+    """Content, metadata and the expected color of the left half in the shard (the right half is white)."""
     plain = Image.new("RGB", (48, 32), (255, 255, 255))
     plain.paste((200, 30, 30), (0, 0, 24, 32))
     clear = plain.convert("RGBA")
@@ -351,7 +351,7 @@ def test_dead_worker_names_its_shard(table: Path, tmp_path: Path, monkeypatch: p
 
 
 def _running(group: int) -> list[str]:
-    """Processes of a process group that are not zombies."""
+    """Processes of a process group, without zombies."""
     found: list[str] = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:

@@ -40,7 +40,7 @@ REAL = Path(os.environ.get("FASHIONKIT_REAL", Path(__file__).parents[4] / "share
 
 
 def tree(folder):
-    """Relative path to content of every file."""
+    """Map the relative path of every file to its content."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
@@ -172,7 +172,7 @@ def test_visible_occluded_and_absent_points_all_occur(images):
 
 
 def test_the_mean_pose_is_a_poor_guess(images):
-    """Poses, sizes and places vary so much that a model that ignores the image has a large normalised error."""
+    """Poses, sizes and positions vary enough that a model that ignores the image has a large normalized error."""
     errors = []
     for category in CATEGORIES:
         group = [image for image in images if image.category == category]
@@ -188,7 +188,7 @@ def test_the_mean_pose_is_a_poor_guess(images):
 
 
 def test_a_garment_stays_the_same_over_photographs():
-    """The cloth is the design's, the pose and the place are the photograph's."""
+    """The cloth belongs to the design, pose and position to the image."""
     design = draw_design(np.random.default_rng(0), "dress")
     red = replace(design, color=(200.0, 20.0, 30.0), cloth=replace(design.cloth, kind="plain"))
     blue = replace(red, color=(20.0, 30.0, 200.0))
@@ -228,7 +228,7 @@ def test_a_point_is_visible_as_long_as_its_part_is():
 
 @pytest.mark.parametrize("kind", PRINTS)
 def test_prints_wrap_without_a_seam(kind):
-    """Across the border of the tile neighbours differ no more than anywhere inside."""
+    """Across the border of the tile, neighboring pixels differ no more than anywhere inside."""
     colors = ((240.0, 240.0, 240.0), (30.0, 120.0, 40.0))
     tile = cloth_tile(Print(kind, colors, 5.0, 1), (60.0, 30.0, 120.0), "smooth").astype(float)
     assert tile.shape == (TILE_SIDE, TILE_SIDE, 3)
@@ -288,7 +288,7 @@ def test_every_defect_is_listed_with_its_verdict(spoilt):
 
 
 def defects_of(spoilt, *rules):
-    """(line, content of the image or None, defect) of every planted defect of these rules."""
+    """(line, image content or None, defect) of every planted defect of these rules."""
     files, defects = spoilt
     chosen = [defect for defect in defects if defect["rule"] in rules]
     assert chosen

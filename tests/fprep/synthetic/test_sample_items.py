@@ -1,4 +1,4 @@
-"""Items and their photographs: what the labels say can be seen."""
+"""Items and their images: the labels are visible in the pixels."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def items():
 
 @pytest.fixture(scope="module")
 def shots():
-    """Every kind from the front, in small."""
+    """Every kind from the front, at small size."""
     return [
         (photograph([draw_item(2, number, {kind: 1.0})], chance(number), VIEWS["front"], (160, 120)))
         for number, kind in enumerate(KINDS)
@@ -124,7 +124,7 @@ def test_deepfashion2_points_lie_on_the_garment(shots):
     for shot in shots:
         (piece,) = shot.pieces
         if piece.item.kind == "vest":
-            continue  # sleeveless outwear is no category of DeepFashion2
+            continue  # sleeveless outwear is not a category of DeepFashion2
         category = category_of(piece.item)
         categories.add(category)
         points = np.array(landmarks_of(piece, category)).reshape(-1, 3)
@@ -152,7 +152,7 @@ GARMENTS = {
 
 @pytest.mark.parametrize("category", OUTLINES)
 def test_crosswalk_maps_partners_to_partners(category):
-    """Of every category of DeepFashion2 from the FashionAI garment of the same kind."""
+    """From every DeepFashion2 category to the FashionAI garment of the same kind."""
     numbers, start = crosswalk(category), DEEPFASHION2_294.garments[category][0]
     assert len(numbers) == len(set(numbers.values())) >= 2
     assert set(numbers) <= set(FASHIONAI_24.valid_points(GARMENTS.get(category.split()[-1], "trousers")))
@@ -184,7 +184,7 @@ def test_outfits_hold_at_most_one_piece_of_a_part():
 
 @pytest.mark.slow
 def test_styles_can_be_learnt_from_pixels_alone():
-    """The nearest neighbour by colors and sharpness of the clothes beats the most frequent style by far, on unseen outfits."""
+    """A nearest neighbor by color and sharpness of the clothes beats the majority style by far, on unseen outfits."""
     features, looks = [], []
     for number in range(240):
         look, outfit = outfit_of(3, number)

@@ -1,4 +1,4 @@
-"""The synthetic raw tree of every data set: the same for any number of processes, read without rejects, learnable, spoilt as listed."""
+"""The synthetic raw tree of every data set: reproducible, read without rejects, learnable, with the listed defects."""
 
 import hashlib
 import io
@@ -27,7 +27,7 @@ REAL = Path(os.environ.get("FASHIONKIT_REAL", Path(__file__).parents[4] / "share
 
 
 def tree(folder):
-    """Relative path to content of every file."""
+    """Map the relative path of every file to its content."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
@@ -94,7 +94,7 @@ def test_annotations_alone_are_read_too(name, tmp_path):
 
 @pytest.mark.parametrize("name", TREES)
 def test_small_samples_are_read_too(name, tmp_path):
-    """A split that gets no image has no list, for an empty one is a damaged file."""
+    """A split without images has no list, because an empty list is a damaged file."""
     for images in (2, 3, 8):
         find_sample(name)(tmp_path / f"raw{images}", images=images, seed=0, workers=1, with_images=False)
         report = convert(name, [tmp_path / f"raw{images}"], tmp_path / f"table{images}", check_images="none")
@@ -186,7 +186,7 @@ def test_fine_rows_belong_together(synthetic):
 
 
 def test_labels_do_not_depend_on_the_images(synthetic, tmp_path):
-    """What is said of an item is the same whether it is rendered or not; only places differ."""
+    """The labels of an item are the same whether it is rendered or not; only coordinates differ."""
     find_sample("deepfashion-category")(tmp_path / "raw", images=IMAGES, seed=3, workers=1, with_images=False)
     for path in ("Anno_coarse/list_attr_img.txt", "Anno_coarse/list_category_img.txt", "Eval/list_eval_partition.txt"):
         assert (tmp_path / "raw" / path).read_bytes() == (synthetic("deepfashion-category") / path).read_bytes()

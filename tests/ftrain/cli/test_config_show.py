@@ -1,4 +1,4 @@
-"""`ftrain config show`: every key of every task, with a meaning, from any folder and without torch."""
+"""`ftrain config show`: every key of every task, with its description, from any folder and without torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options of the training commands, and what the receipt holds of them."""
+"""Options of the training commands, and their record in the receipt."""
 
 from __future__ import annotations
 

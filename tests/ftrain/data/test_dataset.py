@@ -17,17 +17,17 @@ from fschemas.shard_set import ShardSet
 from ftrain.data.plan import TrainingPlan, Windowed
 from ftrain.data.stream import training_batches
 
-# A small machine has fewer cores than workers here; Python 3.12 warns of forks beside threads.
+# A small machine has fewer cores than workers here; Python 3.12 warns of forks while threads run.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:This DataLoader will create"),
     pytest.mark.filterwarnings("ignore:This process"),
 ]
 
-STEPS = 5  # whole batches of 8 in an epoch of 45 samples
+STEPS = 5  # full batches of 8 in an epoch of 45 samples
 
 
 def streamed(shards: ShardSet, epoch: int, positions: np.ndarray | None = None) -> list[dict[str, torch.Tensor]]:
-    """The batches of an epoch as our own loop gets them."""
+    """The batches of an epoch as in the training loop."""
     batches = training_batches(
         shards, TinyEncoder(), TrainingPlan(shards.rows("train"), 8, 3), positions=np.arange(8) if positions is None else positions,
         start=epoch * STEPS, stop=(epoch + 1) * STEPS, workers=0,

@@ -1,4 +1,4 @@
-"""The order of a run: pure functions of seed and position, whatever the workers, the ranks and the restarts."""
+"""The order of a run: pure functions of seed and position, independent of workers, ranks and restarts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ftrain.data.plan import (
 )
 
 ROWS = np.arange(100, 143)  # the split does not begin at row 0
-LABELS = np.repeat([7, 8, 9], [130, 3, 10])  # of the whole index: 30, 3 and 10 in the split
+LABELS = np.repeat([7, 8, 9], [130, 3, 10])  # of the whole index; 30, 3 and 10 are in the split
 SHARDS = np.arange(200) // 6
 SAMPLERS: dict[str, Sampler] = {
     "shuffled": shuffled, "class-balanced": ClassBalanced(LABELS), "windowed": Windowed(SHARDS, window=3),
@@ -41,7 +41,7 @@ def plan(sampler: Sampler = shuffled, seed: int = 5, batch_size: int = 8) -> Tra
 
 @samplers
 def test_any_position_can_be_computed_on_its_own(sampler: Sampler) -> None:
-    """Started at any step, over two epoch borders, the rest is what the whole run would have seen."""
+    """Starting at any step, across two epoch boundaries, gives the rest of the whole run."""
     whole, steps = plan(sampler), range(3 * plan(sampler).steps_per_epoch)
     full = [whole.batch(step).tolist() for step in steps]
     for start in steps:
@@ -85,7 +85,7 @@ def test_class_balanced_takes_every_class_equally_often() -> None:
         assert len(drawn) == len(ROWS)
         counts = Counter(LABELS[drawn].tolist())
         assert set(counts) == {7, 8, 9}
-        assert max(counts.values()) - min(counts.values()) <= 2  # 45 drawn for 43 places
+        assert max(counts.values()) - min(counts.values()) <= 2  # 45 draws for 43 positions
         rare = Counter(row for row in drawn.tolist() if LABELS[row] == 8)
         assert max(rare.values()) - min(rare.values()) <= 2, "rows of a class take turns"
 
@@ -98,7 +98,7 @@ def test_identities_stand_side_by_side_and_once_a_batch() -> None:
     assert len(epoch) == len(rows)
     hands = labels[epoch[: 11 * 4]].reshape(-1, 4)
     assert (hands == hands[:, :1]).all()
-    assert sorted(hands[:, 0]) == sorted(set(labels[rows]))  # first every identity once, then what is left of them
+    assert sorted(hands[:, 0]) == sorted(set(labels[rows]))  # first every identity once, then the remaining ones
     assert all(len(set(hand)) == 4 for hand in epoch[: 11 * 4].reshape(-1, 4).tolist())
     assert (epoch != sampler(rows, np.random.default_rng(1))).any()
 
@@ -117,7 +117,7 @@ def test_a_image_without_partner_cannot_be_paired() -> None:
 
 
 def test_windows_keep_reading_sequential() -> None:
-    """Each stretch of an epoch touches only the few shards of its window, and no shard comes back later."""
+    """Each stretch of an epoch reads only the few shards of its window, and no shard is read again later."""
     order = SHARDS[SAMPLERS["windowed"](ROWS, np.random.default_rng(0))]
     open_now: set[int] = set()
     gone: set[int] = set()
@@ -132,7 +132,7 @@ def test_windows_keep_reading_sequential() -> None:
 
 
 def test_the_order_of_a_seed_never_changes() -> None:
-    """Runs of other versions must go on: this pins numpy's generator as much as our use of it."""
+    """Runs of earlier versions must resume: this pins numpy's generator as well as its use."""
     assert TrainingPlan(np.arange(10), 4, 0).batch(3).tolist() == [0, 7, 8, 5]
     assert model_seed(1, 2, 3) == 12997252459554536576
 
@@ -144,7 +144,7 @@ def test_too_few_samples_are_refused() -> None:
 
 @pytest.mark.parametrize(("micro_batches", "world_size"), [(1, 1), (4, 1), (4, 2), (4, 4), (2, 2)])
 def test_ranks_share_a_batch(micro_batches: int, world_size: int) -> None:
-    """Together every place once; and micro-batch m holds the same places whatever the number of ranks."""
+    """All ranks together cover every position once; micro-batch m has the same positions for any number of ranks."""
     by_rank = [micro_batches_of_rank(24, micro_batches, rank, world_size) for rank in range(world_size)]
     assert sorted(np.concatenate([part.reshape(-1) for part in by_rank]).tolist()) == list(range(24))
     alone = micro_batches_of_rank(24, micro_batches, 0, 1)

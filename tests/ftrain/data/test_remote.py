@@ -1,4 +1,4 @@
-"""Shard sets behind a URL: the same samples, a bounded cache, digests before names, retries, a changed set noticed."""
+"""Remote shard sets: same samples, bounded cache, digests checked before renaming, retries, changed sets detected."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ftrain.data.stream import Batch, training_batches
 
 
 class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
-    """Serves a folder, counts requests, and does to the first answers of a path what `faults` says."""
+    """Serve a folder, count requests, and apply `faults` to the first responses for a path."""
 
     daemon_threads = True
 
@@ -130,7 +130,7 @@ def test_a_second_reader_fetches_only_the_description(server: Server, tmp_path: 
 def test_the_cache_is_bounded(
     shard_folder: Path, shards: ShardSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The shards that were used longest ago go."""
+    """The least recently used shards are evicted."""
     monkeypatch.setattr(remote, "_GRACE", 0.0)
     sizes = {shard["name"]: shard["bytes"] for shard in shards.metadata["shards"]}
     budget = 3 * max(sizes.values())
@@ -146,7 +146,7 @@ def test_the_cache_is_bounded(
 
 
 def test_what_is_in_use_is_not_evicted(shard_folder: Path, tmp_path: Path) -> None:
-    """Another process got the path a moment ago and is about to open it."""
+    """Another process has just requested the path and is about to open it."""
     opened = open_shards(f"file://{shard_folder}", cache=tmp_path, budget=1)
     files: Any = opened.files
     paths = [files.path(f"train-{number:06d}.tar") for number in range(3)]
@@ -221,7 +221,7 @@ def test_a_damaged_cached_file_is_fetched_again(shard_folder: Path, shards: Shar
 
 
 def test_a_set_uploaded_anew_is_not_mixed_with_its_old_self(tmp_path: Path) -> None:
-    """Same URL, same shard names, other content."""
+    """Same URL, same shard names, different content."""
     bucket = write_shard_set(tmp_path / "bucket", {"train": 16, "val": 3})
     url = f"file://{bucket}"
     batches_of(open_shards(url, cache=tmp_path / "cache"))

@@ -1,4 +1,4 @@
-"""Batches: the same whatever the number of workers, checked on every read; and workers that die, hang or are signalled."""
+"""Batches: the same for any number of workers, verified on every read; workers that crash, hang or receive signals."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from ftrain.data.plan import (
 )
 from ftrain.data.stream import Batch, Generators, RawSample, evaluation_stream, training_batches
 
-NUM_STEPS = 12  # of 5 in an epoch
+NUM_STEPS = 12  # an epoch has 5
 
 
 def read(
@@ -102,7 +102,7 @@ def test_evaluation_is_not_augmented_and_pads_with_a_real_sample(shards: ShardSe
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
 def test_a_batch_stays_valid_until_the_next_but_one(shards: ShardSet, alone: list[Batch], workers: int) -> None:
-    """Workers that run far ahead must not write into what the caller still holds."""
+    """Workers that run far ahead must not overwrite batches still held by the caller."""
     plan = TrainingPlan(shards.rows("train"), 8, 3)
     batches = training_batches(
         shards, TinyEncoder(), plan, positions=np.arange(8), start=0, stop=NUM_STEPS, workers=workers
@@ -116,12 +116,12 @@ def test_a_batch_stays_valid_until_the_next_but_one(shards: ShardSet, alone: lis
         previous = batch
 
 
-# --- data that is not what it should be ---------------------------------------------------------------------------------------
+# --- invalid data -----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def damaged(shard_folder: Path, tmp_path: Path) -> tuple[Path, str]:
-    """A copy of the set with one bit flipped in the pixels of training sample 20, and its key."""
+    """A copy of the set with one flipped bit in the pixels of training sample 20, and its key."""
     copy = Path(shutil.copytree(shard_folder, tmp_path / "set"))
     columns = ShardSet.open(copy).columns
     shard = copy / f"train-{columns['shard'][20]:06d}.tar"
@@ -148,7 +148,7 @@ def test_a_missing_or_cut_shard_is_found_before_the_first_step(damaged: tuple[Pa
 
 @dataclass(frozen=True)
 class Meddling:
-    """Does something to one sample, in the process that encodes it."""
+    """Modify one sample in the process that encodes it."""
 
     row: int
     what: Callable[[RawSample, dict[str, np.ndarray]], Any]
@@ -190,7 +190,7 @@ def test_errors_keep_their_kind_across_processes(
     "change",
     [
         lambda sample, encoded: encoded.update(noise=np.zeros(1, np.float32)),  # would be broadcast
-        lambda sample, encoded: encoded.pop("noise"),  # would leave that of an older sample
+        lambda sample, encoded: encoded.pop("noise"),  # would keep that of an older sample
         lambda sample, encoded: encoded.update(more=np.zeros(1)),
     ],
 )
@@ -199,11 +199,11 @@ def test_encoders_must_keep_their_shapes(shards: ShardSet, workers: int, change:
         read(shards, workers=workers, encoder=Meddling(20, change))
 
 
-# --- workers that die, hang or are signalled ----------------------------------------------------------------------------------
+# --- workers that crash, hang or receive signals ----------------------------------------------------------------------
 
 
 def children() -> list[int]:
-    """Living or dead, but not yet waited for."""
+    """Child processes, running or not yet waited for."""
     return [int(pid) for pid in Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()]
 
 
@@ -246,7 +246,7 @@ def test_a_worker_that_ends_in_silence_is_noticed(shards: ShardSet) -> None:
 
 
 def test_signals_to_the_group_do_not_reach_workers(shards: ShardSet, alone: list[Batch]) -> None:
-    """A Ctrl-C or a scheduler's SIGTERM goes to every process; data must keep coming until the step in hand is saved."""
+    """Ctrl-C or a scheduler's SIGTERM reaches every process; data must keep coming until the current step is saved."""
     for number in (signal.SIGINT, signal.SIGTERM):
         assert_equal(read(shards, workers=2, encoder=Meddling(20, signal_itself(number))), alone)
 
@@ -266,7 +266,7 @@ def test_workers_go_at_once_when_nobody_reads_on(shards: ShardSet) -> None:
 
 
 def test_workers_keep_nothing_of_the_parent_open(shards: ShardSet, tmp_path: Path) -> None:
-    """Otherwise the lock of a killed run would be held until its last worker is gone."""
+    """Otherwise the lock of a killed run would be held until its last worker has exited."""
 
     def check(sample: RawSample, encoded: dict[str, np.ndarray]) -> None:
         targets = [str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
@@ -290,7 +290,7 @@ def test_evaluation_batches_are_read_in_order_by_workers(shards: ShardSet) -> No
 
 
 def test_seeds_draw_different_numbers() -> None:
-    """numpy rounds a Philox key given as a list of large integers to doubles: seeds 5 and 6 were the same."""
+    """numpy converts a Philox key given as a list of large integers to doubles: seeds 5 and 6 were equal."""
     draws = {
         Generators(seed, 4, np.arange(4)).of(step, place).random()
         for seed in (5, 6)

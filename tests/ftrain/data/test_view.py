@@ -1,4 +1,4 @@
-"""Views: boxes and points move with the image, and a view of a box is the view of the cut-out."""
+"""Views: boxes and landmarks move with the image, and the view of a box is the view of the cropped image."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_view_of_a_box_is_the_view_of_the_cut_out() -> None:
 
 @pytest.mark.parametrize("crop", ["image", "box"])
 def test_mirrored_points_carry_the_names_of_their_partners(crop: str) -> None:
-    sample, generator = raw(2), np.random.default_rng(0)  # a full garment: all eight points
+    sample, generator = raw(2), np.random.default_rng(0)  # a full-body garment: all eight landmarks
     plain = view_of_sample(ViewConfig(**STILL, crop=crop), sample, None)
     mirrored = view_of_sample(ViewConfig(**STILL, crop=crop, flip=1.0), sample, generator)
     before = landmarks_in_view(sample.annotation, DEEPFASHION_8, plain)

@@ -1,4 +1,4 @@
-"""What a trained task and a shard set must agree on, task by task: labels go by their names, an embedding takes any images."""
+"""Compatibility of a trained task and a shard set, per task: labels match by name, an embedding accepts any images."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def set_of(folder: Path, change: Any, counts: dict[str, int]) -> ShardSet:
 
 
 def other_order(note: dict[str, Any] | None, vocabularies: dict[str, Any]) -> None:
-    """The same labels under other numbers, with one more of each kind in front."""
+    """The same labels with different indices, after an additional one of each kind."""
     names = ["ruffles", *reversed(ATTRIBUTES)]
     if note is None:
         vocabularies["category"] |= {"values": ["Poncho", "Coat", "Dress", "Jeans", "Blouse"], "name": "another"}
@@ -67,7 +67,7 @@ def other_order(note: dict[str, Any] | None, vocabularies: dict[str, Any]) -> No
 
 
 def one_unknown(note: dict[str, Any] | None, vocabularies: dict[str, Any]) -> None:
-    """As `other_order`, and all coats are ponchos, all that is sporty is punk, all that is silk has ruffles as well."""
+    """Like `other_order`, but coats become ponchos, sporty becomes punk, and everything silk also has ruffles."""
     other_order(note, vocabularies)
     if note is not None:
         note["category"] = {"Coat": "Poncho"}.get(note["category"], note["category"])

@@ -1,4 +1,4 @@
-"""Runs that look at boxes: a shard set's own, those that another run finds, and what is said where there are none."""
+"""Runs that use boxes: from the shard set, predicted by another run, and messages without any."""
 
 import json
 from pathlib import Path
@@ -35,7 +35,7 @@ def shards(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def runs(shards, tmp_path_factory):
-    """`whole` finds boxes on whole images, `close` looks at boxes."""
+    """`whole` predicts boxes on whole images, `close` uses boxes."""
     folder = tmp_path_factory.mktemp("runs")
     write_run(folder / "whole", shards)
     write_run(folder / "close", shards, crop="box")
@@ -66,7 +66,7 @@ def test_samples_are_shown_their_own_box_as_an_evaluation_shows_it(shards, runs,
         for name in ("close", "whole")
     )
     assert "box_iou" in whole["model"]
-    assert "box_iou" not in close["model"]  # who is shown the box has nothing to find
+    assert "box_iou" not in close["model"]  # a model that is given the box has none to predict
     plain = predict_samples(runs / "whole", str(shards.place), tmp_path / "plain", options=quick())
     assert not any(SEEN in answer for answer in plain)
 

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or absent, damage always noticed, the last good ones always there."""
+"""Checkpoints: complete or absent, damage always detected, the last intact ones always kept."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_a_state_that_was_edited_is_refused(tmp_path: Path, change: dict[str, An
         check(path.parent)
 
 
-# --- what is kept -------------------------------------------------------------------------------------------------------------
+# --- retention --------------------------------------------------------------------------------------------------------
 
 
 def test_the_last_ones_and_the_best_are_kept(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_best_points_to_the_best(tmp_path: Path) -> None:
     checkpoint.mark_best(tmp_path, TrainingState(step=1))
     assert not (tmp_path / "BEST").exists()
     assert not (tmp_path / "best.json").exists()
-    assert checkpoint.best(tmp_path) == tmp_path / step_folder(1)  # as the state of the newest still says
+    assert checkpoint.best(tmp_path) == tmp_path / step_folder(1)  # as recorded in the state of the newest
     save(tmp_path, 2)
     assert checkpoint.best(tmp_path) is None
 
@@ -149,7 +149,7 @@ def test_amending_replaces_the_state_alone(tmp_path: Path) -> None:
 
 
 def test_damaged_ones_are_set_aside_so_that_their_step_can_be_saved_again(tmp_path: Path) -> None:
-    """Otherwise the damaged folder would stand in the way of the sound one of the same step, for ever."""
+    """Otherwise the damaged folder would block the intact checkpoint of the same step forever."""
     for step in (1, 2, 3):
         save(tmp_path, step)
     for _ in range(2):
@@ -197,7 +197,7 @@ def test_what_a_failed_save_did_not_delete_is_deleted_when_training_goes_on(
     assert steps(tmp_path) == [1, 3, 4]
 
 
-# --- the optimizer ------------------------------------------------------------------------------------------------------------
+# --- the optimizer ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["adamw", "sgd"])

@@ -1,4 +1,4 @@
-"""Saving that fails or is killed: the checkpoint before stays, the new one is whole or absent."""
+"""Failed or killed saves: the previous checkpoint stays, the new one is complete or absent."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path: Path, monkeypatch:
     assert explain(caught.value) is not None
     assert explain(caught.value)[0] == ExitCode.ENVIRONMENT  # type: ignore[index]
     check(tmp_path / step_folder(1))
-    if call != "replace":  # the last call of all: the new checkpoint stands already, only LATEST could not be moved
+    if call != "replace":  # the last call: the new checkpoint exists, only LATEST could not be updated
         assert steps(tmp_path) == [1]
     assert (tmp_path / "LATEST").read_text() == "step-00000001\n"
     save(tmp_path, 2, keep=1)
@@ -68,7 +68,7 @@ def test_a_real_write_error_is_one_of_the_environment(tmp_path: Path, limit: int
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_save_killed_at_any_call_leaves_old_or_new(tmp_path: Path) -> None:
-    """The process dies before its k-th call that changes files, for every k until a save gets through."""
+    """The process dies before its k-th file-changing call, for every k until a save succeeds."""
     calls = 0
     while True:
         calls += 1
@@ -78,7 +78,7 @@ def test_a_save_killed_at_any_call_leaves_old_or_new(tmp_path: Path) -> None:
         if pid == 0:
             _die_before(calls, partial(save, folder, 2, keep=1, value=0.25))
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        with publish.exclusive(folder):  # which sweeps
+        with publish.exclusive(folder):  # removes leftovers
             reasons = clean(folder, keep=1)
         found = newest(folder)
         assert found is not None
@@ -86,7 +86,7 @@ def test_a_save_killed_at_any_call_leaves_old_or_new(tmp_path: Path) -> None:
         assert (folder / "LATEST").read_text().strip() == found[0].name
         assert {path.name.split("-")[0] for path in folder.iterdir()} == {"LATEST", "step"}, "no leftovers"
         for path in folder.glob("step-*"):
-            check(path)  # the old one too: whole, or gone
+            check(path)  # the old one too: complete or removed
         save(folder, 2, keep=1, value=0.25)
         assert steps(folder) == [2]
         assert torch.equal(load_tensors(folder / step_folder(2), "model")["weight"], torch.full((3, 2), 0.25))
@@ -96,7 +96,7 @@ def test_a_save_killed_at_any_call_leaves_old_or_new(tmp_path: Path) -> None:
 
 
 def _die_before(call: int, work: Any) -> None:
-    """In a forked child: let the calls before number `call` through."""
+    """In a forked child: allow the calls before number `call`."""
     left = call
 
     def counted(function: Any) -> Any:

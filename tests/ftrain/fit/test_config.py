@@ -1,4 +1,4 @@
-"""Configuration: every value has one place, wrong names and values are refused with the nearest right one."""
+"""Configuration: every value is defined once, and errors suggest the nearest valid key or value."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ PACKAGED = yaml.safe_load((Path(__file__).parents[3] / "params.yaml").read_text(
     "task", [name for name, section in PACKAGED.items() if isinstance(section, dict) and "profile" in section]
 )
 def test_profiles_come_with_the_package(task: str, params: Path) -> None:
-    """Without a params.yaml, or with one that does not have that profile, those of the project count."""
+    """Without a params.yaml, or if it lacks the profile, the profiles of the package apply."""
     for name, values in PACKAGED[task].items():
         if isinstance(values, dict):
             config = load_config(task, None, name, [])
@@ -156,7 +156,7 @@ def test_profiles_come_with_the_package(task: str, params: Path) -> None:
 
 
 def test_the_profiles_of_the_package_are_those_of_the_project() -> None:
-    """One file: a link here, which a wheel holds the content of."""
+    """One file: a link in the repository, whose target is packed into the wheel."""
     assert PACKAGED_PARAMS.resolve() == Path(__file__).parents[3] / "params.yaml"
     assert Path(str(resources.files("ftrain.fit"))) / "params.yaml" == PACKAGED_PARAMS
 
@@ -167,13 +167,13 @@ def test_a_profile_of_the_users_file_replaces_that_of_the_package(tmp_path: Path
     assert load_config("keypoints", path, "tiny", []).fit.epochs == 2
     assert (
         load_config("keypoints", path, "tiny", []).model["backbone"] == "resnet18"
-    )  # nothing of the other one is mixed in
+    )  # nothing of the other one is merged
     assert load_config("keypoints", path, None, []) == load_config("keypoints", None, "full", [])
     path.write_text("keypoints: {large: {fit: {epochs: 2}}}")
     with pytest.raises(
         UsageError, match="names no profile and has no 'tiny'; choose one with --profile: large, tiny, full"
     ):
-        load_config("keypoints", path, None, [])  # no name: the file must hold what counts
+        load_config("keypoints", path, None, [])  # without a profile, the file must contain the values
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_a_profile_of_the_users_file_replaces_that_of_the_package(tmp_path: Path
         (["fit={epochs: many}"], r"--set fit=\{epochs: many\}"),
         (["fit.epoch=1"], r"--set fit\.epoch=1"),
         (["fit.seed=2", "model.input_size=33", "model.box_margin=0.5"], r"--set model\.input_size=33"),
-        (["model.sigma=2"], r".*params\.yaml"),  # the file's own fault
+        (["model.sigma=2"], r".*params\.yaml"),  # an error in the file itself
         ([], r".*params\.yaml"),
     ],
 )

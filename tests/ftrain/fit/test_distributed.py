@@ -1,4 +1,4 @@
-"""Several processes (gloo): the same bits with `exact`, nearly the same without, and the same figures on all of them."""
+"""Several processes (gloo): bit-identical with `exact`, nearly equal without, and the same metrics on all of them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def exact_alone(forks: ForkServer, shard_folder: Path, tmp_path_factory: pytest.
 def test_exact_weights_do_not_depend_on_the_number_of_processes(
     forks: ForkServer, shard_folder: Path, tmp_path: Path, exact_alone: Path, world_size: int
 ) -> None:
-    """Convolutions, statistics of norms, dropout, averages and moments: every bit; and every logged figure."""
+    """Convolutions, norm statistics, dropout, EMA and optimizer moments, bit by bit, and every logged metric."""
     train(forks, shard_folder, tmp_path / "run", world_size, workers=1, **EXACT)
     assert_same_bits(tensors_of(tmp_path / "run"), tensors_of(exact_alone))
     for series, name in (("training", "loss"), ("training", "gradient_norm"), ("validation", "accuracy")):
@@ -85,7 +85,7 @@ def test_exact_runs_can_be_taken_up_by_another_number_of_processes(
 
 
 def test_exact_refuses_numbers_that_would_change_the_bits(shards: ShardSet, tmp_path: Path) -> None:
-    """Without `exact`, one micro-batch a process is made; with it, their number is the user's."""
+    """Without `exact`, each process gets one micro-batch; with it, the number of micro-batches is the user's."""
     third = Processes(0, 4, torch.device("cpu"))
     assert make_trainer(shards, tmp_path, third, micro_batches=1).positions.shape == (1, 2)
     with pytest.raises(UsageError, match=r"fit\.micro_batches=2, and those into 4 processes"):
@@ -93,7 +93,7 @@ def test_exact_refuses_numbers_that_would_change_the_bits(shards: ShardSet, tmp_
 
 
 def test_two_processes_learn_what_one_learns(forks: ForkServer, shard_folder: Path, tmp_path: Path) -> None:
-    """Without dropout the only difference is that each process normalises with its own half of the batch."""
+    """Without dropout, the only difference is that each process normalizes with its own half of the batch."""
     options: dict[str, Any] = {"model": {"dropout": 0.0}, "ema_decay": 0.0, "epochs": 3}
     train(forks, shard_folder, tmp_path / "one", 1, micro_batches=2, **options)
     train(forks, shard_folder, tmp_path / "two", 2, **options)
@@ -114,7 +114,7 @@ def checkpoint_ledger(run: Path) -> str:
 
 
 def test_two_processes_resume_exactly_and_freeze_parts(forks: ForkServer, shard_folder: Path, tmp_path: Path) -> None:
-    """Stages change what DistributedDataParallel waits for; it must neither hang nor train what rests."""
+    """Stages change what DistributedDataParallel waits for; it must neither hang nor train frozen parameters."""
     options: dict[str, Any] = {"stages": STAGES, "micro_batches": 4, "checkpoint_every": 2, "keep_checkpoints": 9}
     train(forks, shard_folder, tmp_path / "whole", 2, **options)
     for limit in (3, 5, 10):
@@ -138,7 +138,7 @@ def test_two_processes_resume_exactly_and_freeze_parts(forks: ForkServer, shard_
 
 
 def test_a_validation_judges_the_weights_that_are_saved(forks: ForkServer, shard_folder: Path, tmp_path: Path) -> None:
-    """Statistics of norms differ between processes; what is evaluated on all of them is what the first one saves."""
+    """Norm statistics differ between processes; all of them evaluate the weights that the first one saves."""
     train(forks, shard_folder, tmp_path / "run", 2, ema_decay=0.0, learning_rate=0.1, dump_scores=True)
     shards = ShardSet.open(shard_folder)
     evaluated = (
@@ -171,7 +171,7 @@ def test_a_signal_to_any_process_stops_all(forks: ForkServer, shard_folder: Path
 def test_a_nan_on_any_process_stops_all(
     forks: ForkServer, shard_folder: Path, shards: ShardSet, tmp_path: Path
 ) -> None:
-    row = int(make_trainer(shards, tmp_path / "other").plan.batch(4)[5])  # in the half of the second process
+    row = int(make_trainer(shards, tmp_path / "other").plan.batch(4)[5])  # in the second process's half
     children = forks.start_group("tiny", 2, shards=str(shard_folder), run=str(tmp_path / "run"), model={"poison": row})
     assert [child.wait() for child in children] == [ExitCode.NON_FINITE] * 2, [child.text() for child in children]
     found = checkpoint.newest(tmp_path / "run" / "checkpoints")
@@ -179,11 +179,11 @@ def test_a_nan_on_any_process_stops_all(
     assert found[1].step == 3
 
 
-# --- the sums themselves ------------------------------------------------------------------------------------------------------
+# --- reductions -------------------------------------------------------------------------------------------------------
 
 
 def test_micro_batches_give_the_gradient_of_the_whole_batch() -> None:
-    """Of a model without batch normalization, by all three ways; and constants keep their bits."""
+    """For a model without batch normalization, in all three ways; constants keep their bits."""
     torch.manual_seed(0)
     model = torch.nn.Linear(5, 1)
     model.register_buffer("constant", torch.tensor([0.229, 0.9]))

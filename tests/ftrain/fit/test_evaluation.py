@@ -1,4 +1,4 @@
-"""Each sample of a split is predicted exactly once, on any number of processes, and the answers are the same."""
+"""Each sample of a split is predicted exactly once, with equal predictions on any number of processes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def task(shards: ShardSet) -> Tiny:
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 @pytest.mark.parametrize("num_rows", [1, 2, 13])
 def test_ranks_together_read_every_sample_once(shards: ShardSet, num_rows: int, world_size: int) -> None:
-    """More ranks than samples is fine too: those without work see padding in the same number of batches."""
+    """This includes more ranks than samples: idle ranks process padding in the same number of batches."""
     rows = shards.rows("val")[:num_rows]
     by_rank = [
         [batch["row"].tolist() for batch in evaluation_stream(
@@ -46,7 +46,7 @@ def test_results_hold_each_row_once_in_index_order(shards: ShardSet, task: Tiny,
     results = results_of_split(task, shards, rows, ALONE, batch_size=8, workers=0)
     assert results["row"].tolist() == sorted(rows.tolist())
     assert {name: len(values) for name, values in results.items()} == dict.fromkeys(results, num_rows)
-    for row in range(num_rows):  # the answer of a row is that of its own image
+    for row in range(num_rows):  # the prediction of a row is that of its own image
         image, annotation = shards.read(row)
         expected = TinyEncoder()(RawSample(row, image, annotation), None)
         assert np.array_equal(results["image"][row], expected["image"])
@@ -73,7 +73,7 @@ def test_processes_gather_what_one_process_predicts(
     for rank in range(world_size):
         found = np.load(tmp_path / f"out-{rank}.npz")
         assert set(found.files) == set(expected)
-        for name in ("row", "garment", "is_wide", "image"):  # int64, bool, uint8: nothing may change on the way
+        for name in ("row", "garment", "is_wide", "image"):  # int64, bool, uint8: dtypes must not change
             assert found[name].dtype == expected[name].dtype
             assert np.array_equal(found[name], expected[name])
         np.testing.assert_allclose(found["scores"], expected["scores"], rtol=1e-5, atol=1e-6)  # other batch sizes

@@ -1,4 +1,4 @@
-"""`--init-from`: runs of the same and of other tasks, weight files of timm and torchvision, and what is refused."""
+"""`--init-from`: runs of the same and other tasks, weight files of timm and torchvision, and rejected inputs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BACKBONE = "test_efficientnet"
 
 
 class Other(Tiny):
-    """Another task on the same backbone, which it calls differently; `num` networks of it."""
+    """Another task on the same backbone under a different name; `num` networks of it."""
 
     name = "other"
 
@@ -81,7 +81,7 @@ def test_a_run_of_another_task_gives_its_backbone(run: Path, shards: ShardSet, n
 
 
 def test_a_run_needs_its_first_weights_no_longer(shards: ShardSet, tmp_path: Path) -> None:
-    """On another machine, without a network and without the file that it began from."""
+    """On another machine, without network access and without the initial weight file."""
     trained = tiny_task(shards.metadata, seed=5)
     moved = write_run(tmp_path / "run", shards, trained, weights=f"{tmp_path}/gone.safetensors")
     assert f"weights: {tmp_path}/gone.safetensors" in (moved / "config.yaml").read_text()
@@ -124,7 +124,7 @@ def test_weight_files_fill_the_backbone(suffix: str, origin: str, tmp_path: Path
 
 
 class Poison:
-    """Makes a file when it is unpickled."""
+    """Create a file when unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

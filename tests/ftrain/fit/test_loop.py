@@ -1,4 +1,4 @@
-"""The loop in one process: stages, averages, rates, logs, stops, and what happens to numbers that are not finite."""
+"""The loop in one process: stages, EMA, learning rates, logs, stops, and non-finite values."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_run_learns_and_leaves_what_it_promised(shards: ShardSet, tmp_path: Pa
 
 
 def test_a_training_step_is_what_the_textbook_says(shards: ShardSet, tmp_path: Path) -> None:
-    """Against a hand-written loop over the same rows: gradient, clipping, AdamW with the rate of the step, no hidden extra."""
+    """Compared with a hand-written loop: gradient, clipping, AdamW."""
     trainer = make_trainer(
         shards, tmp_path, limit_steps=3, ema_decay=0, max_grad_norm=0.5, model={"dropout": 0.0}, backbone_lr_scale=0.25
     )
@@ -92,7 +92,7 @@ def test_a_training_step_is_what_the_textbook_says(shards: ShardSet, tmp_path: P
 
 
 def test_every_micro_batch_draws_numbers_of_its_own(shards: ShardSet, tmp_path: Path) -> None:
-    """Whatever stands in torch's generator before; dropout must not repeat from part to part or from step to step."""
+    """Independent of torch's generator state; dropout must not repeat between micro-batches or steps."""
     drawn: list[list[float]] = []
     for seed in (0, 0, 1):
         trainer = make_trainer(
@@ -124,7 +124,7 @@ def test_rates_warm_up_and_fall(schedule: Any, last: float) -> None:
     assert all(a >= b for a, b in pairwise(rates[10:]))
 
 
-# --- stages -------------------------------------------------------------------------------------------------------------------
+# --- stages -----------------------------------------------------------------------------------------------------------
 
 STAGES = (
     Stage(until=0.5, freeze=("backbone", "wide")),
@@ -176,7 +176,7 @@ def test_losses_are_weighed(shards: ShardSet, tmp_path: Path) -> None:
         (
             (Stage(until=0.5), Stage(freeze=("nose",))),
             "starts with 'nose'",
-        ),  # found before the first step, not at half time
+        ),  # found before the first step, not halfway
         ((Stage(until=0.9), Stage(until=0.5)), "in ascending order"),
         ((Stage(loss_weights={"gament": 1.0}),), "no loss 'gament'; its losses are garment, wide"),
     ],
@@ -196,7 +196,7 @@ def test_the_model_is_compiled_and_wrapped_once(
     assert compiled == [trainer.task]
 
 
-# --- the average --------------------------------------------------------------------------------------------------------------
+# --- EMA --------------------------------------------------------------------------------------------------------------
 
 
 def test_the_average_follows_the_weights_and_is_what_is_evaluated(
@@ -213,7 +213,7 @@ def test_the_average_follows_the_weights_and_is_what_is_evaluated(
     for step in (1, 2, 3):
         model, average = saved(tmp_path, step), saved(tmp_path, step, "ema")
         for name, tensor in model.items():
-            if tensor.is_floating_point():  # weights and the statistics of norms alike
+            if tensor.is_floating_point():  # both weights and norm statistics
                 decay = {1: 0.0, 2: 2 / 11, 3: 3 / 12}[step]  # below .75 for the first 27 steps
                 mean[name] = tensor if step == 1 else decay * mean[name] + (1 - decay) * tensor
                 torch.testing.assert_close(average[f"module.{name}"], mean[name])

@@ -1,4 +1,4 @@
-"""Rates of layers: against timm's own grouping, and the rest of the parameters untouched."""
+"""Layer-wise learning rates compared with timm's grouping, and all other parameters unchanged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DECAY = 0.7
 
 
 class Model(nn.Module):
-    """A network below a head, called as the tasks call theirs."""
+    """A network and a head, with the attribute names of the tasks."""
 
     def __init__(self, name: str, prefix: str) -> None:
         import timm
@@ -54,7 +54,7 @@ def test_layers_decay_as_those_of_timm(network: str, prefix: str) -> None:
     assert rates["head.weight"] == rates["head.bias"] == 1.0
     inside = {name.removeprefix(f"{prefix}."): rate for name, rate in rates.items() if not name.startswith("head")}
     expected = {name: scales[name.removeprefix("model.").replace(".", "_")] for name in inside}
-    top = max(expected.values())  # timm counts what stands between the last block and the head as one more
+    top = max(expected.values())  # timm counts the layers between the last block and the head as one more
     assert {name: rate / DECAY for name, rate in inside.items()} == pytest.approx(
         {name: scale / top for name, scale in expected.items()}
     )
@@ -97,7 +97,7 @@ def test_two_backbones_have_heights_of_their_own() -> None:
 
 @pytest.mark.parametrize(("steps", "decay"), [(20, 0.998), (690, 0.998), (690, 0.9), (10_000, 0.999)])
 def test_an_average_forgets_how_it_began(steps: int, decay: float) -> None:
-    """With a constant .998, a quarter of the first weights would be left after 690 steps."""
+    """With a constant decay of .998, a quarter of the initial weights would be left after 690 steps."""
     left = 1.0
     for step in range(1, steps):
         assert 0 < ema_decay_at(decay, step) <= decay

@@ -1,4 +1,4 @@
-"""What cannot become of a run is said before its first step, in one sentence and with exit code 2, in every task."""
+"""Impossible runs of every task are refused before the first step, with one message and exit code 2."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def label_set(
     folder: Path, change: Change | None = None, *, landmarks: LandmarkSet = DEEPFASHION_8, without: tuple[str, ...] = (),
     train: int = 12, val: int = 6, items: int = 3, **labels: Any,
 ) -> str:  # fmt: skip
-    """A set whose annotations were changed; `change` sees them all, with their split."""
+    """Write a set with changed annotations; `change` receives all of them, with their split."""
     numbers = iter(range(1000))
     samples: dict[str, list[Sample]] = {}
     for split, count in (("train", train), ("val", val)):
@@ -78,7 +78,7 @@ def everything(split: str) -> Change:
 
 
 def one_of_each(split: str) -> Change:
-    """Every image an item of its own."""
+    """Give every image its own item."""
 
     def change(note: dict[str, Any]) -> None:
         if note["split"] == split:
@@ -88,7 +88,7 @@ def one_of_each(split: str) -> Change:
 
 
 def alike(note: dict[str, Any]) -> None:
-    """One category, style and item, and the same attribute everywhere."""
+    """Give every image the same category, style, item and attribute."""
     note |= {
         "category": "Jeans",
         "style": "casual",
@@ -102,7 +102,7 @@ ITEMS = {"classify": "none", "embedding_dim": 32}
 STYLE = {"embedding_dim": 32, "attribute_width": 16}
 NO_BOX = {"without": ("box",)}
 
-# task, its model, how annotations are changed, how the set is written, the words
+# task, its model, change of the annotations, arguments of the set, expected words
 IMPOSSIBLE: dict[str, tuple[str, dict[str, Any], Change | None, dict[str, Any], str]] = {
     "keypoints: nothing visible to validate": ("keypoints", {}, unlabeled("val", "landmarks"), {}, "visible landmark"),
     "keypoints: no normalizing distance": (
@@ -159,7 +159,7 @@ def test_data_that_teach_or_measure_nothing_are_refused(name: str, tmp_path: Pat
     ],
 )
 def test_without_validation_nothing_has_to_be_measured(task: str, model: dict[str, Any], tmp_path: Path) -> None:
-    place = label_set(tmp_path / "set", everything("val"), without=("box",))  # which category could be measured by
+    place = label_set(tmp_path / "set", everything("val"), without=("box",))  # the box could be evaluated
     with pytest.raises(UsageError):
         preflight(task, place, model)
     assert preflight(task, place, model, validation_split="none") == []
@@ -248,7 +248,7 @@ def test_a_compiler_that_does_not_work_is_said_before_the_first_step(
 
 @pytest.mark.parametrize("task", ["keypoints", "category", "fashionnet", "retrieval", "style"])
 def test_a_rehearsal_changes_nothing(task: str, labels: str) -> None:
-    """Neither weights nor statistics nor what is drawn next, so that a run has the bits that it had without."""
+    """Weights, statistics and random state are unchanged, so that a run has the same bits with or without it."""
     model = STYLE | {"local_backbone": "test_efficientnet", "local_size": 32} if task == "style" else {}
     config = resolve({"task": task, "model": {**TINY, **model}, "fit": {"batch_size": 4}}, "the test")
     shards = ShardSet.open(labels)
@@ -268,7 +268,7 @@ def test_a_rehearsal_changes_nothing(task: str, labels: str) -> None:
 
 
 ALL = ("category", "fashionnet", "keypoints", "retrieval", "style")
-# Annotations that no writer of ours makes, under the right digests, and the tasks that look at what is wrong.
+# Annotations that fashionkit never writes, with correct digests, and the tasks that read the invalid entry.
 WRONG: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "a size that is a word": ({"width": "x"}, ALL),
     "no size": ({"height": None}, ("category", "fashionnet", "retrieval", "style")),
@@ -296,7 +296,7 @@ def test_an_annotation_that_cannot_be_used_is_damage_of_the_set(tmp_path: Path, 
 
 
 def test_a_refused_command_changes_no_run(labels: str, tmp_path: Path) -> None:
-    """Neither is an old run set aside, nor a new one begun."""
+    """No old run is moved aside, and no new one is created."""
     chosen = ("model.backbone=resnet18", "model.input_size=32", "fit.batch_size=1")
     options = TrainOptions(labels, tmp_path / "run", overrides=chosen, workers=0, device="cpu", trackers=("none",))
     with pytest.raises(UsageError, match="batch normalization"):

@@ -1,6 +1,6 @@
-"""Killed anywhere and resumed, a run ends with the bits of the uninterrupted one, whatever the number of workers.
+"""A run killed anywhere and resumed ends with the bits of the uninterrupted run, for any number of workers.
 
-`FASHIONKIT_KILLS` is the number of kills of the campaign (25); a failure names the seed that repeats it:
+`FASHIONKIT_KILLS` is the number of kills of the campaign (25); a failure prints the seed that repeats it:
 `FASHIONKIT_KILLS=1000 FASHIONKIT_SEED=7 pytest tests/ftrain/fit/test_resume.py -k campaign`.
 """
 
@@ -39,7 +39,7 @@ def state_of(run: Path) -> tuple[Path, TrainingState]:
 
 
 def assert_same_end(run: Path, whole: Path) -> None:
-    """Every tensor, bit by bit; and the ledger, which proves that no sample was lost, repeated or reordered."""
+    """Compare every tensor bit by bit, and the ledger, which proves that no sample was lost, repeated or reordered."""
     (found, state), (expected, wanted) = state_of(run), state_of(whole)
     assert state == wanted
     for file in FILES:
@@ -52,7 +52,7 @@ def assert_same_end(run: Path, whole: Path) -> None:
 
 @pytest.fixture(scope="module")
 def whole(forks: ForkServer, shard_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nobody disturbed."""
+    """An uninterrupted run."""
     run = tmp_path_factory.mktemp("whole") / "run"
     forks.run("tiny", shards=str(shard_folder), run=str(run), **RUN)
     return run
@@ -69,7 +69,7 @@ def test_the_uninterrupted_run_consumed_the_plan(whole: Path, shards: ShardSet) 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_kill_campaign(forks: ForkServer, shard_folder: Path, whole: Path, tmp_path: Path) -> None:
-    """SIGKILL after random delays, of the whole group or of the main process alone; workers drawn anew from 0 to 3 each time."""
+    """SIGKILL after random delays, to the whole group or only the main process; each time with 0 to 3 workers."""
     wanted = int(os.environ.get("FASHIONKIT_KILLS", "25"))
     seed = int(os.environ.get("FASHIONKIT_SEED", "0"))
     draw = random.Random(seed)
@@ -100,7 +100,7 @@ def test_kill_campaign(forks: ForkServer, shard_folder: Path, whole: Path, tmp_p
 def test_two_kills_in_one_epoch_with_other_worker_counts(
     forks: ForkServer, shard_folder: Path, whole: Path, tmp_path: Path, first: int
 ) -> None:
-    """Where litData repeats and loses samples: the second kill after the number of workers has changed."""
+    """litData repeats and loses samples here: a second kill after the number of workers has changed."""
     run, positions = tmp_path / "run", [0]
     arguments: dict[str, Any] = {"shards": str(shard_folder), "run": str(run), **RUN}
     for step, workers in ((first, 3), (first + 2, 1)):
@@ -122,7 +122,7 @@ def test_two_kills_in_one_epoch_with_other_worker_counts(
 def test_killed_while_workers_hang_the_run_can_be_taken_up_at_once(
     forks: ForkServer, shard_folder: Path, tmp_path: Path
 ) -> None:
-    """Orphaned workers hold neither the lock nor anything else, and are gone by themselves."""
+    """Orphaned workers do not hold the lock or anything else, and exit on their own."""
     arguments: dict[str, Any] = {"shards": str(shard_folder), "run": str(tmp_path / "run"), **RUN}
     child = forks.start("tiny", workers=3, model={"delay": 0.05}, **arguments)
     child.wait_for("step 2/40")
@@ -142,7 +142,7 @@ def test_killed_while_workers_hang_the_run_can_be_taken_up_at_once(
         time.sleep(0.01)
 
 
-# --- through the command line -------------------------------------------------------------------------------------------------
+# --- through the command line -----------------------------------------------------------------------------------------
 
 SMALL = (
     "-s", "fit.epochs=2", "-s", "fit.batch_size=4", "-s", "fit.ema_decay=0.9", "-s", "fit.log_every=1",
@@ -185,7 +185,7 @@ def test_a_signal_to_the_command_saves_its_step(
     words: str,
     group: bool,
 ) -> None:
-    """As a scheduler or Ctrl-C sends it, to all processes of the group, or to the main one alone."""
+    """As sent by a scheduler or Ctrl-C: to all processes of the group, or only to the main one."""
     run = tmp_path / "run"
     child = command(forks, command_set, run, "--workers", "2")
     child.wait_for(f"step 2/{NUM_STEPS}  loss")
@@ -204,7 +204,7 @@ def test_a_signal_to_the_command_saves_its_step(
 
 
 def test_the_installed_command_ends_with_143(command_set: Path, tmp_path: Path) -> None:
-    """Once without the fork server: the console script as a user starts it."""
+    """Once without the fork server: the console script as started by a user."""
     script = [Path(sys.executable).parent / "ftrain", "keypoints", command_set, "--run", tmp_path / "run", *SMALL]
     with subprocess.Popen(
         [*map(str, script), "-s", "fit.epochs=1000"], stderr=subprocess.PIPE, text=True, cwd=tmp_path

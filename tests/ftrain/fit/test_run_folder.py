@@ -1,4 +1,4 @@
-"""Run folders: new, taken up, set aside or refused; enough to use a model without its training data."""
+"""Run folders: created, resumed, moved aside or refused; sufficient to use a model without its training data."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def config(**fit: Any) -> RunConfig:
 
 
 def trained(shards: ShardSet, path: Path, **fit: Any) -> RunFolder:
-    """A run folder as `ftrain` leaves it."""
+    """A run folder as written by `ftrain`."""
     run = RunFolder(path)
     run.start(make_trainer(shards, path, **fit).config, shards, "auto")
     make_trainer(shards, path, **fit).train()
@@ -197,7 +197,7 @@ def test_one_wrong_bit_in_a_curve_is_no_other_curve(
 
 
 def test_csv_columns_may_come_later(tmp_path: Path) -> None:
-    """A stage can have other losses; rows must not slip into the wrong column."""
+    """A stage can have other losses; values must not move to the wrong column."""
     tracker = CsvTracker(tmp_path)
     tracker.log("training", 1, {"loss": 1.0, "a": 2.0})
     tracker.log("training", 2, {"a": 3.0, "loss": 4.0})

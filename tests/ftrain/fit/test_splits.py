@@ -1,4 +1,4 @@
-"""Which rows a run learns from and is evaluated on: held-out groups, samplers, and what they refuse."""
+"""Rows for training and evaluation: held-out groups, samplers, and the splits that they refuse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs that end early, by a signal, a NaN or damage, and go on as if nothing had happened."""
+"""Runs stopped by a signal, a NaN or damage, and resumed as if uninterrupted."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from ftrain.fit.tracking import CsvTracker
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-# --- numbers that are not finite ----------------------------------------------------------------------------------------------
+# --- non-finite values ------------------------------------------------------------------------------------------------
 
 
 def test_a_nan_stops_the_run_and_the_last_good_checkpoint_stays(shards: ShardSet, tmp_path: Path) -> None:
     row = int(make_trainer(shards, tmp_path).plan.batch(4)[2])
     sentences: list[str] = []
-    for _ in range(2):  # the same command again says the same again
+    for _ in range(2):  # rerunning gives the same error
         trainer = make_trainer(shards, tmp_path, model={"poison": row})
         with pytest.raises(NonFiniteError) as caught:
             trainer.train()
@@ -61,11 +61,11 @@ def test_the_note_of_an_old_nan_goes_with_the_next_run(shards: ShardSet, tmp_pat
     assert not (tmp_path / "non_finite.json").exists()
 
 
-# --- stopping and going on ----------------------------------------------------------------------------------------------------
+# --- stopping and resuming --------------------------------------------------------------------------------------------
 
 
 def raise_signal_at(trainer: Trainer, step: int, number: int, times: int = 1) -> None:
-    """Send this process a signal while the model works on a step."""
+    """Send this process a signal while the model runs a step."""
     forward = trainer.forward
 
     def signalled(batch: Any) -> Any:
@@ -82,7 +82,7 @@ def raise_signal_at(trainer: Trainer, step: int, number: int, times: int = 1) ->
 def test_a_signal_ends_the_run_after_its_step(
     shards: ShardSet, tmp_path: Path, number: int, error: type[BaseException], step: int
 ) -> None:
-    """Also when the step is one to validate after (10) or the last one (20): the validation is made up for."""
+    """Even if the step is one with validation (10) or the last one (20): the validation runs on resuming."""
     handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     trainer = make_trainer(shards, tmp_path / "stopped")
     raise_signal_at(trainer, step, number)
@@ -113,7 +113,7 @@ def test_a_second_interrupt_does_not_wait(shards: ShardSet, tmp_path: Path) -> N
 
 
 def test_a_signal_stops_a_validation_at_once(shards: ShardSet, tmp_path: Path) -> None:
-    """Validation may take longer than a scheduler waits. What was trained is saved before it; it is due again."""
+    """Validation may take longer than a scheduler waits: save the trained step first, and validate after resuming."""
     trainer = make_trainer(shards, tmp_path, ema_decay=0)
     predict, calls = trainer.task.predict, []
 
@@ -139,7 +139,7 @@ def test_a_signal_stops_a_validation_at_once(shards: ShardSet, tmp_path: Path) -
 
 @pytest.mark.parametrize("limit", [19, 20])
 def test_going_on_at_the_end(shards: ShardSet, tmp_path: Path, limit: int) -> None:
-    """Resumed before the last step, and after it: a finished run is left as it is."""
+    """Resumed before and after the last step: a finished run is left unchanged."""
     first = make_trainer(shards, tmp_path, limit_steps=limit).train()
     assert first.step == limit
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
@@ -174,7 +174,7 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_used(
 
 
 def test_logs_of_steps_that_are_done_again_are_forgotten(shards: ShardSet, tmp_path: Path) -> None:
-    """Killed before the first checkpoint, and between two; a torn last line goes too."""
+    """Killed before the first checkpoint, and between two; a torn last line is removed too."""
     (tmp_path / "training.csv").write_text("step,loss\n1,0.5\n2,0.")
     make_trainer(shards, tmp_path, limit_steps=4).train()
     assert [row["step"] for row in rows_of(tmp_path, "training")] == ["1", "2", "3", "4"]
@@ -200,11 +200,11 @@ def test_a_missing_validation_split_is_cut_out_of_training_and_said(
 def test_a_run_can_do_without_validation(tmp_path: Path) -> None:
     folder = write_shard_set(tmp_path / "set", {"train": 40})
     trainer = make_trainer(folder, tmp_path / "run", validation_split="none")
-    assert sorted(trainer.plan.rows.tolist()) == list(range(40))  # nothing is held out either
+    assert sorted(trainer.plan.rows.tolist()) == list(range(40))  # nothing is held out
     state = trainer.train()
     assert (state.step, state.best, state.validation_due) == (trainer.num_steps, {}, False)
     assert not (tmp_path / "run/validation.csv").exists()
-    assert checkpoint.best(tmp_path / "run/checkpoints") is None  # `best` then is the newest
+    assert checkpoint.best(tmp_path / "run/checkpoints") is None  # `best` is then the newest
     newest = checkpoint.newest(tmp_path / "run/checkpoints")
     assert newest is not None
     assert newest[0].name == step_folder(trainer.num_steps)

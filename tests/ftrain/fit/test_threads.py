@@ -1,4 +1,4 @@
-"""Commands compute on the cores that their data workers leave, unless the user says otherwise."""
+"""Commands compute on the cores that their data workers leave free, unless the user chooses otherwise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trackers: what they leave behind."""
+"""Trackers: their output files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ftrain.fit.train import TrainOptions, train
 
 
 def test_dvclive_leaves_no_pack_of_git_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It reads the commit from the repository around it; in a fresh clone that stands in a pack (warnings are errors)."""
+    """DVCLive reads the commit of the repository; in a fresh clone, it is in a pack (warnings are errors)."""
     (tmp_path / ".dvc").mkdir()
     (tmp_path / ".dvc" / "config").touch()
     identity = ["-c", "user.name=nobody", "-c", "user.email=nobody@example.org"]
@@ -36,7 +36,7 @@ def test_dvclive_leaves_no_pack_of_git_open(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_dvclive_takes_a_figure_and_its_parts(tmp_path: Path) -> None:
-    """The search by attribute has `map` over all queries and `map/ATTRIBUTE` of each."""
+    """Attribute-specific search has `map` over all queries and `map/ATTRIBUTE` for each attribute."""
     tracker = DvcliveTracker(tmp_path)
     for step in (1, 2):
         tracker.log("validation", step, {"map": 0.5, "map/skirt_length": 0.25 * step})
@@ -144,7 +144,7 @@ def test_unknown_trackers_are_refused_before_anything_is_written(
 
 
 def test_the_log_splits_a_step_into_waiting_and_computing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two steps: 1 s and 3 s of waiting, 2 s and 4 s of computing, 10 s of saving in between that are neither."""
+    """Two steps: 1 s and 3 s of waiting, 2 s and 4 s of computing; 10 s of saving in between count as neither."""
     times = iter([0.0, 1.0, 3.0, 13.0, 16.0, 20.0, 20.0, 20.0])
     monkeypatch.setattr("time.perf_counter", lambda: next(times))
     clock = Clock()

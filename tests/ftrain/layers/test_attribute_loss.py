@@ -1,4 +1,4 @@
-"""Losses of attributes: what is left out, what weighs how much, and that no image changes what another one costs."""
+"""Attribute losses: ignored entries, weights, and independence of images."""
 
 import math
 
@@ -19,7 +19,7 @@ def test_targets_tell_absent_from_unknown():
 
 
 def test_positives_weigh_as_much_as_all_negatives():
-    """The weights of the paper the right way round: 2 positives among 10 ids have 4 times the weight of a negative, not a quarter."""
+    """With 2 positives among 10 ids, a positive weighs as much as 4 negatives."""
     targets = torch.tensor([[1, 1, 0, 0, 0, 0, 0, 0, 0, 0]])
     logits = torch.zeros(1, 10, requires_grad=True)
     loss = binary_loss(logits, targets)

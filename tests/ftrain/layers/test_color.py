@@ -1,4 +1,4 @@
-"""The color feature: its length, what is near and far, that place only weighs, and weights of any kind."""
+"""The color feature: length, near and far colors, weighting by position, and weights of any kind."""
 
 import cv2
 import numpy as np
@@ -48,12 +48,12 @@ def test_near_colors_are_near():
     assert similarity(plain(RED), plain(DARKER_RED)) > 0.9
     assert similarity(plain(RED), plain(GREY)) < 0.3
     steps = [similarity(plain((120, 60, 60)), plain((120 + step, 60, 60))) for step in range(0, 60, 4)]
-    assert np.all(np.diff(steps) < 1e-6)  # no jump back across a border between bins
+    assert np.all(np.diff(steps) < 1e-6)  # no jump across a border between bins
     assert min(np.diff(steps)) > -0.15
 
 
 def test_place_weighs_but_does_not_order():
-    """The seed compared its ten strongest cells position by position: a moved collar was another color."""
+    """An earlier system compared its ten strongest cells by position: a moved collar was another color."""
     left, right = plain(RED), plain(RED)
     left[10:20, 8:14] = right[10:20, 16:22] = WHITE
     even = np.ones((8, 6))

@@ -1,4 +1,4 @@
-"""The center rule, targets, decoding near and far from the border, flipping."""
+"""Pixel centers, targets, decoding near and far from the border, flipping."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def targets_of(points, stride=STRIDE, size=SIZE, sigma=2.0, **options):
 
 
 def random_points(num_points, margin, size=SIZE, stride=STRIDE, seed=0):
-    """Points of the image in pixel centers, `margin` pixels or more from its border."""
+    """Random points in pixel centers, at least `margin` pixels from the border."""
     extent = torch.tensor([size[1] * stride - 1.0, size[0] * stride - 1.0])
     share = torch.rand(num_points, 2, generator=torch.Generator().manual_seed(seed))
     return margin + share * (extent - 2 * margin)
@@ -43,7 +43,7 @@ def test_a_target_is_a_gaussian_round_its_point(amplitude):
 
 
 def test_a_target_agrees_with_a_image_pooled_from_full_size():
-    """A bright spot in the image, averaged over 4 x 4 pixels, has the centroid of its stride 4 target."""
+    """A bright spot, averaged over 4 x 4 pixels, has the centroid of its target at stride 4."""
     point = torch.tensor([[50.3, 37.9]])
     pooled = torch.nn.functional.avg_pool2d(targets_of(point, 1, (96, 128), sigma=8.0), 4)
     target = targets_of(point, sigma=2.0)

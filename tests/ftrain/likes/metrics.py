@@ -1,4 +1,4 @@
-"""What the task is evaluated by: nothing of interest."""
+"""Metrics of the task: none of interest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A task that embeds without being trained."""
+"""A task that embeds images without training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ftrain.tasks.task import Task
 
 
 class SearchConfig(TaskConfig):
-    """`says` is what `predict` gives: an embedding, colors too, nothing of use, or zeros."""
+    """`says` selects the output of `predict`: an embedding, with colors too, without either, or zeros."""
 
     says: str = "embedding"
 
@@ -31,7 +31,7 @@ class SmallImage:
 
 
 class Likes(Task):
-    """The image at 4 x 4 pixels, less grey, is the embedding."""
+    """The embedding is the image at 4 x 4 pixels, minus gray."""
 
     name = "likes"
     needs = ("category",)

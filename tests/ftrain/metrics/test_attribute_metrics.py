@@ -1,4 +1,4 @@
-"""Attribute figures: recall@k by hand and by a plain loop, the two slips of the seed, groups, average precision."""
+"""Attribute metrics: recall@k by hand and by a plain loop, two bugs of an earlier system, groups, average precision."""
 
 import math
 
@@ -28,7 +28,7 @@ def random_set(num_rows=60, num_attributes=15, seed=0):
 
 
 def plain_recall(scores, positive, known, ids, k):
-    """(micro, macro, strict), one image at a time: an order in which negatives come first among equals."""
+    """(micro, macro, strict), one image at a time, ranking negatives first among ties."""
     hits, positives, macro, strict = 0, 0, [], []
     for row in range(len(scores)):
         ranked = sorted((a for a in ids if known[row][a]), key=lambda a: (-scores[row][a], positive[row][a]))
@@ -66,7 +66,7 @@ def test_recall_agrees_with_a_plain_loop(seed):
     for name, ids in {"all": range(15), **TYPES}.items():
         for k in (3, 5):
             keys = [f"recall_{k}_{kind}" for kind in ("micro", "macro", "strict")]
-            if k >= len(ids):  # all of a type are among its first k
+            if k >= len(ids):  # all ids of a type are among its first k
                 assert not found[name].keys() & set(keys)
             else:
                 expected = plain_recall(scores, positive, known, list(ids), k)
@@ -74,14 +74,17 @@ def test_recall_agrees_with_a_plain_loop(seed):
 
 
 def test_a_type_is_ranked_within_itself():
-    """Seed 3 used its mask as integer indices, so the first k were those of all attributes: here none is of a fabric."""
+    """An earlier system used its mask as integer indices, and so ranked all attributes.
+
+    None of the first k is a fabric here.
+    """
     scores = np.array([[20 + a if a not in TYPES["fabric"] else a for a in range(15)]], np.float32)
     positive = marks([9])
     found = attribute_recall(scores, positive, EVERYTHING_KNOWN, types=TYPES, top=(1, 3))
     assert found["fabric"]["recall_1_micro"] == found["fabric"]["recall_3_macro"] == 1.0
     assert found["all"]["recall_3_micro"] == 0.0
 
-    # What the seed computed: the boolean "not this type" taken for the numbers 0 and 1 overwrites only columns 0 and 1.
+    # The earlier bug: the boolean "not this type", taken as the numbers 0 and 1, overwrites only columns 0 and 1.
     not_fabric = np.ones(15, np.int64)
     not_fabric[TYPES["fabric"]] = 0
     slip = scores.copy()
@@ -90,7 +93,7 @@ def test_a_type_is_ranked_within_itself():
 
 
 def test_logits_far_below_zero_still_rank():
-    """Seed 3 filled the other types with -1, and logits of rare attributes lie below that."""
+    """An earlier system filled the other types with -1, but logits of rare attributes are lower."""
     scores = np.full((1, 15), -9.0, np.float32)
     scores[0, 7] = -5
     found = attribute_recall(scores, marks([7]), EVERYTHING_KNOWN, types=TYPES, top=(1,))
@@ -138,7 +141,7 @@ def test_groups_by_hand():
     known[:, 5:] = False
     found = group_accuracy(scores, positive, known, GROUPS)
     assert found["sleeve"]["top_1"] == pytest.approx(2 / 3)
-    assert found["neck"]["top_1"] == pytest.approx(1 / 2)  # equal scores are no answer; the third image has no label
+    assert found["neck"]["top_1"] == pytest.approx(1 / 2)  # ties do not count as correct; the third image has no label
     assert found["neck"]["count"] == 2
     assert found["length"]["count"] == 0
     assert math.isnan(found["length"]["top_1"])
@@ -175,7 +178,7 @@ def test_groups_agree_with_scikit_learn(seed):
 
 
 def test_the_interval_of_the_mean_resamples_images():
-    """Against drawing images one by one; every image is evaluated in two of three groups, and errs in both or none."""
+    """Compared with resampling images one by one; each is evaluated in two of three groups, wrong in both or none."""
     generator = np.random.default_rng(2)
     right = generator.random(150) < 0.6
     positive = np.zeros((150, 7), bool)

@@ -1,4 +1,4 @@
-"""Figures of one answer among classes: hand-worked, against scikit-learn, ties, unknown labels, baselines, the collapse guard."""
+"""Classification metrics: by hand, compared with scikit-learn, ties, unknown labels, baselines, collapse check."""
 
 import math
 
@@ -19,7 +19,7 @@ from ftrain.metrics.classification import (
 
 
 def random_set(num_rows=300, num_classes=7, seed=0):
-    """Scores and labels; class 5 is never true, class 6 is rare, a tenth of the labels is unknown."""
+    """Scores and labels; class 5 never occurs, class 6 is rare, a tenth of the labels is unknown."""
     generator = np.random.default_rng(seed)
     labels = generator.choice(num_classes, num_rows, p=[0.4, 0.2, 0.2, 0.1, 0.08, 0, 0.02])
     scores = generator.normal(0, 1, (num_rows, num_classes)).astype("f4")
@@ -40,7 +40,7 @@ def test_answers_of_ties_are_wrong():
 
 
 def test_metrics_by_hand():
-    # truth a a a b b, answers a a b b c: F1 of a 2*2/(2+3) = 0.8, of b 2*1/(2+2) = 0.5; class c never occurs.
+    # labels a a a b b, predictions a a b b c: F1 of a 2*2/(2+3) = 0.8, of b 2*1/(2+2) = 0.5; class c never occurs.
     labels = np.array([0, 0, 0, 1, 1, -1])
     scores = np.eye(3)[[0, 0, 1, 1, 2, 0]] * 2 + np.array([0, 0.5, 0.1])
     metrics = classification_metrics(scores, labels, top=(1, 2, 3))
@@ -112,7 +112,7 @@ def test_the_baseline_answers_in_the_order_of_training():
 
 
 def test_the_baseline_of_the_style_split_is_its_majority():
-    """K-Fashion's three classes: always answering the second scores 77.2 %, a third of balanced accuracy."""
+    """K-Fashion's three classes: always predicting the second has accuracy 77.2% and balanced accuracy 1/3."""
     labels = np.repeat([0, 1, 2], [14_834, 72_007, 6_376])
     metrics = majority_metrics(labels, labels, 3)
     assert metrics["top_1"] == pytest.approx(0.772, abs=5e-4)
@@ -188,17 +188,17 @@ BALANCED, UNEVEN = np.repeat(np.arange(10), 10), np.repeat([0, 1, 2], [7, 77, 16
     ("predicted", "labels", "collapsed"),
     [
         (np.zeros(100), BALANCED, True),  # constant, balanced
-        (np.ones(100), UNEVEN, True),  # constant at the majority: top-1 of 77 % hides it
+        (np.ones(100), UNEVEN, True),  # constant at the majority: a top-1 of 77% hides it
         (np.zeros(100), UNEVEN, True),  # constant at a rare class
-        (np.where(np.arange(100) % 20, 3, 5), BALANCED, True),  # 95 % one answer
+        (np.where(np.arange(100) % 20, 3, 5), BALANCED, True),  # 95% one class
         (BALANCED, BALANCED, False),
         (UNEVEN, UNEVEN, False),
-        (np.where(np.arange(100) % 10, 1, UNEVEN), UNEVEN, True),  # 97 % the majority
-        (np.where(np.arange(100) < 90, 1, 2), UNEVEN, False),  # 90 % the majority of 77 %: weak, not collapsed
-        (np.zeros(100), np.zeros(100), False),  # truly one class
-        (np.zeros(100), np.repeat([0, 1], [97, 3]), False),  # three others: cannot be told
+        (np.where(np.arange(100) % 10, 1, UNEVEN), UNEVEN, True),  # 97% the majority
+        (np.where(np.arange(100) < 90, 1, 2), UNEVEN, False),  # 90% the majority of 77%: weak, not collapsed
+        (np.zeros(100), np.zeros(100), False),  # only one true class
+        (np.zeros(100), np.repeat([0, 1], [97, 3]), False),  # three others: too few for a verdict
         (np.zeros(100), np.repeat([0, 1, -1], [50, 10, 40]), True),
-        (np.arange(100) % 10, BALANCED, False),  # chance, but not one answer
+        (np.arange(100) % 10, BALANCED, False),  # chance, but not one class
     ],
 )
 def test_the_guard_fires_when_one_answer_dominates(predicted, labels, collapsed):

@@ -1,4 +1,4 @@
-"""Exact search against brute force in double precision: metrics, colors, ties, batches, bad queries."""
+"""Exact search compared with brute force in double precision: metrics, colors, ties, batches, invalid queries."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def vectors(count, dims, seed, *, unit=True):
 
 
 def brute_force(gallery, queries, metric, weight, top):
-    """Scores as the seed had them, by scipy in double precision."""
+    """Scores by scipy in double precision."""
     from scipy.spatial.distance import cdist
 
     if metric == "cosine":
@@ -64,7 +64,7 @@ def test_metrics_differ_where_lengths_do_and_agree_where_they_do_not():
 def test_of_equal_images_the_lowest_row_comes_first(metric, weight):
     one, color = vectors(1, 48, 0), np.abs(vectors(1, 5, 0))
     deep, colors = vectors(4001, 48, 1), np.abs(vectors(4001, 5, 1))
-    twins = [0, 3, 64, 1999, 2000, 3999, 4000]  # at edges of blocks, where a matrix product may round otherwise
+    twins = [0, 3, 64, 1999, 2000, 3999, 4000]  # at the edges of blocks, where a matrix product may round differently
     deep[twins], colors[twins] = one, color
     found = ExactSearch(Features(deep, colors)).search(Features(one, color), Similarity(metric, weight), 9)
     assert found.rows[0, :7].tolist() == twins
@@ -85,7 +85,7 @@ def test_one_query_finds_what_a_batch_finds():
 
 
 def test_torch_finds_what_numpy_finds(monkeypatch):
-    """The path of a GPU, on a CPU."""
+    """The GPU code path, on a CPU."""
     gallery = Features(vectors(3000, 24, 0), np.abs(vectors(3000, 6, 1)))
     queries = Features(vectors(9, 24, 2), np.abs(vectors(9, 6, 3)))
     search, by_torch = ExactSearch(gallery), ExactSearch(gallery)

@@ -1,4 +1,4 @@
-"""NE against hand-worked cases, a plain loop, real answers of the challenge; intervals, curves, the baseline."""
+"""NE by hand, by a plain loop and on real challenge answers; intervals, curves, the baseline."""
 
 import csv
 import math
@@ -19,7 +19,7 @@ REAL = Path(os.environ.get("FASHIONKIT_REAL", Path(__file__).parents[4] / "share
 
 
 def random_set(landmark_set, num_images, seed=0):
-    """Predicted, points, visibility, garments, width, height of images, some without normaliser."""
+    """Predictions, landmarks, visibility, garments, width, height of images, some without normalizer."""
     generator = np.random.default_rng(seed)
     names = list(landmark_set.garments)
     garments = [names[index] for index in generator.integers(0, len(names), num_images)]
@@ -36,7 +36,7 @@ def random_set(landmark_set, num_images, seed=0):
 
 
 def plain_errors(predicted, points, visibility, garments, width, height, landmark_set):
-    """One image, one point at a time: (errors as (garment, point, value), excluded images, excluded points)."""
+    """One image and landmark at a time: (errors as (garment, landmark, value), excluded images, excluded landmarks)."""
     errors, images, lost = [], 0, 0
     for row, garment in enumerate(garments):
         visible = [k for k in range(len(landmark_set)) if visibility[row][k] == 2]
@@ -65,7 +65,7 @@ def measure(landmark_set, images, **options):
 
 
 def skirt(visibility=(2, 2, 2, 2), waist=100.0):
-    """A skirt with a waistband of `waist` pixels; every point is predicted (3, 4) = 5 pixels off."""
+    """A skirt with a waistband of `waist` pixels; every landmark is predicted (3, 4) = 5 pixels off."""
     points = np.zeros((1, 24, 2), np.float32)
     points[0, 15:19] = [(50, 20), (50 + waist, 20), (40, 300), (160, 300)]
     seen = np.full((1, 24), -1)
@@ -157,7 +157,7 @@ def test_garments_may_be_names_or_indices_and_an_unknown_one_is_a_sentence():
 def test_a_prediction_that_is_not_finite_stops_where_it_counts_only():
     images = skirt((1, 2, 2, 2))
     images[0][0, 15] = np.nan  # occluded
-    images[0][0, 0] = np.nan  # no point of a skirt
+    images[0][0, 0] = np.nan  # not a landmark of a skirt
     assert measure(FASHIONAI_24, images)["points"] == 3
     images[0][0, 17, 1] = np.inf
     with pytest.raises(NonFiniteError, match="image 0 of the batch, hemline_left"):
@@ -223,7 +223,7 @@ def test_the_mean_pose_is_the_mean_place_in_the_image():
     skirt_index, trousers_index = 3, 4
     np.testing.assert_allclose(pose.means[skirt_index, 15:17], [(0.4, 0.6), (0.1, 0.1)], atol=1e-6)
     np.testing.assert_array_equal(pose.means[trousers_index, 15], pose.means[skirt_index, 15])  # unseen garment
-    assert pose.means[trousers_index, 23].tolist() == [0.5, 0.5]  # unseen point
+    assert pose.means[trousers_index, 23].tolist() == [0.5, 0.5]  # unseen landmark
     found = pose.predict(["skirt"], [50], [20])
     np.testing.assert_allclose(found[0, 15], [0.4 * 50 - 0.5, 0.6 * 20 - 0.5], atol=1e-6)
 
@@ -240,7 +240,7 @@ def test_the_mean_pose_is_exact_where_all_images_look_alike():
 
 
 def read_answers(path):
-    """Points, visibility and garments of a challenge file; its v 1, 0, -1 are visible, occluded, unknown."""
+    """Landmarks, visibility and garments of a challenge file; its v 1, 0, -1 are visible, occluded, unknown."""
     with path.open(newline="") as file:
         rows = list(csv.reader(file))[1:]
     cells = np.array([[cell.split("_") if cell[0] != "-" else (0, 0, -1) for cell in row[2:]] for row in rows], float)
@@ -263,7 +263,7 @@ def test_real_answers_of_the_challenge():
     errors, excluded_images, excluded_points = plain_errors(
         guess, points, visibility, garments, size, size, FASHIONAI_24
     )
-    assert baseline.excluded.sum() == excluded_images == 19 + 34  # lack one end, lack both
+    assert baseline.excluded.sum() == excluded_images == 19 + 34  # one end missing, both missing
     assert baseline.excluded_points.sum() == excluded_points
     assert mean_error(baseline) == pytest.approx(mean([value for _, _, value in errors]), rel=1e-9)
     assert 0.1 < mean_error(baseline) < 1.0

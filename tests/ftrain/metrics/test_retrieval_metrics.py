@@ -1,4 +1,4 @@
-"""Retrieval figures: by hand, by full sorting, against torchmetrics and pytorch-metric-learning; ties, itself, memory."""
+"""Retrieval metrics: by hand, by full sorting, compared with torchmetrics and pytorch-metric-learning; ties, memory."""
 
 import math
 
@@ -14,12 +14,12 @@ METRICS = ("cosine", "euclidean")
 
 
 def on_a_line(*places):
-    """Embeddings at these places of the x axis, to be compared by distance."""
+    """Embeddings at these x coordinates, compared by distance."""
     return np.array([[place, 0.0] for place in places], np.float32)
 
 
 def random_set(num_queries=70, num_gallery=150, num_items=25, seed=0):
-    """Embeddings around their item, and the items of both; some queries have no match."""
+    """Embeddings around their items, and the items of both; some queries have no match."""
     generator = np.random.default_rng(seed)
     centers = generator.normal(size=(num_items, 16))
     items = generator.integers(0, num_items, num_queries), generator.integers(3, num_items, num_gallery)
@@ -28,7 +28,7 @@ def random_set(num_queries=70, num_gallery=150, num_items=25, seed=0):
 
 
 def similarity(query, gallery, metric):
-    """Full matrix in float64, larger is nearer."""
+    """Full matrix in float64; larger is nearer."""
     query, gallery = query.astype("f8"), gallery.astype("f8")
     if metric == "cosine":
         unit = [part / np.linalg.norm(part, axis=1, keepdims=True) for part in (query, gallery)]
@@ -37,7 +37,7 @@ def similarity(query, gallery, metric):
 
 
 def test_metrics_by_hand():
-    # Gallery by distance from the query at 0: a b a c a, so a stands at 1, 3, 5 and c at 4.
+    # Gallery by distance from the query at 0: a b a c a, so a is at 1, 3, 5 and c at 4.
     gallery, items = on_a_line(1, 2, 3, 4, 5), ["a", "b", "a", "c", "a"]
     found = evaluate_retrieval(
         on_a_line(0, 0, 0), gallery, ["a", "c", "d"], items, metric="euclidean", top=(1, 2, 3, 5)
@@ -72,7 +72,7 @@ def test_agrees_with_torchmetrics_and_scikit_learn(metric, chunk):
     assert 0 < (~found.evaluated).sum() < 20
     for number in np.flatnonzero(found.evaluated):
         truth = gallery_items == items[number]
-        # torchmetrics takes what scores 0 or less for not retrieved.
+        # torchmetrics treats scores of 0 or less as not retrieved.
         row, target = torch.from_numpy(scores[number] - scores[number].min() + 1), torch.from_numpy(truth)
         assert found.num_relevant[number] == truth.sum()
         assert found.average_precision[number] == pytest.approx(average_precision_score(truth, scores[number]))
@@ -88,7 +88,7 @@ def test_agrees_with_torchmetrics_and_scikit_learn(metric, chunk):
 
 
 def musgrave(metric, query, items, gallery, gallery_items, *, itself=False):
-    """The four figures that pytorch-metric-learning knows, by an exact search."""
+    """The four metrics of pytorch-metric-learning, by an exact search."""
     from pytorch_metric_learning.distances import CosineSimilarity, LpDistance
     from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
     from pytorch_metric_learning.utils.inference import CustomKNN
@@ -132,7 +132,7 @@ def test_a_image_never_finds_itself():
     assert found.num_relevant.tolist() == [1, 1, 0]
     blind = evaluate_retrieval(images, images, items, items, metric="euclidean")
     assert blind.num_relevant.tolist() == [2, 2, 1]
-    # Also where only some images are in both sets, and where the image's copy in the gallery has another item.
+    # Even if only some images are in both sets, and if the image's copy in the gallery has another item.
     other = evaluate_retrieval(
         images[:1], images, ["a"], ["b", "a", "b"], query_rows=["x"], gallery_rows=["x", "y", "z"], metric="euclidean"
     )
@@ -150,7 +150,7 @@ def test_a_foreign_image_as_near_stands_before_the_right_one(metric):
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("dimension", [7, 512])
 def test_a_network_with_constant_output_finds_nothing(metric, dimension):
-    """Equal images must stay equal although a product of matrices rounds differently from column to column."""
+    """Equal images must stay equal although a matrix product rounds differently from column to column."""
     image = np.random.default_rng(0).normal(3, 1, (1, dimension)).astype("f4")
     items = np.arange(300) % 60
     found = evaluate_retrieval(image.repeat(50, 0), image.repeat(300, 0), items[:50], items, metric=metric)
@@ -173,7 +173,7 @@ def test_an_unknown_item_matches_nothing_but_competes(unknown):
 
 
 def test_no_category_filter():
-    """A query is compared with the whole gallery: a nearer image of another garment spoils it."""
+    """A query is compared with the whole gallery: a nearer image of another garment counts against it."""
     found = evaluate_retrieval(on_a_line(0), on_a_line(1, 2), ["skirt/1"], ["blouse/9", "skirt/1"], metric="euclidean")
     assert found.hits(1).tolist() == [False]
 
@@ -223,7 +223,7 @@ def test_the_order_of_the_gallery_does_not_matter():
 
 
 def attribute_set(seed=0, num_queries=40, num_candidates=90):
-    """Embeddings, values and attributes of queries and candidates under three attributes."""
+    """Embeddings, values and attributes of queries and candidates for three attributes."""
     generator = np.random.default_rng(seed)
     return [
         (generator.normal(size=(size, 8)).astype("f4"), generator.integers(0, 5, size), generator.integers(0, 3, size))
@@ -233,7 +233,7 @@ def attribute_set(seed=0, num_queries=40, num_candidates=90):
 
 def test_attribute_map_is_the_mean_over_the_candidates_of_the_attribute():
     (query, values, kinds), (gallery, gallery_values, gallery_kinds) = attribute_set()
-    values[:4] = 9  # a value that no candidate has: its AP is 0 and counts
+    values[:4] = 9  # a value without candidates: its AP is 0 and counts
     names = ["collar", "sleeve", "skirt"]
     found = attribute_map(query, gallery, values, gallery_values, kinds, gallery_kinds, names, chunk=16)
     scores = similarity(query, gallery, "cosine")

@@ -1,4 +1,4 @@
-"""Contact sheets and plots of labels: the same bytes each time, nothing cut off, and what stands where."""
+"""Contact sheets and label plots: reproducible bytes, nothing cut off, and correct content."""
 
 import io
 
@@ -178,7 +178,7 @@ def test_labels_of_unknown_names_are_minus_one():
 
 
 def inside(figure):
-    """Whether every text of a figure is within its canvas; numbers of the axis below are matplotlib's own affair."""
+    """Whether all texts of a figure are within its canvas, except matplotlib's axis numbers."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)
@@ -193,7 +193,7 @@ def inside(figure):
 
 
 def test_nothing_of_a_plot_is_cut_off(monkeypatch):
-    """A long subtitle over a small matrix, a bar of 100 % beside its count, points that are worse than every garment."""
+    """A long subtitle over a small matrix, a bar of 100% next to its count, landmarks worse than every garment."""
     for module in ("plots", "label_plots"):
         monkeypatch.setattr(f"ftrain.plots.{module}.to_png", lambda figure: figure)
     line = "deepfashion-category, synthetic garments: 1,234 images of test, category, top 1 55.6 % (22.2 to 88.9)"
@@ -212,7 +212,7 @@ def test_nothing_of_a_plot_is_cut_off(monkeypatch):
 
 
 def test_a_color_that_the_legend_does_not_explain_is_not_drawn():
-    """Frames, boxes and points of one color are explained by the sheet; colors of sides come with their entries."""
+    """The sheet explains frames, boxes and landmarks of one color; colors of sides come with their entries."""
     boxes = {"boxes": [[1.0, 2.0, 9.0, 9.0]], "true_boxes": [[1.0, 2.0, 9.0, 8.0]]}
     tiles = [tile(True), tile(False, **boxes), tile(None, points=np.array([[2.0, 3.0]])), None]
     assert len(drawn_colors(tiles)) == 4
@@ -224,7 +224,7 @@ def test_a_color_that_the_legend_does_not_explain_is_not_drawn():
 
 
 def test_every_block_of_a_summary_has_a_heading():
-    """A heading begins at the left; the lines below belong to it."""
+    """A heading is left-aligned; the lines below belong to it."""
     part = {"value": 0.5, "baseline": 0.25}
     metrics = {
         "top_1": 0.5,

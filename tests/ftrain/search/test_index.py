@@ -1,4 +1,4 @@
-"""`ftrain index`: what stands in the folder, damage, tuning of approximate search, and runs and sets that do not fit."""
+"""`ftrain index`: content of the folder, damage, tuning of approximate search, and incompatible runs and sets."""
 
 import json
 import sys
@@ -47,11 +47,11 @@ def test_the_gallery_is_indexed_with_its_labels(tmp_path, shards):
     assert str(tmp_path) not in (tmp_path / "index" / INDEX_FILE).read_text()
     found = ExactSearch(opened.features).search(opened.features, Similarity(), 2)
     labels = opened.items["item"][found.rows]
-    assert (labels[:, 0] == labels[:, 1]).all()  # each item has two images, and finds its other one
+    assert (labels[:, 0] == labels[:, 1]).all()  # each item has two images, and each finds the other
 
 
 def test_embeddings_of_each_attribute_stand_side_by_side():
-    """Of styles B, 1, D: normalized along the 1, an index held signs alone, and no query could open it."""
+    """Styles are B, 1, D: normalized along the 1, an index held only signs, and no query could open it."""
     parts = np.random.default_rng(0).standard_normal((5, 3, 4)).astype(np.float32)
     deep = deep_features({"embedding": parts})
     np.testing.assert_allclose(
@@ -105,7 +105,7 @@ def test_damage_is_noticed(tmp_path, shards, name, harm):
 
 
 def seal(folder, **changes):
-    """Write index.json anew, with fresh digests, as one who tampers would."""
+    """Rewrite index.json with new digests, as in tampering."""
     note = json.loads((folder / INDEX_FILE).read_bytes())
     note["files"] = {n: {"bytes": (folder / n).stat().st_size, "sha256": sha256_of(folder / n)} for n in note["files"]}
     publish_sealed(folder / INDEX_FILE, {**note, **changes})
@@ -176,11 +176,11 @@ def test_without_faiss_a_sentence_says_what_to_do(tmp_path, shards, monkeypatch)
     with pytest.raises(EnvironmentProblem, match=r"needs faiss.*fashionkit\[index\].*--kind exact"):
         build(tmp_path, shards, kind="ivf")
     assert not (tmp_path / "index").exists()
-    build(tmp_path, shards)  # exact search needs nothing
+    build(tmp_path, shards)  # exact search has no requirements
 
 
 def clusters(count=3000, dims=200, seed=0):
-    """Six views of each item along few axes, as a network gives them."""
+    """Six views of each item along few components, like those of a network."""
     generator = np.random.default_rng(seed)
     axes = np.arange(1, dims + 1) ** -0.9
     items = np.repeat(generator.normal(size=(-(-count // 6), dims)) * axes, 6, axis=0)[:count]
@@ -196,7 +196,7 @@ def test_the_sweep_keeps_its_word(tmp_path, kind):
     assert approximation.reached
     assert approximation.specification.startswith("PCA96,")
     chosen = approximation.sweep[-1]
-    assert chosen.value == approximation.value > 1  # one probed list was the seed's way
+    assert chosen.value == approximation.value > 1  # more than one list must be probed
     assert chosen.low >= 0.97 > approximation.sweep[-2].low
     assert all(
         first.compared < second.compared
@@ -230,7 +230,7 @@ def test_an_index_that_cannot_reach_its_recall_or_gains_nothing_says_so(monkeypa
     deep = generator.normal(size=(2000, 512)).astype(np.float32)
     gallery = Features(deep / np.linalg.norm(deep, axis=1, keepdims=True))
     approximation = build_approximate(gallery, "ivf", 0.95).approximation
-    assert approximation.specification == "IVF128,SQ8"  # no few axes hold the variance of directions without structure
+    assert approximation.specification == "IVF128,SQ8"  # without structure, no few components hold the variance
     assert approximation.reached
     assert "of 1,800 images, which gains little; use --kind exact" in approximation.lines()[-1]
     monkeypatch.setattr("ftrain.search.approximate._SHORTLIST", (20, 1.0))  # compression swaps some of the last

@@ -1,4 +1,4 @@
-"""`ftrain query`: answers, known items, sheets, options, broken photos, moved folders, and the commands themselves."""
+"""`ftrain query`: results, known items, sheets, options, broken images, moved folders, and the commands themselves."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ def _likes(monkeypatch):
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """shards, run, index of the gallery, and photos as they lay in the raw folder: 6 is a query, 12 stands in the index."""
+    """Shards, run, index of the gallery, and images as in the raw folder: 6 is a query, 12 is indexed."""
     monkeypatch.setattr("ftrain.fit.config.find_task", find)
     write_items(tmp_path / "shards")
     write_run(tmp_path / "run", tmp_path / "shards")
@@ -49,7 +49,7 @@ def ask(place, *photos, **options):
 
 def test_the_item_is_found_and_the_hits_are_known(place):
     (answer,) = ask(place, top=5)
-    assert answer["item"] == "item0"  # of the query split, which is not indexed, by its content
+    assert answer["item"] == "item0"  # from the query split, which is not indexed, by content
     assert answer["in_index"] == []
     assert [match["item"] for match in answer["matches"]][:2] == ["item0", "item0"]
     assert [match["hit"] for match in answer["matches"]] == [True, True, False, False, False]
@@ -91,7 +91,7 @@ def test_a_photo_from_elsewhere_has_no_item_unless_told(place):
 
 
 def test_an_image_is_known_by_its_content_and_not_by_its_path(place):
-    """A stranger's photo at the path of an image of the index, and an image of the index under another name."""
+    """An unknown image at the path of an indexed one, and an indexed image under another name."""
     stranger, renamed = place / "customer/photos/item0/12.jpg", place / "other/photo.jpg"
     for path, number in ((stranger, 13), (renamed, 12)):
         path.parent.mkdir(parents=True)
@@ -103,7 +103,7 @@ def test_an_image_is_known_by_its_content_and_not_by_its_path(place):
 
 
 def test_the_source_image_is_known_where_shards_hold_a_smaller_one(place):
-    """The column of the index of the set counts, not the stored JPEG."""
+    """The digest in the index of the set counts, not the stored JPEG."""
     digests = [hashlib.sha256(b"source of %d" % number).hexdigest() for number in range(sum(SPLITS.values()))]
     path = place / "shards/index.parquet"
     write_table(path, read_table(path).append_column("sha256", [digests]))
@@ -133,7 +133,7 @@ def test_sheets_frame_hits_and_show_the_images(place):
     without = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
     assert green(sheet) > green(without) + 500
     shutil.rmtree(place / "shards")
-    ask(place, top=4, item="item0")  # thumbnails are gone, answers are not
+    ask(place, top=4, item="item0")  # thumbnails are gone, results are not
     assert green(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)) > 500
     assert len(other["matches"]) == 4
 

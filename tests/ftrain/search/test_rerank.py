@@ -1,4 +1,4 @@
-"""Re-ranking against the paper's formulas written with sets, on a hand-made case, and with bounded work."""
+"""Re-ranking compared with the paper's formulas written with sets, on a hand-made case, and with bounded work."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from ftrain.search.rerank import num_candidates, reciprocal_distances, rerank_ca
 
 
 def by_sets(distances, k1, k2, share):
-    """Equations 1 to 12 of Zhong et al., one set after the other."""
+    """Equations 1 to 12 of Zhong et al., set by set."""
     scaled = distances / distances.max(axis=1, keepdims=True)
     count = len(scaled)
     order = [sorted(range(count), key=lambda other, one=one: (scaled[one, other], other)) for one in range(count)]
@@ -51,7 +51,7 @@ def on_circle(*degrees):
 
 
 def test_a_stranger_between_two_groups_falls_behind():
-    """The query's own group stands at 5 to 30 degrees; a stranger at -4 is nearer, but has other neighbors."""
+    """The query's group is at 5 to 30 degrees; an outlier at -4 is nearer, but has different neighbors."""
     gallery = Features(on_circle(-4, 5, 9, 13, 17, -5, -6, -7, -8, -9))
     query = Features(on_circle(0.4))
     plain = ExactSearch(gallery).search(query, Similarity(), 10)
@@ -74,7 +74,7 @@ def test_candidates_are_reordered_and_nothing_else(metric, weight):
     assert found.rows.shape == (5, 10)
     for number in range(5):
         assert set(found.rows[number]) <= set(candidates.rows[number])
-        assert found.rows[number, 0] == candidates.rows[number, 0] == 60 * number  # nobody is nearer than itself
+        assert found.rows[number, 0] == candidates.rows[number, 0] == 60 * number  # nothing is nearer than itself
         places = [candidates.rows[number].tolist().index(row) for row in found.rows[number]]
         np.testing.assert_array_equal(found.deep[number], candidates.deep[number, places])
         np.testing.assert_array_equal(found.color[number], candidates.color[number, places])

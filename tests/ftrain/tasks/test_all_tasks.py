@@ -1,4 +1,4 @@
-"""What every task has to do, whatever it learns: a new one adds a row to `CASES`."""
+"""Requirements for every task; a new one adds a row to `CASES`."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from ftrain.tasks.task import Task
 
 COUNTS = {"train": 24, "val": 8}
 LABELS = partial(write_label_set, counts=COUNTS)
-FEW_ITEMS = partial(write_label_set, counts=COUNTS, items=4)  # each with two images to validate
+FEW_ITEMS = partial(write_label_set, counts=COUNTS, items=4)  # each with two validation images
 SQUARES = partial(write_shard_set, counts=COUNTS)
 PAIRS = {"sampler": "identities", "samples_per_identity": 2}
 
 
 @dataclass(frozen=True)
 class Case:
-    """A task in its smallest form. `learns` is the share of the first loss that a batch learnt by heart may keep.
+    """A task in its smallest form. `learns` is the largest share of the initial loss left after overfitting one batch.
 
-    `fit` is what it needs besides the defaults (a sampler, stages). A task whose loss compares the images of a batch with one
-    another is not `separable`: its loss over a batch is not the mean of those over the halves. `silent` parameters have no
-    gradient in any single batch (the name starts so; say why beside it).
+    `fit` overrides the defaults (a sampler, stages). A task with a loss that compares the images of a batch is not
+    `separable`: the loss of a batch is not the mean over its halves. `silent` lists prefixes of parameters without
+    gradient in any single batch (give the reason in a comment).
     """
 
     task: str
@@ -86,7 +86,7 @@ _WRITTEN: dict[str, Path] = {}
 
 @pytest.fixture
 def shards(case: Case, tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
-    """The set of the case, written once for all cases that want the same."""
+    """The set of the case, written once for all cases with the same set."""
     key = repr(case.shards)
     if key not in _WRITTEN:
         _WRITTEN[key] = case.shards(tmp_path_factory.mktemp("shards") / "set")
@@ -118,7 +118,7 @@ def trainer_of(case: Case, shards: ShardSet, run: Path, limit_steps: int | None 
 
 
 def frozen_statistics(task: Task) -> Task:
-    """The task with the same losses as in training, but for what one image does to another through batch statistics or chance."""
+    """The task with its training losses, but without batch statistics or randomness that couple images."""
     for module in task.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm | torch.nn.modules.dropout._DropoutNd):
             module.eval()
@@ -144,7 +144,7 @@ def test_every_trained_parameter_has_a_gradient(case: Case, shards: ShardSet) ->
     total = {
         name: torch.zeros_like(parameter) for name, parameter in task.named_parameters() if parameter.requires_grad
     }
-    for _ in range(2):  # at its start a network may have zeros that hide others
+    for _ in range(2):  # at initialization, zeros may hide gradients
         task.zero_grad()
         task(batch_of(task, shards))["loss"].backward()
         for name, parameter in task.named_parameters():
@@ -180,7 +180,7 @@ def test_a_resumed_run_has_the_same_bits(case: Case, shards: ShardSet, tmp_path:
 
 
 def test_it_compiles_whole_and_runs_in_bfloat16(case: Case, shards: ShardSet, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("WARNING")  # dynamo writes thousands of lines for whoever listens
+    caplog.set_level("WARNING")  # dynamo logs thousands of lines
     task = frozen_statistics(fresh_task(case, shards))
     batch = batch_of(task, shards)
     expected = task(batch)["loss"]
@@ -195,7 +195,7 @@ def test_it_compiles_whole_and_runs_in_bfloat16(case: Case, shards: ShardSet, ca
 
 
 def passes_of(task: Task, batch: Batch) -> tuple[int, Batch]:
-    """How many images the network is shown for each one of a batch, and what is predicted."""
+    """Number of forward passes per image, and the predictions."""
     calls: list[int] = []
     first = next(module for module in task.modules() if isinstance(module, torch.nn.Conv2d))
     watch = first.register_forward_hook(lambda *_: calls.append(1))
@@ -206,7 +206,7 @@ def passes_of(task: Task, batch: Batch) -> tuple[int, Batch]:
 
 
 def test_no_tta_is_one_plain_view(case: Case, shards: ShardSet) -> None:
-    """`--no-tta` leaves every other view out, `--tta` takes all, neither does as the run says: the same in every task."""
+    """`--no-tta` uses one view, `--tta` all of them, neither the run's setting: the same in every task."""
     views = {"flip_test": True, **({"tta_angles": [5.0]} if case.task == "keypoints" else {})}
     plain, rich = (
         fresh_task(replace(case, model={**case.model, **model}), shards).eval()
@@ -228,7 +228,7 @@ def test_no_tta_is_one_plain_view(case: Case, shards: ShardSet) -> None:
 
 @pytest.mark.parametrize("case", [name for name, case in CASES.items() if case.separable], indirect=True)
 def test_halves_of_a_batch_have_the_loss_of_the_whole(case: Case, shards: ShardSet) -> None:
-    """Where images are not compared with one another, so that micro-batches and processes change nothing."""
+    """If images are not compared with each other, micro-batches and processes change nothing."""
     task = frozen_statistics(fresh_task(case, shards))
     batch = batch_of(task, shards)
     halves = [{name: values[start : start + 4] for name, values in batch.items()} for start in (0, 4)]
@@ -272,11 +272,11 @@ def test_two_processes_have_the_loss_of_two_halves(
             losses.append([float(row["loss"]) for row in csv.DictReader(file)])
     assert len(losses[0]) == 2
     assert losses[1][0] == pytest.approx(losses[0][0], rel=1e-4)
-    assert losses[1][1] == pytest.approx(losses[0][1], rel=0.05)  # statistics of norms are each process's own
+    assert losses[1][1] == pytest.approx(losses[0][1], rel=0.05)  # each process has its own norm statistics
 
 
 def _yaml(value: Any) -> str:
-    """A value as --set reads it."""
+    """A value as parsed by --set."""
     import json
 
     return json.dumps(value)

@@ -1,4 +1,4 @@
-"""What the tiny task is evaluated by."""
+"""Metrics of the tiny task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The smallest task that has everything that can go wrong: convolutions, batch normalization, dropout, a buffer, two losses."""
+"""The smallest task with every source of error: convolutions, batch normalization, dropout, a buffer, two losses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GARMENTS = tuple(DEEPFASHION_8.garments)
 
 
 class TinyConfig(TaskConfig):
-    """`poison` is a row whose loss is NaN; `delay` is the time, in seconds, that the encoder takes longer."""
+    """`poison` is a row with a NaN loss; `delay` slows down the encoder, in seconds."""
 
     channels: int = 6
     dropout: float = 0.2

@@ -1,4 +1,4 @@
-"""`ftrain compare`: what differs between runs and what they reach, from evaluations or validations, as table, JSON, CSV and plot."""
+"""`ftrain compare`: differences and metrics of runs, from evaluation or validation, as table, JSON, CSV and plot."""
 
 import csv
 import json
@@ -15,7 +15,7 @@ from ftrain.use.compare import compare_runs, comparison_lines
 
 
 def write(folder, *overrides, task="keypoints", ne=0.2):
-    """The files of a run that a comparison reads: configuration, data set, validation."""
+    """Write the files of a run that a comparison reads: configuration, data set, validation."""
     (folder / "checkpoints").mkdir(parents=True)
     (folder / CONFIG_FILE).write_text(load_config(task, None, None, list(overrides)).to_yaml())
     publish_json(folder / DATASET_FILE, {

@@ -1,4 +1,4 @@
-"""`ftrain describe`: several models, one photograph; drawn answers and answers in words."""
+"""`ftrain describe`: several models, one image; predictions as overlays and as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ftrain evaluate`: numbers against the metric itself, the baseline, files, bytes, ranks, and what is refused."""
+"""`ftrain evaluate`: results compared with the metric itself, the baseline, files, bytes, ranks, and errors."""
 
 import csv
 import json
@@ -34,12 +34,12 @@ FILES = {"summary.txt", "training_curve.csv", "validation_curve.csv", "report.js
     "plots/garments.csv", "plots/points.csv", "plots/points.png",
 }  # fmt: skip
 
-KEYPOINTS: Any = SimpleNamespace(landmarks=FASHIONAI_24)  # what a report asks of a task
+KEYPOINTS: Any = SimpleNamespace(landmarks=FASHIONAI_24)  # the only attribute that a report uses
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Synthetic squares with FashionAI's points: 30 to train, 5 to validate, 21 to test."""
+    """Synthetic squares with FashionAI's keypoints: 30 training, 5 validation and 21 test images."""
     return write_shard_set(
         tmp_path_factory.mktemp("evaluate") / "set", {"train": 30, "val": 5, "test": 21}, FASHIONAI_24
     )
@@ -52,7 +52,7 @@ def run(folder, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def evaluated(folder, run, tmp_path_factory):
-    """Metrics of the run on the test split, and the folder with what was written; computed on one thread, as forks do."""
+    """Metrics of the run on the test split, and the output folder; computed on one thread, like the forked runs."""
     out, threads = tmp_path_factory.mktemp("evaluate") / "out", torch.get_num_threads()
     torch.set_num_threads(1)
     metrics = evaluate_run(run, str(folder), out, workers=1, device="cpu", batch_size=8)
@@ -62,7 +62,7 @@ def evaluated(folder, run, tmp_path_factory):
 
 @pytest.fixture
 def without_sheet(monkeypatch):
-    """Spare the drawing, which takes longer than all the rest."""
+    """Skip the contact sheet, which takes longer than everything else."""
     monkeypatch.setattr("ftrain.tasks.keypoints.report.contact_sheet", lambda *_: b"")
 
 
@@ -78,7 +78,7 @@ def truth_of(shards, rows):
 
 
 def oracle(shards, split="test", error=0.0):
-    """Results as of a model that is `error` pixels off, everywhere to the right."""
+    """Results of a model that is off by `error` pixels to the right."""
     results = truth_of(shards, shards.rows(split))
     named = np.eye(len(FASHIONAI_24.garments))[results["garment"]]
     points = results["truth"] + np.float32([error, 0])
@@ -190,7 +190,7 @@ def test_two_processes_write_the_same_bytes_as_one(evaluated, folder, run, tmp_p
     children = forks.start_group("cli", 2, arguments=["evaluate", str(run), str(folder), *options])
     assert [child.wait(180) for child in children] == [0, 0], [child.text() for child in children]
     progress, *said = children[0].text().splitlines()
-    assert progress.startswith("evaluating: 21/21")  # a slow machine says its rate as well
+    assert progress.startswith("evaluating: 21/21")  # a slow machine prints its rate as well
     assert said == [*summary_lines(metrics), f"written to {tmp_path / 'two'}"]
     assert children[1].text() == ""
     assert contents(tmp_path / "two") == contents(out)
@@ -279,7 +279,7 @@ def test_the_summary_is_for_a_person(evaluated):
     assert f"{100 * metrics['model']['ne']:.2f} % ({100 * metrics['model']['ne_low']:.2f} to " in text
     assert all(name in text for name in ("mean pose", "trousers", "hardest points: "))
     assert (out / "summary.txt").read_text() == text + "\n"
-    assert "WARNING: not clearly better" in text  # fresh weights
+    assert "WARNING: not clearly better" in text  # initial weights
     better = {**metrics, "ratio_to_mean_pose_high": 0.4, "excluded_images": 3, "excluded_points": 9}
     text = "\n".join(summary_lines(better))
     assert "WARNING" not in text

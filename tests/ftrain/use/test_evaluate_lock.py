@@ -1,4 +1,4 @@
-"""`ftrain evaluate` evaluates on shards of the split lock that the run was trained under, or that it is told, and on no others."""
+"""`ftrain evaluate` accepts only shards with the split lock of the run, or the given one."""
 
 import json
 
@@ -21,7 +21,7 @@ OURS, OTHER = "a" * 64, "b" * 64
 
 @pytest.fixture
 def evaluate(tmp_path, monkeypatch):
-    """Evaluate as far as the lock matters: shards that carry one digest, a run that asks for another, and `--lock`."""
+    """Evaluate as far as the lock matters: shards with one digest, a run that requires another, and `--lock`."""
     monkeypatch.setattr("ftrain.use.evaluate._judge", lambda *_: pytest.fail("the model was asked"))
 
     def call(carried: str, asked: str, lock: str) -> None:

@@ -1,4 +1,4 @@
-"""`ftrain export`: both formats against the checkpoint, alone with their note, and nothing written when they differ."""
+"""`ftrain export`: both formats compared with the checkpoint, used without fashionkit, not written if they differ."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def exported(run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
 
 
 def expected_of(run: Path, count: int) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """A batch, and what the checkpoint says of it without turned views."""
+    """A batch, and the checkpoint's predictions without test-time augmentation."""
     task, _, _ = RunFolder(run).load()
     task.set_tta(False)
     batch = batch_of(task, random_images(count, 9))
@@ -105,7 +105,7 @@ def test_files_hold_no_places_of_this_machine_and_no_pickles(exported: dict[str,
 
 
 class Brightness(torch.nn.Module):
-    """Small enough to be exported often: how bright images are, and their middle in pixels of the source."""
+    """A small model for fast export: brightness of images, and their center in pixels of the source."""
 
     def __init__(self) -> None:
         super().__init__()

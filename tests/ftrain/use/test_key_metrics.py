@@ -1,4 +1,4 @@
-"""The figures by which runs are compared: few, flat, with an interval and a baseline; and the learning curves beside them."""
+"""Headline metrics for comparing runs: few, flat, with interval and baseline; and the learning curves."""
 
 import math
 

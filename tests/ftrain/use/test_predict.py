@@ -1,4 +1,4 @@
-"""`ftrain predict`: images of every kind, names of outputs, broken files, and the same points as an evaluation finds."""
+"""`ftrain predict`: images of every kind, output names, broken files, and the same keypoints as in evaluation."""
 
 import json
 import os
@@ -42,14 +42,14 @@ def run(shards, tmp_path_factory):
 
 
 def gradient(width=48, height=32):
-    """Smooth, so that lossy formats keep it; no two corners alike."""
+    """Smooth, so that lossy formats preserve it, with distinct corners."""
     rows, columns = np.mgrid[:height, :width]
     colors = [columns * 255 // (width - 1), rows * 255 // (height - 1), np.full_like(rows, 60)]
     return np.stack(colors, axis=2).astype(np.uint8)
 
 
 def save(path, kind):
-    """The gradient as an image of some kind, and what it should look like, RGB."""
+    """Save the gradient in some image format; return its expected RGB pixels."""
     expected = gradient()
     image, options = Image.fromarray(expected), {}
     luma = np.asarray(image.convert("L"))
@@ -74,7 +74,7 @@ def save(path, kind):
     elif kind == "turned.jpg":
         image = image.transpose(Image.Transpose.ROTATE_90)
         exif = Image.Exif()
-        exif[0x0112] = 6  # turn by 90 degrees clockwise to stand upright
+        exif[0x0112] = 6  # rotate by 90 degrees clockwise for display
         options = {"exif": exif}
     elif kind == "moving.gif":
         image, options = (
@@ -105,14 +105,14 @@ def test_every_kind_of_image_is_read_upright_and_opaque(kind, tmp_path):
 
 
 def png_header(width, height):
-    """A PNG that claims a size and has no pixels."""
+    """A PNG that declares a size and has no pixels."""
     chunks = [b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0), b"IDAT"]
     framed = [struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks]
     return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
 
 
 def broken(folder):
-    """Images that cannot be used, by the words that should say so."""
+    """Unusable images, by the words of the expected message."""
     whole = simplejpeg.encode_jpeg(gradient(), quality=90)
     contents = {
         "the file is empty": b"",
@@ -205,7 +205,7 @@ def test_missing_images_are_an_error_before_any_work(given, message, tmp_path, m
 
 @pytest.fixture
 def album(shards, tmp_path):
-    """The test images of the shard set as loose files."""
+    """The test images of the shard set as separate files."""
     folder = tmp_path / "album"
     folder.mkdir()
     for row in shards.rows("test"):

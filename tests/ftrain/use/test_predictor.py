@@ -1,4 +1,4 @@
-"""`ftrain.load(run).predict(images)`: what `ftrain predict` writes, for paths, Pillow images and arrays."""
+"""`ftrain.load(run).predict(images)`: the output of `ftrain predict`, for paths, Pillow images and arrays."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def model(run: Path) -> ftrain.Predictor:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three lossless images of different sizes, and one that is damaged."""
+    """Three lossless images of different sizes, and a damaged one."""
     (tmp_path / "images").mkdir()
     for number, size in enumerate(((40, 56), (64, 64), (90, 31))):
         pixels = np.random.default_rng(number).integers(0, 255, (*size, 3), np.uint8)

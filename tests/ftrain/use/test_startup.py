@@ -1,4 +1,4 @@
-"""What a prediction of one image imports: its start takes seconds, nearly all of which are imports."""
+"""Imports for a prediction of one image: start-up takes seconds, nearly all of it imports."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.shard_sets import write_shard_set
 from fschemas.landmarks import FASHIONAI_24
 from fschemas.shard_set import ShardSet
 
-# `import torch` is what nearly all of the rest of the time goes to; beside it about 400 modules are needed.
+# `import torch` takes nearly all of the remaining time; about 400 more modules are needed.
 _MOST_MODULES = 450
 _UNUSED = (
     "matplotlib", "scipy", "torchmetrics", "dvclive", "torch._dynamo", "torch._inductor", "torch.onnx", "sympy", "onnx",
@@ -36,7 +36,7 @@ timm_with("resnet18").create_model("resnet18")"""
 
 
 def imported(code: str, *arguments: str) -> tuple[int, set[str]]:
-    """How many modules a program imports beside torch, and all that are there at its end."""
+    """Number of modules that a program imports in addition to torch, and all modules at its end."""
     done = subprocess.run(
         [sys.executable, "-c", f"{_BEGIN}\n{code}\n{_END.removeprefix('; ')}", *arguments],
         check=True, capture_output=True, text=True,
@@ -72,5 +72,5 @@ def test_no_task_imports_more_to_predict() -> None:
     ],
 )
 def test_other_code_sees_whole_packages(code: str) -> None:
-    """timm and torchvision are there as ever for whoever imports them in the same process."""
+    """timm and torchvision are complete for other code in the same process."""
     imported(f"import ftrain.layers.lazy_packages\n{code}")

@@ -1,4 +1,4 @@
-"""`ftrain submit`: the challenge's file, read back by the pipeline's own reader, and NE from it as from an evaluation."""
+"""`ftrain submit`: the challenge's file, read back by the pipeline's reader, with the same NE as an evaluation."""
 
 import shutil
 
@@ -37,7 +37,7 @@ def run(shards, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def archive(shards, tmp_path_factory):
-    """The test split as the challenge packs it: test.csv with the images beside it, in an order of its own."""
+    """The test split as packed by the challenge: test.csv with the images next to it, in a different order."""
     folder = tmp_path_factory.mktemp("submit") / "fashionAI_key_points_test_a_20180227"
     lines = ["image_id,image_category"]
     for row in reversed(shards.rows("test").tolist()):

@@ -1,4 +1,4 @@
-"""`ftrain summary`: counts against known networks, names and totals that add up."""
+"""`ftrain summary`: counts compared with known networks, names and totals that add up."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ftrain.use.summary import count_parameters, network_of, summarize, summary_
 
 
 class Classifier(Tiny):
-    """A known network in a task's clothes."""
+    """A known network wrapped as a task."""
 
     def __init__(self) -> None:
         import timm
@@ -80,7 +80,7 @@ def test_stages_say_what_they_train(shards: ShardSet) -> None:
 
 
 def test_one_way_through_the_network_is_counted(shards: ShardSet, tmp_path: Path) -> None:
-    """Neither the mirror image nor turned images count, and the numbers of rows add up."""
+    """Flips and rotations do not count, and the rows add up."""
     run = write_run(tmp_path / "run", shards, flip_test=True, tta_angles=[-5.0, 5.0])
     task, config = network_of(run, None, None, None, None, [])
     found = summarize(task, config)
@@ -124,7 +124,7 @@ PROFILES = [
 
 @pytest.mark.parametrize(("task", "profile"), PROFILES)
 def test_every_profile_has_a_summary_without_a_data_set(task: str, profile: str) -> None:
-    """A resnet101 of 512 pixels takes 4 s of CPU time; no weights are read."""
+    """A resnet101 at 512 pixels takes 4 s of CPU time; no weights are read."""
     network, config = network_of(None, task, profile, None, None, [])
     assert config == load_config(task, None, profile, [])
     found = summarize(network, config)

@@ -1,4 +1,4 @@
-"""A predicted box is always a box, what is pooled from it is what ROIAlign pools, and its gradient is the true one."""
+"""A predicted box is always valid, its pooled features equal those of ROIAlign, and gradients are correct."""
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ def test_before_learning_the_box_is_most_of_the_image():
 
 @pytest.mark.parametrize("size", [1, 3, 7])
 def test_pooling_is_roi_align_of_each_image_s_own_box(size):
-    """Not of the first image's, as seed code had it, and not of whole cells."""
+    """Not the first image's box, as in an earlier system, and not whole cells."""
     from torchvision.ops import roi_align
 
     torch.manual_seed(1)

@@ -1,4 +1,4 @@
-"""The classifier of clothes: labels and boxes of its encoder, what its heads mean, its answers, its report; and old bugs."""
+"""The category task: labels and boxes of its encoder, its heads, predictions and report, and earlier bugs."""
 
 import copy
 import json
@@ -37,7 +37,7 @@ def shards(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def grouped(tmp_path_factory):
-    """Attributes in exclusive groups, and categories that nobody names, as the fine subset of DeepFashion."""
+    """Attributes in exclusive groups, and unnamed categories, as in the fine subset of DeepFashion."""
     folder = tmp_path_factory.mktemp("grouped")
     plain = ShardSet.open(write_label_set(folder / "plain", COUNTS, exclusive=True))
     numbers = iter(range(sum(COUNTS.values())))
@@ -64,7 +64,7 @@ def predicted(task, shards, split="test"):
         return {name: values.numpy() for name, values in {**task.predict(batch), "row": batch["row"]}.items()}
 
 
-# --- the network --------------------------------------------------------------------------------------------------------------
+# --- the network ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("backbone", "parameters"), [("resnet18", 16_576_254), ("resnet50", 45_084_926)])
@@ -105,11 +105,14 @@ def test_local_features_can_be_left_out(shards):
     assert width == tiny_task(shards).network.backbone.widths[-1]
 
 
-# --- labels -------------------------------------------------------------------------------------------------------------------
+# --- labels -----------------------------------------------------------------------------------------------------------
 
 
 def test_labels_are_counted_from_zero_and_each_has_an_output():
-    """Seed code fed the 1-based ids of the list files into 50 outputs: the first was dead, the last would have crashed."""
+    """An earlier system fed the list files' 1-based ids into 50 outputs.
+
+    The first output was dead, and the last id out of range.
+    """
     words = vocabulary("deepfashion-category-50")
     ids = {"": -1, **{name: number for number, name in enumerate(words.values)}}
     encoder = CategoryEncoder(CategoryConfig(input_size=64), ids, 0, has_boxes=False)
@@ -138,7 +141,7 @@ def test_attributes_and_unknown_categories_reach_the_loss_as_they_are(shards):
 
 
 def test_a_run_sees_the_official_training_split_and_is_evaluated_on_none_of_it(shards):
-    """Seed code ignored its index lists: validation and test were parts of the training set."""
+    """An earlier system ignored its index lists: validation and test were parts of the training set."""
     splits = Splits(tiny_task(shards), tiny_config(), shards)
     training, validation, test = splits.training(), splits.evaluated("val"), splits.evaluated("test")
     for rows, name in ((training, "train"), (validation, "val"), (test, "test")):
@@ -156,7 +159,7 @@ def test_classes_that_no_training_image_has_are_never_answered(shards):
     assert names_of(shards) == {"category": sorted(CATEGORIES)}
 
 
-# --- boxes --------------------------------------------------------------------------------------------------------------------
+# --- boxes ------------------------------------------------------------------------------------------------------------
 
 
 def rectangle_sample(width, height, box):
@@ -173,7 +176,7 @@ def test_the_box_moves_with_the_image(mirror, size):
     encoder, generator, box = CategoryEncoder(config, {}, 0, has_boxes=True), np.random.default_rng(0), (20, 30, 49, 79)
     for _ in range(8):
         encoded = encoder(rectangle_sample(*size, box), generator)
-        bright = encoded["image"].mean(axis=2) > 190  # black, grey outside, white in the box
+        bright = encoded["image"].mean(axis=2) > 190  # black, gray outside, white in the box
         rows, columns = np.flatnonzero(bright.any(axis=1)), np.flatnonzero(bright.any(axis=0))
         seen = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]) / 128
         assert encoded["has_box"]
@@ -224,11 +227,11 @@ def test_the_mirrored_view_makes_predictions_symmetric(shards):
     assert not torch.allclose(one["attribute_scores"], task.predict(batch)["attribute_scores"], atol=1e-6)
 
 
-# --- what is said -------------------------------------------------------------------------------------------------------------
+# --- predictions and report -------------------------------------------------------------------------------------------
 
 
 def test_recall_of_a_type_ranks_that_type_alone(shards):
-    """Seed code masked two columns instead of the other types, and so ranked all of them."""
+    """An earlier system masked two columns instead of the other types, and so ranked all of them."""
     task = tiny_task(shards)
     scores = np.array([[0.9, 0.8, 0.3, 0.2, 0.1, 0.7, 0.05]])
     targets = np.array([[0, 0, 0, 0, 1, 0, 0]])  # of the type fabric: 4, 5, 6
@@ -253,7 +256,7 @@ def test_a_report_stands_beside_its_baselines(shards, tmp_path):
     assert numbers["majority"]["category_top_1"] == 0.25
     assert numbers["mean_box"]["box_iou"] < 1
     assert not numbers["collapse"]["collapsed"]
-    assert set(numbers["attributes"]) == {"all"}  # the types have 3 ids at most: all of them are among the first 3
+    assert set(numbers["attributes"]) == {"all"}  # the types have at most 3 ids: all of them are among the first 3
     written = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*.*"))
     assert {"predictions.png", "images.csv", "plots/category.png", "plots/category_confusion.csv"} <= set(
         map(str, written)
@@ -321,7 +324,7 @@ def test_a_photograph_without_a_garment_is_not_given_a_name(shards, tmp_path):
     assert (tmp_path / "out" / answer["overlay"]).stat().st_size > 500
 
 
-# --- what is refused ----------------------------------------------------------------------------------------------------------
+# --- errors -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

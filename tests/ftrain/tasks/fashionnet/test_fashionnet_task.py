@@ -1,4 +1,4 @@
-"""FashionNet: its parameter table, what each loss teaches, its report and answers, and the bugs of the original."""
+"""FashionNet: its parameter table, the gradients of each loss, report and predictions, and bugs of the original."""
 
 import json
 from functools import partial
@@ -44,7 +44,7 @@ NOTEBOOKS = {
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
-    """A set for retrieval: items of training, queries and a gallery."""
+    """A set for retrieval: training items, queries and a gallery."""
     counts = {"train": 40, "query": 16, "gallery": 16}
     return ShardSet.open(write_label_set(tmp_path_factory.mktemp("shop") / "set", counts))
 
@@ -79,8 +79,8 @@ def test_the_network_of_the_notebooks_has_the_parameters_that_they_print():
         2 * m.num_features for m in network.modules() if isinstance(m, torch.nn.BatchNorm1d)
     )  # Keras counts them
     assert count(network) + statistics == 263_682_917
-    assert count(network) - count(network.backbone) == 256_021_029  # the trunk was frozen
-    assert dense(25_088, 4096) * 2 > 0.75 * count(network)  # the two layers that a `pool` neck does without
+    assert count(network) - count(network.backbone) == 256_021_029  # the trunk is frozen
+    assert dense(25_088, 4096) * 2 > 0.75 * count(network)  # the two layers that a `pool` neck does not need
 
 
 def test_the_published_network_has_the_layers_of_the_paper():
@@ -118,7 +118,7 @@ def test_heads_are_as_wide_as_the_vocabularies(categories, attributes):
 
 @pytest.mark.parametrize("points", ["regression", "heatmap"])
 def test_only_landmarks_with_coordinates_are_placed_and_the_others_are_absent(shop, points):
-    """The original trained what is missing as visible at (0, 0)."""
+    """The original trained missing landmarks as visible at (0, 0)."""
     task = task_of(shop, points=points, without=("embedding",)).train()
     batch = batch_of(task, shop)
     batch["point_visibility"][:] = Visibility.ABSENT.value
@@ -132,7 +132,7 @@ def test_only_landmarks_with_coordinates_are_placed_and_the_others_are_absent(sh
     assert learns.nonzero().flatten().tolist() == [3]
     task.zero_grad()
     losses["visibility"].backward()
-    away = -task.network.pose.visibility.bias.grad.view(8, 3)  # where the bias is going to
+    away = -task.network.pose.visibility.bias.grad.view(8, 3)  # direction of the bias update
     assert (away[:, 2] > 0).tolist() == [point != 3 for point in range(8)]
     assert away[3].argmax() == 1
 
@@ -155,7 +155,7 @@ def test_what_an_augmentation_cuts_off_is_absent(shop):
 
 @pytest.mark.parametrize("points", ["regression", "heatmap"])
 def test_the_places_that_are_pooled_are_the_ones_that_are_evaluated(shop, points, monkeypatch):
-    """The original pooled at raw logits while its loss saw their sigmoid."""
+    """The original pooled at raw logits, while its loss used their sigmoid."""
     import ftrain.tasks.fashionnet.network
 
     pooled_at = []
@@ -172,7 +172,7 @@ def test_the_places_that_are_pooled_are_the_ones_that_are_evaluated(shop, points
     assert pooled_at[0] is pose.points
     assert pose.points.min() > -0.5
     assert pose.points.max() < 63.5
-    assert pose.points.std() < 20  # the middle at first
+    assert pose.points.std() < 20  # initially the center
     torch.testing.assert_close(pose.points.mean(), torch.tensor(31.5), rtol=0, atol=4)
 
 
@@ -187,7 +187,7 @@ def test_attributes_and_category_do_not_move_landmarks(shop):
 
 
 def test_positive_attributes_weigh_as_much_as_their_many_negatives(shop):
-    """The original gave positives the weight of their own rate, and so next to none."""
+    """The original weighted positives by their own frequency, and so hardly at all."""
     task = task_of(shop, without=("category", "embedding")).train()
     batch = batch_of(task, shop, 2)
     batch["attributes"][:] = 0
@@ -285,7 +285,7 @@ def test_heads_are_there_where_the_set_has_labels(tmp_path, shop):
     assert task.groups
     batch = batch_of(task, bare)
     losses = task(batch)
-    assert {"category", "triplet"} <= losses.keys()  # so that stages can weigh them for any set
+    assert {"category", "triplet"} <= losses.keys()  # so that stages can weight them for any set
     answered = task.predict(batch)
     assert not {"category_scores", "embedding"} & answered.keys()
     for members in task.groups:
@@ -317,7 +317,7 @@ def test_a_set_or_network_that_does_not_fit_is_refused_in_a_sentence(tmp_path, w
 
 
 def oracle(task, shards, split):
-    """Predictions as of a model that knows the truth, and its evaluated split."""
+    """Predictions of a perfect model, and its evaluated split."""
     rows = np.sort(np.concatenate([shards.rows(name) for name in task.splits_of(split, shards.metadata["splits"])]))
     results = results_of_split(task, shards, rows, ALONE, 8, 0)
     untrained = {**results, "embedding": np.random.default_rng(0).normal(size=results["embedding"].shape)}

@@ -1,4 +1,4 @@
-"""Landmark pooling, soft-argmax and networks cut in two."""
+"""Landmark pooling, soft-argmax and networks split in two."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ STRIDE, CELLS = 8, 12
 
 
 def ramp(num_images):
-    """Features B, 2, 12, 12 that say where they are: the x and y of each cell's center in pixels, plus 1000 per image."""
+    """Features B, 2, 12, 12 with their own position: x and y of each cell's center in pixels, plus 1000 per image."""
     centers = torch.arange(CELLS) * STRIDE + (STRIDE - 1) / 2
     x, y = centers.expand(CELLS, CELLS), centers[:, None].expand(CELLS, CELLS)
     return torch.stack([torch.stack([x, y]) + 1000 * number for number in range(num_images)])
@@ -26,7 +26,7 @@ def test_each_image_is_pooled_from_its_own_features_around_its_own_points():
     pooled = pool_landmarks(ramp(3), points, torch.ones(3, 2), stride=STRIDE, window=24, size=2)
     assert pooled.shape == (3, 2, 2, 2, 2)
     expected = points + 1000 * torch.arange(3)[:, None, None]
-    torch.testing.assert_close(pooled.mean(dim=(3, 4)), expected, rtol=0, atol=1e-3)  # the middle, not a corner
+    torch.testing.assert_close(pooled.mean(dim=(3, 4)), expected, rtol=0, atol=1e-3)  # the center, not a corner
     left_right = pooled[:, :, 0, :, 1] - pooled[:, :, 0, :, 0]
     torch.testing.assert_close(left_right, torch.full_like(left_right, 12.0), rtol=0, atol=1e-3)
 
@@ -36,7 +36,7 @@ def test_the_windows_are_those_of_roi_align():
 
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(3, 5, 9, 12, generator=generator)
-    points = torch.rand(3, 8, 2, generator=generator) * 130 - 17  # some outside of the image
+    points = torch.rand(3, 8, 2, generator=generator) * 130 - 17  # some outside the image
     images = torch.arange(3.0).repeat_interleave(8)[:, None]
     for window, size in ((20.0, 2), (33.0, 3), (7.0, 1), (200.0, 2)):
         centers = points.flatten(0, 1) + 0.5

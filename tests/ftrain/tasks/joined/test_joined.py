@@ -1,4 +1,4 @@
-"""Joined runs: what the embedding is made of, that every command takes them, and what cannot be joined."""
+"""Joined runs: composition of the embedding, use in every command, and runs that cannot be joined."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
 
 @pytest.fixture(scope="module")
 def runs(shards: ShardSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`search` is a run of retrieval, `whole` and `close` are of category, `close` looks at boxes; `joined` is all of them."""
+    """`search` is a retrieval run, `whole` and `close` (with boxes) are category runs; `joined` combines them."""
     folder = tmp_path_factory.mktemp("runs")
     retrieval_runs.write_run(folder / "search", shards)
     category_runs.write_run(folder / "whole", shards)
@@ -107,7 +107,7 @@ def test_parts_are_what_a_run_sees_and_says(runs: Path) -> None:
 
 
 def test_the_embedding_weakens_strong_components_of_parts_that_count_alike() -> None:
-    """Against scikit-learn: the first part is a thousand times as long as the second, and counts as much."""
+    """Compared with scikit-learn: the first part is a thousand times as long as the second, but weighs the same."""
     from sklearn.decomposition import PCA
 
     member = Member(
@@ -128,7 +128,7 @@ def test_the_embedding_weakens_strong_components_of_parts_that_count_alike() -> 
     found = torch.nn.functional.normalize(found, dim=1).numpy()
     np.testing.assert_allclose(
         found @ found.T, expected @ expected.T, atol=1e-4
-    )  # the sign of a component says nothing
+    )  # the sign of a component is arbitrary
 
 
 def test_the_same_runs_join_to_the_same_weights(shards: ShardSet, runs: Path, tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_the_commands_take_a_joined_run(shards: ShardSet, runs: Path, tmp_path: 
 
 
 def test_an_embedding_of_several_runs_takes_any_images(runs: Path, tmp_path: Path) -> None:
-    """No label of a set counts for it, whatever its members were trained on; boxes it looks at, and evaluated it is by items."""
+    """No labels are needed, whatever its members were trained on; boxes are, and evaluation uses items."""
     counts = {"query": 6, "gallery": 10}
     plain = ("landmarks", "attributes", "style", "category")
     bare = write_label_set(tmp_path / "bare", counts, FASHIONAI_24, items=4, without=plain)
@@ -204,7 +204,7 @@ def test_a_summary_counts_every_run_once(runs: Path) -> None:
 
 
 def test_samples_are_shown_as_images_are(shards: ShardSet, runs: Path) -> None:
-    """The index is made of samples and a query of an image: the same image must come out alike."""
+    """The index is built from samples, a query from an image: the same image must give the same embedding."""
     task, row = joined_run(runs), int(shards.rows("gallery")[0])
     jpeg, annotation = shards.read(row)
     sample = task.encoder(RawSample(row, jpeg, annotation), None)
@@ -294,7 +294,7 @@ def test_a_task_without_a_backbone_is_refused() -> None:
 def test_a_killed_join_goes_on(
     shards: ShardSet, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    """Killed before the configuration, before the weights and before the receipt, which is the last of it."""
+    """Killed before the configuration, the weights or the receipt, which is written last."""
 
     def killed(*arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""CPN against its description: shapes, parameter counts by hand, backbones, and that it learns."""
+"""CPN compared with its description: shapes, parameter counts by hand, backbones, and learning."""
 
 from types import SimpleNamespace
 
@@ -50,8 +50,8 @@ def test_resnet50_network_has_the_parameters_of_its_parts():
         ("mobilenetv3_small_100", 64, 64),
         ("efficientnet_lite0", 64, 64),
         ("convnext_atto", 64, 96),
-        ("test_mambaout", 64, 96),  # gives its features channels last
-        ("vgg11", 64, 64),  # has levels at strides 1 and 2 as well
+        ("test_mambaout", 64, 96),  # returns its features channels last
+        ("vgg11", 64, 64),  # also has levels at strides 1 and 2
     ],
 )
 def test_every_backbone_gives_quarter_size_maps_near_zero_and_trains_every_weight(backbone, height, width):
@@ -129,7 +129,7 @@ def test_an_odd_image_size_is_a_sentence():
 
 
 def test_learns_to_find_bright_and_dark_spots():
-    """Network, targets, losses and decoding together: one point on the bright spot, one on the dark."""
+    """Network, targets, losses and decoding together: one keypoint on the bright spot, one on the dark."""
     torch.manual_seed(0)
     network = CascadedPyramidNetwork(num_points=2, backbone="test_resnet", channels=16)
     points = torch.rand(8, 2, 2) * 44 + 10

@@ -1,4 +1,4 @@
-"""Losses per point and the choice of the hardest: never an invalid one, never too many."""
+"""Losses per keypoint and selection of the hardest: never an invalid one, never too many."""
 
 import math
 
@@ -22,7 +22,7 @@ def valid_points(*garments):
 def test_each_garment_trains_half_of_its_own_points(garment, num_chosen):
     valid = valid_points(garment)
     losses = torch.rand(1, 24, generator=torch.Generator().manual_seed(0))
-    losses[~valid] = 100.0  # an invalid point that looks hard is what a fixed top 8 of 24 falls for
+    losses[~valid] = 100.0  # a fixed top 8 of 24 would select an invalid keypoint with a large loss
     chosen = hardest_points(losses, valid)
     assert chosen.sum() == num_chosen
     assert not (chosen & ~valid).any()
@@ -37,7 +37,7 @@ def test_a_skirt_costs_the_mean_of_its_two_hardest_points():
 
 
 def test_the_last_point_of_trousers_is_alive():
-    """Public code masks bottom_right_out, index 23, out of every image."""
+    """Public code masks bottom_right_out, index 23, in every image."""
     losses = torch.zeros(1, 24, requires_grad=True)
     hard_keypoint_loss(losses + torch.eye(24)[23], valid_points("trousers")).backward()
     assert losses.grad[0, 23] == 0.25

@@ -1,4 +1,4 @@
-"""The key-point task: geometry of the encoder, which channels learn, what predictions mean, test-time augmentation."""
+"""The keypoint task: geometry of the encoder, trained channels, predictions, test-time augmentation."""
 
 import cv2
 import numpy as np
@@ -34,7 +34,7 @@ def batch_of(task, numbers, landmarks, generator=None):
 
 
 def spot(width, height, place):
-    """JPEG bytes: a bright square of 7 pixels round `place` on black."""
+    """JPEG bytes: a bright square of 7 pixels around `place` on black."""
     image = np.zeros((height, width, 3), np.uint8)
     x, y = place
     image[y - 3 : y + 4, x - 3 : x + 4] = 255
@@ -48,7 +48,7 @@ def landmark_sample(jpeg, size, truth, visibility):
 
 
 def center_of_light(image, border=128):
-    """Centroid of what is brighter than the grey that stands outside."""
+    """Centroid of pixels brighter than the gray padding."""
     light = np.clip(image.astype(float).mean(axis=2) - border - 4, 0, None)
     rows, columns = np.mgrid[: light.shape[0], : light.shape[1]]
     return np.array([(light * columns).sum(), (light * rows).sum()]) / light.sum()
@@ -123,9 +123,9 @@ def test_only_points_of_the_garment_that_are_labelled_learn(number, landmarks):
     valid = list(landmarks.valid_points(garment))
     batch["point_visibility"][:, valid[0]] = Visibility.ABSENT
     batch["point_visibility"][:, valid[1:]] = Visibility.VISIBLE
-    batch["points"][:, valid[0]] = 30.0  # nonsense that must not matter
+    batch["points"][:, valid[0]] = 30.0  # must have no effect
     invalid = [point for point in range(len(landmarks)) if point not in valid]
-    batch["point_visibility"][:, invalid[:1]] = Visibility.VISIBLE  # a wrong label of a point that the garment has not
+    batch["point_visibility"][:, invalid[:1]] = Visibility.VISIBLE  # a wrong label of an invalid keypoint
     task(batch)["loss"].backward()
     layers = [
         m for m in task.modules() if isinstance(m, torch.nn.Conv2d) and m.bias is not None and m.kernel_size == (3, 3)
@@ -159,7 +159,7 @@ def test_it_learns_eight_squares_by_heart(one_thread):
         optimizer.zero_grad()
         task(batch)["loss"].backward()
         optimizer.step()
-    # Batch statistics, as in training: eight images are too few for running ones.
+    # Batch statistics, as in training: eight images are too few for running averages.
     with torch.no_grad():
         results = task.predict(batch)
     measured = part(task, "measure")(task, {name: value.numpy() for name, value in results.items()})
@@ -239,7 +239,7 @@ def test_turned_views_are_chosen_and_keep_shapes():
     assert not torch.equal(plain["scores"], turned["scores"])
     task.set_tta(None)
     assert torch.equal(plain["points"], task.predict(batch)["points"])
-    task.set_tta(False)  # one plain view: the mirror image is left out too
+    task.set_tta(False)  # one plain view: flips are left out too
     alone = tiny_task(dataset_of(FASHIONAI_24), flip_test=False)
     assert torch.equal(alone.predict(batch)["points"], task.predict(batch)["points"])
     own = tiny_task(dataset_of(FASHIONAI_24), tta_angles=(5.0,))
@@ -296,7 +296,7 @@ def test_an_answer_holds_the_points_of_its_garment():
 
 @pytest.mark.parametrize("landmarks", SETS, ids=lambda landmarks: landmarks.name)
 def test_it_trains_under_bfloat16_and_compiled(landmarks, caplog):
-    caplog.set_level("WARNING")  # dynamo writes thousands of lines for whoever listens
+    caplog.set_level("WARNING")  # dynamo logs thousands of lines
     task = tiny_task(dataset_of(landmarks)).train()
     batch = batch_of(task, range(2), landmarks, np.random.default_rng(0))
     expected = task(batch)["loss"]
@@ -306,7 +306,7 @@ def test_it_trains_under_bfloat16_and_compiled(landmarks, caplog):
     assert all(torch.isfinite(parameter.grad).all() for parameter in task.parameters())
     torch.testing.assert_close(half.float(), expected, rtol=0.1, atol=0.1)
     torch._dynamo.reset()
-    compiled = torch.compile(task, backend="eager", fullgraph=True)  # whole: a part that falls out is silently slow
+    compiled = torch.compile(task, backend="eager", fullgraph=True)  # without graph breaks, which are silently slow
     torch.testing.assert_close(compiled(batch)["loss"], expected, rtol=1e-3, atol=1e-4)
 
 

@@ -1,4 +1,4 @@
-"""Pooling of features, and how strongly a network answers at each place."""
+"""Feature pooling and activation maps."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""What the retrieval task learns of a set, and what it refuses."""
+"""Inputs of the retrieval task from a shard set, and sets that it refuses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ftrain.tasks.retrieval.task import Retrieval
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
-    """Six items, each in training, query and gallery: what a search finds depends on the roles alone."""
+    """Six items, each in training, query and gallery: search results depend on the roles only."""
     counts = {"train": 24, "query": 12, "gallery": 18}
     return ShardSet.open(write_label_set(tmp_path_factory.mktemp("set") / "set", counts, items=6))
 

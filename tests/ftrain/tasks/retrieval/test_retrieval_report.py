@@ -1,4 +1,4 @@
-"""What is said of a retrieval: protocols, baselines, intervals, collapse, tables and sheets."""
+"""The retrieval report: protocols, baselines, intervals, collapse, tables and sheets."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
 
 @pytest.fixture(autouse=True)
 def _few_tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sheets take most of the time; one test looks at a whole one."""
+    """Reduce the size of sheets, which take most of the time; one test renders a full one."""
     if "whole" not in request.node.name:
         monkeypatch.setattr(retrieval_report, "SHEET_QUERIES", 2)
 
 
 def task_of(identity: str, categories: tuple[str, ...] = ()) -> Any:
-    """What a report asks of a task."""
+    """A minimal task for reports."""
     config = SimpleNamespace(labels=identity, classify="category" if categories else "none")
     return SimpleNamespace(config=config, categories=categories)
 
 
 def evaluated_of(shards: ShardSet, split: str, splits: tuple[str, ...], noise: float = 0.4) -> EvaluatedSplit:
-    """Embeddings and colors that stand near the direction of their item; those of the baseline much less so."""
+    """Embeddings and colors near the direction of their item; those of the baseline are much farther away."""
     rows = np.sort(np.concatenate([shards.rows(name) for name in splits]))
     generator = np.random.default_rng(0)
     item = np.array([int(name.removeprefix("item-")) for name in shards.columns["item"][rows]])
@@ -141,7 +141,7 @@ def test_images_come_worst_first_and_name_what_was_found(shards: ShardSet, tmp_p
 
 
 def test_intervals_are_over_items_whose_images_fail_together(shards: ShardSet, tmp_path: Path) -> None:
-    """Half of the items never found: by images the interval of hit@1 would be much too narrow."""
+    """Half of the items are never retrieved: resampling images would make the interval of hit@1 much too narrow."""
     evaluated = evaluated_of(shards, "test", ("query", "gallery"), noise=0.05)
     item = np.array([int(name.removeprefix("item-")) for name in shards.columns["item"][evaluated.results["row"]]])
     asks = shards.columns["split"][evaluated.results["row"]] == "query"

@@ -1,4 +1,4 @@
-"""The retrieval task: identities and roles, losses, embeddings, splits, and what the system that it follows did wrong."""
+"""The retrieval task: identities and roles, losses, embeddings, splits, and bugs of the original system."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ftrain.use.evaluate import evaluate_run
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
-    """Six items, each in training, query and gallery: what a search finds depends on the roles alone."""
+    """Six items, each in training, query and gallery: search results depend on the roles only."""
     counts = {"train": 24, "query": 12, "gallery": 18}
     return ShardSet.open(write_label_set(tmp_path_factory.mktemp("set") / "set", counts, items=6))
 
@@ -65,7 +65,7 @@ def test_all_categories_are_classes_and_learn() -> None:
 
 @pytest.mark.parametrize("labels", ["item", "category"])
 def test_every_image_is_an_anchor_with_partners(shards: ShardSet, labels: str) -> None:
-    """The original's category triplets have one anchor for ever, and its loaders never reshuffle."""
+    """The original's category triplets keep one anchor forever, and its loaders never reshuffle."""
     task = task_of(shards, labels=labels)
     fit = FitConfig(batch_size=8, sampler="identities", samples_per_identity=2)
     sampler, rows = sampler_of(task, fit, shards, shards.rows("train"))
@@ -81,7 +81,7 @@ def test_every_image_is_an_anchor_with_partners(shards: ShardSet, labels: str) -
 
 
 def test_training_goes_on_in_training_mode_after_validation(shards: ShardSet, tmp_path: Path) -> None:
-    """The original stays in evaluation mode from its first test on."""
+    """The original stays in evaluation mode after its first test."""
     trainer = trainer_of(
         shards, tmp_path / "run", epochs=4, validate_every=0.5, stages=[{"until": 0.5, "freeze": ["backbone."]}, {}]
     )
@@ -101,7 +101,7 @@ def norms(task: Any) -> list[torch.nn.Module]:
 
 
 def test_metrics_do_not_depend_on_the_size_of_batches(shards: ShardSet) -> None:
-    """The original divides the hits of 32 batches by 30, and the last incomplete one by a whole one."""
+    """The original divides the hits of 32 batches by 30, and those of the last, incomplete batch by a full one."""
     task = task_of(shards)
     rows = np.concatenate([shards.rows("query"), shards.rows("gallery")])
     metrics = [part(task, "measure")(task, results_of_split(task, shards, rows, ALONE, size, 0)) for size in (7, 30)]
@@ -118,7 +118,7 @@ def test_a_query_is_not_found_by_queries_nor_by_itself() -> None:
     assert (metrics["hit_1"], metrics["recall_5"], metrics["queries"], metrics["gallery"]) == (0.0, 1.0, 2, 2)
     alone = part(task, "measure")(
         task, results_of([east, north, east], [1, 1, 2], [BOTH] * 3)
-    )  # each asks, and the others answer
+    )  # each is a query, with the others as gallery
     assert (alone["hit_1"], alone["queries_without_match"]) == (0.0, 1)
     with pytest.raises(UsageError, match="no item has two validation images"):
         part(task, "measure")(task, results_of([east, north], [1, 2], [BOTH] * 2))
@@ -127,7 +127,7 @@ def test_a_query_is_not_found_by_queries_nor_by_itself() -> None:
 @pytest.mark.parametrize("neck", ["none", "batch_norm"])
 @pytest.mark.parametrize("flip", [False, True])
 def test_embeddings_have_length_one_whatever_the_image(shards: ShardSet, neck: str, flip: bool) -> None:
-    """The original adds distances of embeddings of any length to distances of colors."""
+    """The original adds distances of unnormalized embeddings to distances of colors."""
     task = task_of(shards, neck=neck, flip_test=flip).eval()
     baseline = task.untrained().eval()
     batch = batch_of(task, shards, [0, 1, 2])

@@ -1,4 +1,4 @@
-"""Attribute-specific attention and the square that it points at; the angular margin."""
+"""Attribute-specific attention and the square crop that it selects; the angular margin."""
 
 import math
 
@@ -18,7 +18,7 @@ def block(width=12, attribute_width=5, common=6, embedding=8):
 
 
 def test_it_is_the_attention_of_the_paper():
-    """Against the equations, written out for one image and one attribute."""
+    """Compared with the equations for one image and one attribute."""
     layer, features, attributes = block(), torch.randn(3, 12, 4, 5), torch.randn(2, 5)
     embedding, maps = layer(features, attributes)
     assert embedding.shape == (3, 2, 8)
@@ -44,7 +44,7 @@ def test_each_image_may_have_its_own_attribute():
 
 
 def spots(*cells, size=8):
-    """A map that is bright in cells (row, column, brightness) and dark elsewhere."""
+    """A map with bright cells (row, column, brightness) on a dark background."""
     values = torch.zeros(1, size, size)
     for row, column, brightness in cells:
         values[0, row, column] = brightness
@@ -57,7 +57,7 @@ def test_the_box_holds_the_brightest_region_and_no_stray_cell():
     with_stray = attended_boxes(spots(*region, (7, 7, 0.7)), 0.5, 0.0)
     torch.testing.assert_close(with_stray, alone)
     left, top, right, bottom = alone[0].tolist()
-    # Bright cells 2 and 3 of 8, bilinearly: down to a half at a quarter to half a cell outside of their centers.
+    # Bright cells 2 and 3 of 8, interpolated bilinearly: half the value is a quarter to half a cell from their centers.
     assert (left, top) == (pytest.approx(2 / 8, abs=1 / 16), pytest.approx(2 / 8, abs=1 / 16))
     assert (right, bottom) == (pytest.approx(4 / 8, abs=1 / 16), pytest.approx(4 / 8, abs=1 / 16))
 
@@ -101,7 +101,7 @@ def test_boxes_turn_with_the_map_are_never_empty_and_stay_inside(threshold):
 
 
 def test_a_crop_shows_its_part_of_the_image():
-    """On a ramp every pixel of a crop has the value of its place, by pixel centers."""
+    """On a ramp, every pixel of a crop has the value of its position, by pixel centers."""
     size = 64
     ramp = torch.arange(size, dtype=torch.float32).expand(size, size)
     image = torch.stack([ramp, ramp.T, torch.zeros(size, size)], dim=2)[None].to(torch.uint8)
@@ -141,13 +141,13 @@ def test_the_margin_never_makes_a_wider_angle_better():
     angles = torch.linspace(0, math.pi, 200)
     points = torch.stack([angles.cos(), angles.sin()], dim=1).requires_grad_()
     logits = head.with_margin(points, torch.ones(200, 1, dtype=torch.bool))[:, 0]
-    assert (logits.diff() < 1e-3).all()  # a step of (pi - m) is in ArcFace itself, downwards
+    assert (logits.diff() < 1e-3).all()  # ArcFace itself has a downward step at (pi - m)
     logits.sum().backward()
     assert torch.isfinite(points.grad).all()
 
 
 def test_the_neck_is_no_linear_map():
-    """Four linear layers without activation, as the K-Fashion classifier had them, are one."""
+    """Four linear layers without activation, as in the K-Fashion classifier, are a single one."""
     torch.manual_seed(0)
     neck = StyleNeck(6, 8, 0.5).eval()
     one, other = (torch.randn(1, 8), torch.randn(1, 6, 2, 2)), (torch.randn(1, 8), torch.randn(1, 6, 2, 2))

@@ -1,4 +1,4 @@
-"""The style task: sizes as published, the bugs of its model, both targets, stages, search by attribute, reports, refusals."""
+"""The style task: published sizes, bugs of the original, both targets, stages, attribute search, reports, errors."""
 
 import csv
 import json
@@ -78,8 +78,8 @@ def write_run(folder, shards, step=3, **model):
 @pytest.mark.parametrize(
     ("dataset", "model", "millions", "exactly"),
     [
-        # ResNet-50 up to stride 16, 8 x 512 attribute vectors, 2 x (512 + 1) x 512, conv (1,024 + 1) x 512,
-        # (1,536 + 1) x 512 and (512 + 1) x 1,024 of the gate, (1,024 + 1) x 1,024 of the projection
+        # ResNet-50 up to stride 16, 8 x 512 attribute vectors, 2 x (512 + 1) x 512, conv (1,024 + 1) x 512, (1,536 + 1)
+        # x 512 and (512 + 1) x 1,024 of the gate, (1,024 + 1) x 1,024 of the projection
         (FASHIONAI, {"target": "attributes", "head": "none"}, 11.96, 8_543_296 + 4_096 + 525_312 + 524_800 + 786_944 + 525_312 + 1_049_600),
         (FASHIONAI, {"target": "attributes", "head": "none", "local_backbone": "resnet34", "local_size": 112}, 20.98, None),
         ({"vocabularies": {"style": {"name": "asen", "values": ["0", "1", "2"], "groups": {}}}}, {"head": "arcface"}, 32.69, 32_692_800),
@@ -96,7 +96,7 @@ def test_it_has_the_parameters_of_the_published_networks(dataset, model, million
 
 
 def test_probabilities_keep_the_scale(shards):
-    """Softmax of bare cosines is nearly flat: of three classes none could ever have more than 0.79."""
+    """The softmax of unscaled cosines is nearly flat: among three classes, none could exceed 0.79."""
     task = task_of(shards.metadata, arcface_scale=20.0, flip_test=False).eval()
     batch = batch_of(task, shards)
     with torch.no_grad():
@@ -156,7 +156,7 @@ def test_styles_of_k_fashion_have_english_names_and_ten_main_styles():
 
 @pytest.mark.parametrize("styles", ["fine", "main"])
 def test_the_majority_is_counted_by_the_names_of_the_data_set(styles):
-    """Answers have English names, shards Korean ones."""
+    """Predictions have English names, shards Korean ones."""
     labels = style_labels(KFASHION, styles)
     columns = {"style": np.array(["프레피", "클래식", "", "힙합"])}
     evaluated = SimpleNamespace(shards=SimpleNamespace(columns=columns), training_rows=np.arange(4))
@@ -230,7 +230,7 @@ def test_the_local_branch_learns_in_its_stage_and_counts_only_from_then(shards, 
     lengths = descriptors[4].unflatten(2, (2, 32)).square().sum(dim=3)[:, 0].mean(dim=0)
     torch.testing.assert_close(
         lengths, torch.tensor([0.6, 0.4]), atol=0.05, rtol=0
-    )  # a mean of two views is a little shorter
+    )  # a mean of two views is slightly shorter
 
 
 def test_parts_of_a_model_have_rates_of_their_own_in_a_stage(shards):
@@ -259,8 +259,8 @@ def test_triplets_stay_within_their_attribute(shards):
     unknown[values < 0] = 9.0
     assert task._triplets(unknown, values) == whole
     moved = embedding.clone()
-    moved[:, 0] = torch.nn.functional.one_hot(values[:, 0].clamp_min(0), 32).float()  # perfectly apart under the first
-    halves = task._triplets(embedding[:, 1:], values[:, 1:])  # the same weight of four known values each
+    moved[:, 0] = torch.nn.functional.one_hot(values[:, 0].clamp_min(0), 32).float()  # perfectly separated by the first
+    halves = task._triplets(embedding[:, 1:], values[:, 1:])  # equal weight for each of four known values
     torch.testing.assert_close(task._triplets(moved, values), halves / 2)
     assert task._triplets(embedding, torch.full_like(values, -1)) == 0
 
@@ -291,7 +291,7 @@ def results_of(generator, labels, num_images=40):
 
 
 def test_search_is_that_of_the_asen_papers(shards):
-    """Each (image, value) is a query among the entries of its attribute; checked against the ranking of one by hand."""
+    """Each (image, value) is a query among the entries of its attribute; one ranking is checked by hand."""
     labels, generator = attribute_labels(shards.metadata), np.random.default_rng(0)
     results = results_of(generator, labels)
     found = entries(labels, results)
@@ -309,7 +309,7 @@ def test_search_is_that_of_the_asen_papers(shards):
             right = np.array([found.values[entry] == found.values[query] for entry in others])
             hits = right[
                 np.lexsort((right, -cosines.round(9)))
-            ]  # an image with two values ties with itself: the wrong one first
+            ]  # an image with two values ties with itself: the wrong one ranks first
             own.append((np.cumsum(hits)[hits] / (np.flatnonzero(hits) + 1)).mean() if hits.any() else 0.0)
         assert metrics[f"map/{attribute}"] == pytest.approx(np.mean(own), abs=1e-6)
         mine += own
@@ -421,7 +421,7 @@ def test_photographs_are_answered_and_drawn(shards, tmp_path, model):
         assert right - left == pytest.approx(bottom - top, abs=0.02)
     else:
         assert not answer["recognized"]
-        assert answer["style"] == ""  # nothing is recognized below a score that the answer states
+        assert answer["style"] == ""  # scores below the reported threshold give no label
         assert answer["style_score"] < answer["least_score"]
         assert [entry["style"] for entry in answer["styles"]] == sorted(STYLES, key=lambda name: -_score(answer, name))
     with Image.open(tmp_path / "out" / answer["overlay"]) as drawn:
