@@ -1,7 +1,7 @@
 """A custom training loop over a shard set: `python examples/train_loop.py SHARDS`.
 
-A small convolutional network learns the garment (`garment` of the annotation) from whole images. Order and augmentation
-depend on `seed` and position only, so the batches are the same for any number of workers.
+A small convolutional network classifies the garment (`garment` of the annotation) from whole images. Order and
+augmentation depend on `seed` and position only, so the batches are the same for any number of workers.
 """
 
 import argparse

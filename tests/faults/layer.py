@@ -162,7 +162,7 @@ def install_from_environment() -> None:
 
 
 def disorder(calls: list[tuple[str, str]]) -> list[str]:
-    """Return renames that a power failure could corrupt: content or folder is not synced."""
+    """Return renames that a power failure could tear: content not synced before, or folder not synced after."""
     faults: list[str] = []
     for number, (operation, target) in enumerate(calls):
         if not operation.startswith(("rename ", "replace ")) or ".tmp." in target:

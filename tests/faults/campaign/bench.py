@@ -88,7 +88,7 @@ class Bench:
 
     @property
     def photo(self) -> Path:
-        """An image whose name is in no table."""
+        """An image that is in no table."""
         return self.root / "photo.jpg"
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""`fprep lint` finds and names every kind of damage, and is silent on an intact set."""
+"""`fprep lint` finds every kind of damage, reports its kind, and is silent on an intact set."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ def test_data_that_teach_or_measure_nothing_are_refused(name: str, tmp_path: Pat
     ],
 )
 def test_without_validation_nothing_has_to_be_measured(task: str, model: dict[str, Any], tmp_path: Path) -> None:
-    place = label_set(tmp_path / "set", everything("val"), without=("box",))  # the box could be evaluated
+    place = label_set(tmp_path / "set", everything("val"), without=("box",))  # category could evaluate boxes
     with pytest.raises(UsageError):
         preflight(task, place, model)
     assert preflight(task, place, model, validation_split="none") == []

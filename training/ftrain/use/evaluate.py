@@ -137,7 +137,7 @@ def summary_lines(metrics: dict[str, Any]) -> Iterator[str]:
 
 
 def _collapsed(metrics: dict[str, Any]) -> str:
-    """Return a message if a report's `collapse` section finds one, else ""."""
+    """Return a message if the `collapse` section of a report shows that the model collapsed, else ""."""
     found = metrics.get("collapse")
     if not found or not found["collapsed"]:
         return ""

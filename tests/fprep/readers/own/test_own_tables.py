@@ -116,7 +116,10 @@ def test_a_quotation_mark_that_is_not_closed_costs_its_own_line(tmp_path):
     st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
 )
 def test_records_are_those_that_the_standard_library_wrote(rows, delimiter, quoting):
-    """Neither side keeps spaces around a field; lines lose a CR in a field, and spaces in blank lines are dropped."""
+    """Fields are compared without surrounding spaces and CR.
+
+    Spaces in blank lines are dropped too.
+    """
     width = len(rows[0])
     rows = [[field.replace("\r", "").strip() for field in (*row, *("x",) * width)][:width] for row in rows]
     rows = [[re.sub(r"\n[ \t]+(?=\n)", "\n", field) for field in (*row[:-1], row[-1] or "z")] for row in rows]
