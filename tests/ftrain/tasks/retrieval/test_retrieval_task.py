@@ -43,7 +43,7 @@ def results_of(embedding: Any, identity: Any, role: Any) -> dict[str, np.ndarray
 
 
 def test_the_published_network_has_the_parameters_of_its_description() -> None:
-    """24,567,380: ResNet-50 without classifier, 2048 -> 512, 512 -> 20 (the README of the original says 1024 -> 512)."""
+    """24,567,380: ResNet-50 without classifier, 2048 -> 512, 512 -> 20 (1024 -> 512 in the README of the original)."""
     values = [f"category {number}" for number in range(20)]
     dataset = {"vocabularies": {"category": {"values": values}}}
     task = Retrieval(RetrievalConfig(backbone="resnet50"), dataset)
