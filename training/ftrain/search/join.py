@@ -45,7 +45,6 @@ def join_runs(
 ) -> dict[str, Any]:
     """Join runs into the run folder `out`; return `dimensions` and numbers of `runs`, `parts` and training `images`.
 
-
     One of the runs, a retrieval run, leads: it defines the retrieved items and the training split, from which the means
     and components are estimated. Each retrieval run is paired with its untrained backbone. Raises `UsageError` if no
     run is a retrieval run, if the set does not fit the leading run or lacks the bounding boxes that a run needs, and if
