@@ -24,8 +24,6 @@ def side_color(landmarks: LandmarkSet, point: int) -> str:
     """Color of a landmark by side of the garment, as in fprep's reports.
 
     Landmarks without counterpart have a third color. Predictions with swapped sides are thus easy to see.
-
-    Predictions with swapped sides are thus easy to see.
     """
     return SIDE_COLORS[side_of(landmarks.points[point], landmarks.partners[point], point)]
 

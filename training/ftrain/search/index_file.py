@@ -113,9 +113,7 @@ def write_index(
 ) -> dict[str, Any]:
     """Publish an index, replacing an existing one, and return the content of index.json.
 
-    Call it within `exclusive(path)`.
-
-    `note` is the provenance. The same values give the same bytes.
+    Call it within `exclusive(path)`. `note` is the provenance. The same values give the same bytes.
     """
     withdraw(path / INDEX_FILE)
     _publish_array(path / FEATURES_FILE, features.deep)

@@ -31,9 +31,8 @@ def rerank_candidates(
 ) -> Found:
     """Re-rank the candidates in `found` by the paper's mixed distance and keep `top`.
 
-    Scores of the result are negative distances.
-
-    `neighbors` and `expansion` are k1 and k2 in the paper; `share` is lambda, the weight of the original distance.
+    Scores of the result are negative distances. `neighbors` and `expansion` are k1 and k2 in the paper; `share` is
+    lambda, the weight of the original distance.
     """
     top = min(top, found.rows.shape[1])
     result = Found(

@@ -52,10 +52,8 @@ def key_metrics(report: Mapping[str, Any], names: Sequence[str]) -> dict[str, fl
 def publish_curves(run: Path, out: Path, metric: str) -> None:
     """Write the learning curves of a run next to its report: `step` with `loss`, and `step` with `metric`.
 
-    `metric` is the one that chose the checkpoint.
-
-    A run without these values (no validation, or no training) gets files with a header only, so that every run has
-    both.
+    `metric` is the one that chose the checkpoint. A run without these values (no validation, or no training) gets files
+    with a header only, so that every run has both.
     """
     for source, target, column in (
         ("training.csv", TRAINING_CURVE, "loss"),
