@@ -26,8 +26,9 @@ _UNUSED = (
 _BEGIN = "import json, sys, torch; before = len(sys.modules);"
 _END = "; print(json.dumps([len(sys.modules) - before, list(sys.modules)]), file=sys.__stdout__)"
 _ALL_TASKS = """
+from ftrain.layers.lazy_packages import defer_unused, timm_with
+defer_unused()
 import ftrain.use.predict
-from ftrain.layers.lazy_packages import timm_with
 from ftrain.tasks.task import part, tasks
 for task in tasks().values():
     for name in ("answer", "draw", "check_category"):
@@ -38,7 +39,7 @@ timm_with("resnet18").create_model("resnet18")"""
 def imported(code: str, *arguments: str) -> tuple[int, set[str]]:
     """Number of modules that a program imports in addition to torch, and all modules at its end."""
     done = subprocess.run(
-        [sys.executable, "-c", f"{_BEGIN}\n{code}\n{_END.removeprefix('; ')}", *arguments],
+        [sys.executable, "-W", "error", "-c", f"{_BEGIN}\n{code}\n{_END.removeprefix('; ')}", *arguments],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     more, names = json.loads(done.stdout.splitlines()[-1])
@@ -69,8 +70,12 @@ def test_no_task_imports_more_to_predict() -> None:
         "import timm; assert 'vit_base_patch16_224' in timm.list_models(); assert timm.models._hub.has_hf_hub()",
         "from torchvision.ops import nms, roi_align; from timm.data import create_dataset",
         "import torchvision; torchvision.transforms.ToTensor; torchvision.models.resnet18",
+        (
+            "from torchvision.ops import roi_align; import torch; x = torch.zeros(1, 1, 4, 4, requires_grad=True); "
+            "roi_align(x, torch.tensor([[0.0, 0, 0, 4, 4]]), 2).sum().backward(); assert x.grad.sum() > 0"
+        ),
     ],
 )
 def test_other_code_sees_whole_packages(code: str) -> None:
     """timm and torchvision are complete for other code in the same process."""
-    imported(f"import ftrain.layers.lazy_packages\n{code}")
+    imported(f"from ftrain.layers.lazy_packages import defer_unused; defer_unused()\n{code}")

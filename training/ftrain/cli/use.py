@@ -55,6 +55,9 @@ def predict(
         check_images([Path(image) for image in images])
     claim_output(out, "predictions")
 
+    from ftrain.layers.lazy_packages import defer_unused
+
+    defer_unused()
     from ftrain.use.predict import PredictOptions, predict_images, predict_samples, refuse_broken
     from ftrain.use.predictor import SEEN
 

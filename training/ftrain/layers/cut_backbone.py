@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
+from timm.models._features import FeatureListNet
 from torch import Tensor, nn
 
 from fschemas.failures import UsageError
 from ftrain.layers.backbone import Backbone, gives_channels_last
-from ftrain.layers.lazy_packages import FeatureListNet
 
 
 class DeepStages(nn.Module):

@@ -1,9 +1,9 @@
-"""Lazy import of timm and torchvision, so that `ftrain predict` starts in a third of the time.
+"""Deferred import of timm and torchvision, so that `ftrain predict` starts in a third of the time.
 
 `import timm` imports all of its 110 model files, torchvision's data sets, torch._dynamo, sympy and the client of the
 Hugging Face hub. Here the packages are put into `sys.modules` without running their `__init__`, so that single modules
 can be imported. Any other attribute (`timm.list_models`) triggers the `__init__`, so the change is transparent to other
-code.
+code. Only the command calls `defer_unused`; training and the Python API import the packages as they are.
 """
 
 from __future__ import annotations
@@ -50,9 +50,10 @@ def _defer(name: str) -> None:
             if vars(package).pop("__getattr__", None):
                 if name == "timm":
                     importlib.reload(importlib.import_module("timm.models._hub"))  # this time with the hub's client
+                top = vars(sys.modules["torchvision"]).get("__getattr__")
+                if name == "torchvision.ops" and top:  # torchvision's __init__ registers the gradients of the operators
+                    top("datasets")
                 loader.exec_module(package)
-                if name == "torchvision.ops":  # operator registrations for torch.export and torch.compile
-                    importlib.import_module("torchvision._meta_registrations")
         return getattr(package, attribute)
 
     vars(package)["__getattr__"] = complete
@@ -62,13 +63,13 @@ def _defer(name: str) -> None:
         setattr(sys.modules[parent], child, package)
 
 
-def _start() -> None:
-    """Defer the packages, and set the timm functions that do not import all networks."""
+def defer_unused() -> None:
+    """Defer the packages unless they are imported already, and set the timm functions that do not import all networks."""
+    if "timm" in sys.modules or "torchvision" in sys.modules:
+        return
     for name in _DEFERRED:
         _defer(name)
     timm = sys.modules["timm"]
-    if "__getattr__" not in vars(timm):
-        return
     constants = vars(importlib.import_module("timm.data.constants"))  # networks import these from timm.data
     vars(sys.modules["timm.data"]).update({name: value for name, value in constants.items() if name.isupper()})
     vars(timm)["__version__"] = importlib.import_module("timm.version").__version__
@@ -84,8 +85,3 @@ def _start() -> None:
     vars(timm).update(
         create_model=factory.create_model, is_model=registry.is_model, get_pretrained_cfg=registry.get_pretrained_cfg
     )
-
-
-_start()
-FeatureListNet: Any = importlib.import_module("timm.models._features").FeatureListNet
-generalized_box_iou_loss: Any = importlib.import_module("torchvision.ops.giou_loss").generalized_box_iou_loss

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from ftrain.layers.lazy_packages import generalized_box_iou_loss
+from torchvision.ops.giou_loss import generalized_box_iou_loss
 
 _SAMPLES = 2  # per bin and axis, as in ROIAlign
 _FIRST_SLOPE = 8.0  # initial slope of the maps: edges at about 0.15 and 0.85
