@@ -39,7 +39,7 @@ WRONG = {
     "ftrain index": ["index", "RUN", "NOWHERE", "out"],
     "ftrain query": ["query", "NOWHERE", "RUN", "--out", "out"],
 }
-NO_INPUT = {"fprep sample", "fprep readers"}
+NO_INPUT = {"fprep sample", "fprep readers", "ftrain config"}
 
 
 def test_all_commands_are_tried() -> None:

@@ -25,6 +25,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 _IMPORTS = (
     "cv2", "simplejpeg", "statistics", "pyarrow.dataset", "rich.console", "rich.markup", "typer.rich_utils", "typer._adapters",
     "fprep.cli", "fprep.convert.command", "fprep.lint.command", "fschemas.progress", "fprep.shard.command",
+    "huggingface_hub.repocard",
 )  # fmt: skip
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 _PATIENCE = 90.0  # seconds until a trial counts as hung

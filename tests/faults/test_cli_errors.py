@@ -171,7 +171,7 @@ def test_damaged_table(forge: Forge, tmp_path: Path) -> None:
         outcome = forge.cli(*shard)
         table.write_bytes(sound)
         assert outcome.code == 5, f"bit flipped at byte {where}"
-        assert f"{table}: not the table that report.json beside it names" in sentence(outcome.err)
+        assert f"{table}: not the table of the report.json beside it" in sentence(outcome.err)
     table.write_bytes(sound[:-1])
     assert forge.cli(*shard).code == 5
     table.write_bytes(sound)
