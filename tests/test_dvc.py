@@ -54,7 +54,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     shutil.copy(ROOT / "dvc.yaml", folder)
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    params["samples"] = {"fashionai-keypoints": {"images": 60}}
+    params["samples"] = {"fashionai-keypoints": {"num-images": 60}}
     params["datasets"] = {"fashionai-keypoints": params["datasets"]["fashionai-keypoints"]}
     params["models"] = {"keypoints": params["models"]["keypoints"]}
     params["indices"] = {}
