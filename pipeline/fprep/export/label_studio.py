@@ -135,6 +135,6 @@ def _config(job: ExportJob, names: tuple[str, ...], choices: dict[str, list[str]
 
 
 def _labels(view: ET.Element, tag: str, name: str, values: Any, entry: str = "Label", **attributes: str) -> None:
-    control = ET.SubElement(view, tag, name=name, toName="image", **attributes)
+    control = ET.SubElement(view, tag, {"name": name, "toName": "image", **attributes})
     for value in values:
         ET.SubElement(control, entry, {"value": value})
