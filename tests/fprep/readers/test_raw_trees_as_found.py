@@ -235,14 +235,19 @@ def test_links_into_a_store_or_with_the_option_are_the_files(name, digest, tmp_p
     assert doctor(tmp_path / "links", follow_links=not digest).commands
 
 
+def move_behind_links(raw: Path, elsewhere: Path, *, images: bool) -> None:
+    """Move the images, or the annotation files, out of the tree and leave links to them."""
+    elsewhere.mkdir()
+    for number, path in enumerate(files_of(raw, images=images)):
+        target = elsewhere / f"{number}{path.suffix}"
+        path.rename(target)
+        path.symlink_to(target)
+
+
 @pytest.mark.parametrize("name", sorted(READERS))
 def test_links_out_of_the_folder_are_refused_with_the_option_that_follows_them(name, tmp_path):
     raw = copied(name, tmp_path)
-    for number, path in enumerate(files_of(raw, images=True)):
-        target = tmp_path / "elsewhere" / f"{number}.jpg"
-        target.parent.mkdir(exist_ok=True)
-        path.rename(target)
-        path.symlink_to(target)
+    move_behind_links(raw, tmp_path / "elsewhere", images=True)
     with pytest.raises(RejectedError):
         convert(name, [raw], tmp_path / "out", max_rejected=1.0, workers=1)
     rejected = pl.DataFrame(read_table(tmp_path / "out/rejected.parquet")).filter(pl.col("rule") == "path_escape")
@@ -254,11 +259,7 @@ def test_links_out_of_the_folder_are_refused_with_the_option_that_follows_them(n
 @pytest.mark.parametrize("name", NAMED)
 def test_annotation_behind_a_link_out_is_refused_with_the_option(name, tmp_path):
     raw = copied(name, tmp_path)
-    for number, path in enumerate(files_of(raw, images=False)):
-        target = tmp_path / "elsewhere" / f"{number}{path.suffix}"
-        target.parent.mkdir(exist_ok=True)
-        path.rename(target)
-        path.symlink_to(target)
+    move_behind_links(raw, tmp_path / "elsewhere", images=False)
     with pytest.raises((UsageError, RejectedError)) as caught:
         convert(name, [raw], tmp_path / "out", max_rejected=1.0, workers=1)
     messages = str(caught.value)
