@@ -43,7 +43,7 @@ class FolderKind:
 
 
 def _json_has(path: Path, *keys: str, form: str = "") -> bool:
-    """Whether a JSON object has these keys and this format; a large file is judged by its first bytes."""
+    """Whether a JSON object has these keys and this format; of a large file only the first bytes are read."""
     text = _begin(path)
     try:
         value: object = json.loads(text)
