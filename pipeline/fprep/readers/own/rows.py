@@ -16,7 +16,6 @@ from fschemas.wording import count
 ROW_MEANINGS = ("image", "label", "garment")  # values of `--map rows=`
 LABEL_KEYS = ("category", "style")
 _MIN_SHARE = 0.05  # share of images with several labels, above which a row is assumed to be a label
-_MAX_EXAMPLES = 3
 
 
 @dataclass

@@ -11,7 +11,6 @@ from fprep.synthetic.garments.shapes import Part, Points, Stroke, ellipse, loop,
 from fprep.synthetic.garments.trunk import shade
 
 _NECKLINE = (0, 1)
-_CENTER_FRONT = 2
 
 
 def build_collar(design: Design, figure: Figure, tile: NDArray[np.uint8], body: Part) -> tuple[list[Part], list[Part]]:

@@ -118,7 +118,6 @@ def _trousers(
     return draw
 
 
-_ANY = ("round", "v", "square", "boat")
 _LONG = ("long", "long", "wrist", "extra long")
 _COAT: _Fields = {"outwear": True, "collar": "lapel"}
 _HIGH: _Fields = {"outwear": True, "neck_depth": 4.5}
