@@ -14,12 +14,18 @@ if TYPE_CHECKING:
 
 __all__ = ["convert", "shard"]
 
+for _name in __all__:
+    # Python sets a subpackage as an attribute when it is first imported. Import these two (they are empty) and delete
+    # the attributes, so that `fprep.convert` is always the function, and `from fprep.convert.rules import …` works.
+    import_module(f"{__name__}.{_name}")
+    del globals()[_name]
+
 
 def __getattr__(name: str) -> Any:
-    """A subpackage that is called like the command it holds, imported when it is asked for: polars takes a second."""
+    """Import the functions of the API on first use: polars takes a second."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return import_module(f"{__name__}.{name}")
+    return getattr(import_module(f"{__name__}.{name}.command"), name)
 
 
 def __dir__() -> list[str]:
