@@ -52,12 +52,12 @@ def test_mirrored_points_carry_the_names_of_their_partners(crop: str) -> None:
     partners = list(DEEPFASHION_8.partners)
     assert mirrored.mirrored
     assert not plain.mirrored
-    np.testing.assert_allclose(after.points[:, 0], 127 - before.points[partners, 0], atol=1e-3)
-    np.testing.assert_allclose(after.points[:, 1], before.points[partners, 1], atol=1e-3)
-    assert after.point_visibility.tolist() == before.point_visibility[partners].tolist()
-    assert after.truth.tolist() == before.truth.tolist()
-    back = move_points(before.points.astype(float), invert(plain.matrix.astype(float)))
-    np.testing.assert_allclose(back, before.truth, atol=1e-3)
+    np.testing.assert_allclose(after.keypoints[:, 0], 127 - before.keypoints[partners, 0], atol=1e-3)
+    np.testing.assert_allclose(after.keypoints[:, 1], before.keypoints[partners, 1], atol=1e-3)
+    assert after.keypoint_visibility.tolist() == before.keypoint_visibility[partners].tolist()
+    assert after.target.tolist() == before.target.tolist()
+    back = move_points(before.keypoints.astype(float), invert(plain.matrix.astype(float)))
+    np.testing.assert_allclose(back, before.target, atol=1e-3)
 
 
 def test_what_is_random_is_a_function_of_the_generator() -> None:

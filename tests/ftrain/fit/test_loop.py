@@ -205,7 +205,7 @@ def test_the_average_follows_the_weights_and_is_what_is_evaluated(
     trainer = make_trainer(shards, tmp_path, limit_steps=3, checkpoint_every=1, keep_checkpoints=9, ema_decay=0.75)
     evaluated: list[Any] = []
     monkeypatch.setattr(
-        metrics, "measure", lambda task, results: evaluated.append(results["scores"]) or {"accuracy": 0.5}
+        metrics, "compute_metrics", lambda task, results: evaluated.append(results["scores"]) or {"accuracy": 0.5}
     )
     trainer.validate_every = 3
     trainer.train()

@@ -69,7 +69,7 @@ def without_sheet(monkeypatch):
 def truth_of(shards, rows):
     notes = [shards.read(int(row))[1] for row in rows]
     return {
-        "truth": np.array([[note["landmark_x"], note["landmark_y"]] for note in notes], np.float32).transpose(0, 2, 1),
+        "target": np.array([[note["landmark_x"], note["landmark_y"]] for note in notes], np.float32).transpose(0, 2, 1),
         "visibility": np.array([note["landmark_visibility"] for note in notes], np.int8),
         "garment": np.array([list(FASHIONAI_24.garments).index(note["garment"]) for note in notes]),
         "size": np.array([[note["width"], note["height"]] for note in notes], np.float32),
@@ -81,7 +81,7 @@ def oracle(shards, split="test", error=0.0):
     """Results of a model that is off by `error` pixels to the right."""
     results = truth_of(shards, shards.rows(split))
     named = np.eye(len(FASHIONAI_24.garments))[results["garment"]]
-    points = results["truth"] + np.float32([error, 0])
+    points = results["target"] + np.float32([error, 0])
     results |= {"points": points, "scores": np.ones(points.shape[:2], np.float32), "garment_scores": named}
     return EvaluatedSplit(results, shards, split, shards.rows("train"))
 
@@ -130,7 +130,7 @@ def test_its_metrics_are_those_of_the_task_and_of_the_mean_pose_of_train(evaluat
         answer = task.predict({name: torch.from_numpy(np.stack([one[name] for one in encoded])) for name in encoded[0]})
     known = {name: values.numpy() for name, values in answer.items()}
     errors = normalized_distances(
-        known["points"], known["truth"], known["visibility"], known["garment"], *known["size"].T, FASHIONAI_24
+        known["points"], known["target"], known["visibility"], known["garment"], *known["size"].T, FASHIONAI_24
     )
     expected = summarize(errors, FASHIONAI_24)
     for name in ("ne", "ne_low", "ne_high", "pck_auc", "ne_mean_of_points"):
@@ -140,10 +140,10 @@ def test_its_metrics_are_those_of_the_task_and_of_the_mean_pose_of_train(evaluat
     for point, part in metrics["points"].items():
         assert part["ne"] == pytest.approx(expected[f"ne_point/{point}"], abs=1e-4)
     train, test = truth_of(shards, shards.rows("train")), truth_of(shards, shards.rows("test"))
-    pose = MeanPose.fit(train["truth"], train["visibility"], train["garment"], *train["size"].T, FASHIONAI_24)
+    pose = MeanPose.fit(train["target"], train["visibility"], train["garment"], *train["size"].T, FASHIONAI_24)
     guess = pose.predict(test["garment"], *test["size"].T)
     baseline = normalized_distances(
-        guess, test["truth"], test["visibility"], test["garment"], *test["size"].T, FASHIONAI_24
+        guess, test["target"], test["visibility"], test["garment"], *test["size"].T, FASHIONAI_24
     )
     assert metrics["mean_pose"]["ne"] == pytest.approx(summarize(baseline, FASHIONAI_24)["ne"])
     assert metrics["ratio_to_mean_pose"] == pytest.approx(metrics["model"]["ne"] / metrics["mean_pose"]["ne"])
@@ -214,7 +214,7 @@ def test_a_perfect_model_has_no_error_and_a_small_error_is_measured(folder, tmp_
     shifted = report(KEYPOINTS, oracle(shards, error=2.0), tmp_path / "shifted")
     test = truth_of(shards, shards.rows("test"))
     pairs = np.array([FASHIONAI_24.normaliser_pairs[name] for name in FASHIONAI_24.garments])[test["garment"]]
-    ends = np.take_along_axis(test["truth"], pairs[:, :, None], axis=1).astype(float)
+    ends = np.take_along_axis(test["target"], pairs[:, :, None], axis=1).astype(float)
     lengths = np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1)
     counts = (test["visibility"] == Visibility.VISIBLE).sum(axis=1)
     assert shifted["model"]["ne"] == pytest.approx((2 / lengths * counts).sum() / counts.sum())

@@ -29,10 +29,10 @@ _ALL_TASKS = """
 from ftrain.layers.lazy_packages import defer_unused, timm_with
 defer_unused()
 import ftrain.use.predict
-from ftrain.tasks.task import part, tasks
+from ftrain.tasks.task import task_function, tasks
 for task in tasks().values():
     for name in ("answer", "draw", "check_category"):
-        part(task, name)
+        task_function(task, name)
 timm_with("resnet18").create_model("resnet18")"""
 
 

@@ -35,7 +35,7 @@ class Rows:
 class EvaluatedSplit:
     """Predictions for one split and their source: the input of a report."""
 
-    results: Results  # predictions in the format of the task's `measure`, sorted by `row`
+    results: Results  # predictions in the format of the task's `compute_metrics`, sorted by `row`
     shards: ShardSet
     split: str
     training_rows: np.ndarray  # training rows without augmented copies; empty if the set has none

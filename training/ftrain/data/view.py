@@ -84,14 +84,14 @@ def encoded_image(config: ViewConfig, image: np.ndarray, box: Sequence[float] | 
 class SeenLandmarks:
     """Landmarks of a sample: ground truth in source pixels and landmarks in the view.
 
-    `truth` (K, 2) and `visibility` (K) are those of the annotation; `points` (K, 2) and `point_visibility` (K) are in
-    input pixels, with left and right swapped if the view is flipped.
+    `target` (K, 2) and `visibility` (K) are those of the annotation; `keypoints` (K, 2) and `keypoint_visibility` (K)
+    are in input pixels, with left and right swapped if the view is flipped.
     """
 
-    truth: np.ndarray
+    target: np.ndarray
     visibility: np.ndarray
-    points: np.ndarray
-    point_visibility: np.ndarray
+    keypoints: np.ndarray
+    keypoint_visibility: np.ndarray
 
 
 def landmarks_in_view(annotation: dict[str, Any], landmarks: LandmarkSet, view: View) -> SeenLandmarks:
@@ -99,19 +99,19 @@ def landmarks_in_view(annotation: dict[str, Any], landmarks: LandmarkSet, view: 
 
     Raises `ValueError` for the wrong number of landmarks or an invalid visibility.
     """
-    truth = np.stack([annotation["landmark_x"], annotation["landmark_y"]], axis=-1).astype(np.float32)
+    target = np.stack([annotation["landmark_x"], annotation["landmark_y"]], axis=-1).astype(np.float32)
     visibility = np.asarray(annotation["landmark_visibility"], dtype=np.int8)
     if (
-        truth.shape != (len(landmarks), 2)
+        target.shape != (len(landmarks), 2)
         or visibility.shape != (len(landmarks),)
         or not _VISIBILITIES.issuperset(visibility.tolist())
     ):
         raise ValueError(f"its landmarks are not {len(landmarks)} points with a visibility each")
-    points, seen = move_points(truth, view.matrix).astype(np.float32), visibility
+    points, seen = move_points(target, view.matrix).astype(np.float32), visibility
     if view.mirrored:
         partners = list(landmarks.partners)
         points, seen = points[partners], visibility[partners]
-    return SeenLandmarks(truth, visibility, points, seen)
+    return SeenLandmarks(target, visibility, points, seen)
 
 
 def known_landmarks(dataset: dict[str, Any], task: str) -> LandmarkSet:

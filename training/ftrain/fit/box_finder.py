@@ -14,7 +14,7 @@ import torch
 
 from fschemas.failures import UsageError
 from ftrain.fit.trained_task import load_task, predict_batch
-from ftrain.tasks.task import Task, part
+from ftrain.tasks.task import Task, task_function
 
 Box = Sequence[float]  # x1, y1, x2, y2: centers of the corner pixels, inclusive
 
@@ -43,7 +43,7 @@ class BoxFinder:
 
     def _answer(self, image: np.ndarray) -> dict[str, Box]:
         results = predict_batch(self.task, [self.task.encode_image(image)], self.device)
-        return part(self.task, "answer")(self.task, results, 0)
+        return task_function(self.task, "answer")(self.task, results, 0)
 
 
 def looks_at_boxes(task: Task) -> bool:

@@ -45,7 +45,7 @@ from ftrain.fit.optimization import (
 from ftrain.fit.signals import StopSignals, stop_for
 from ftrain.fit.splits import Splits, positions_of_rank, sampler_of
 from ftrain.fit.tracking import Tracker
-from ftrain.tasks.task import Task, part
+from ftrain.tasks.task import Task, task_function
 
 NON_FINITE_FILE = "non_finite.json"
 
@@ -256,7 +256,7 @@ class Trainer:
             model, self.shards, self.validation_rows, self.processes, self.fit.batch_size, self.workers,
             after_batch=lambda: stop_for(self.processes.maximum(self.signals.number)[0], step), stage="validating",
         )  # fmt: skip
-        metrics = part(self.task, "measure")(self.task, results)
+        metrics = task_function(self.task, "compute_metrics")(self.task, results)
         if self.stage is not None:
             self.task.train()
             enter_stage(self.task, self.stage)

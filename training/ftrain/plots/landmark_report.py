@@ -68,7 +68,7 @@ def landmark_metrics(
 def _study(landmarks: LandmarkSet, evaluated: EvaluatedSplit) -> _Study:
     results = evaluated.results
     truth = (
-        results["truth"], results["visibility"], results["garment"], results["size"][:, 0], results["size"][:, 1], landmarks
+        results["target"], results["visibility"], results["garment"], results["size"][:, 0], results["size"][:, 1], landmarks
     )  # fmt: skip
     model = normalized_distances(results["points"], *truth)
     if not len(evaluated.training_rows):
@@ -122,8 +122,8 @@ def _slices(study: _Study) -> dict[str, dict[str, dict[str, float]]]:
     """NE by occlusion, by the share of the image that the landmarks span, and by variation and pose if annotated."""
     results, model = study.evaluated.results, study.model
     seen = results["visibility"] >= Visibility.OCCLUDED.value
-    low = np.where(seen[..., None], results["truth"], np.inf).min(axis=1)
-    high = np.where(seen[..., None], results["truth"], -np.inf).max(axis=1)
+    low = np.where(seen[..., None], results["target"], np.inf).min(axis=1)
+    high = np.where(seen[..., None], results["target"], -np.inf).max(axis=1)
     span = np.where(seen.any(axis=1), (high - low).max(axis=1) / results["size"].max(axis=1), 0.0)
     occluded = (results["visibility"] == Visibility.OCCLUDED.value).any(axis=1)
     columns = study.evaluated.shards.columns
@@ -142,7 +142,7 @@ def _collapse(study: _Study) -> dict[str, Any]:
     if not enough.any():
         return {"collapsed": False}
     spreads: list[float] = []
-    for points in (results["points"], results["truth"]):
+    for points in (results["points"], results["target"]):
         relative = np.where(counted[..., None], points / results["size"][:, None], np.nan)[:, enough]
         spreads.append(float(np.sqrt(np.nanvar(relative, axis=0).mean())))
     spread = spreads[0] / max(spreads[1], 1e-9)

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from ftrain.data.types import EvaluatedSplit
-from ftrain.tasks.task import Task, part
+from ftrain.tasks.task import Task, task_function
 
 
 def report(task: Task, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
     """Return the metrics as `model`; nothing is written."""
     del out
-    return {"model": part(task, "measure")(task, evaluated.results)}
+    return {"model": task_function(task, "compute_metrics")(task, evaluated.results)}
 
 
 def summary(metrics: dict[str, Any]) -> Iterator[str]:

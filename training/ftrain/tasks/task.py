@@ -1,18 +1,19 @@
 """The task contract: an `nn.Module` whose `forward` returns losses, plus the encoder that turns samples into inputs.
 
 A task knows nothing about devices, ranks, optimizers, EMA or files. A new model is one folder in `ftrain/tasks/`:
-`task.py` with a subclass of `Task`, `config.py` with its configuration, and the modules that `part` searches for
-metrics, reports and predictions. The command line finds it by its `name`.
+`task.py` with a subclass of `Task`, `config.py` with its configuration, and the modules that `task_function` searches
+for metrics, reports and predictions. The command line finds it by its `name`.
 """
 
 from __future__ import annotations
 
 import importlib
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any, ClassVar, Literal, Self
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self, overload
 
 import numpy as np
 import torch
@@ -21,15 +22,14 @@ from torch import nn
 from fschemas.failures import UsageError
 from ftrain.data.config import TaskConfig, ViewConfig
 from ftrain.data.stream import Batch, Encoder
-from ftrain.data.types import Rows
+from ftrain.data.types import EvaluatedSplit, Results, Rows
 from ftrain.data.view import encoded_image
 from ftrain.tasks import check_task_name, task_names
 
 _MODULES = {
-    "measure": "metrics", "report": "report", "summary": "report", "answer": "answer", "draw": "answer", "check_category": "answer",
+    "compute_metrics": "metrics", "report": "report", "summary": "report", "answer": "answer", "draw": "answer", "check_category": "answer",
 }  # fmt: skip
 _ROTATIONS = (-10.0, 10.0)  # degrees, if rotations are requested and the configuration has none
-Part = Literal["measure", "report", "summary", "answer", "draw", "check_category"]
 
 
 @dataclass(frozen=True)
@@ -174,10 +174,28 @@ class Task(nn.Module):
         return encoded_image(self.config, image, box)
 
 
-def part(task: Task | type[Task], name: Part) -> Callable[..., Any]:
+@overload
+def task_function(
+    task: Task | type[Task], name: Literal["compute_metrics"]
+) -> Callable[[Any, Results], dict[str, Any]]: ...
+@overload
+def task_function(
+    task: Task | type[Task], name: Literal["report"]
+) -> Callable[[Any, EvaluatedSplit, Path], dict[str, Any]]: ...
+@overload
+def task_function(task: Task | type[Task], name: Literal["summary"]) -> Callable[[dict[str, Any]], Iterator[str]]: ...
+@overload
+def task_function(task: Task | type[Task], name: Literal["answer"]) -> Callable[..., dict[str, Any]]: ...
+@overload
+def task_function(
+    task: Task | type[Task], name: Literal["draw"]
+) -> Callable[[Any, np.ndarray, dict[str, Any]], np.ndarray]: ...
+@overload
+def task_function(task: Task | type[Task], name: Literal["check_category"]) -> Callable[[Any, str | None], None]: ...
+def task_function(task: Task | type[Task], name: str) -> Callable[..., Any]:
     """Find a function that handles the predictions of a task, in its folder or that of a base task.
 
-    - `metrics.py`: `measure(task, results) -> dict` computes metrics (JSON values) of the predictions of a whole split.
+    - `metrics.py`: `compute_metrics(task, results) -> dict` computes metrics (JSON values) of the predictions of a split.
     - `report.py`: `report(task, evaluated, out) -> dict` returns the results of `ftrain evaluate` (JSON values,
       including `model`) and may write tables and plots; `summary(metrics) -> Iterator[str]` yields them as text lines.
     - `answer.py`: `answer(task, results, number, category=None) -> dict` returns the prediction for image `number` of a
@@ -189,11 +207,11 @@ def part(task: Task | type[Task], name: Part) -> Callable[..., Any]:
     """
     kind = task if isinstance(task, type) else type(task)
     for base in kind.__mro__:
-        place = f"{base.__module__.rpartition('.')[0]}.{_MODULES[name]}"
+        module = f"{base.__module__.rpartition('.')[0]}.{_MODULES[name]}"
         if not issubclass(base, Task):
             break
-        if not place.startswith(".") and find_spec(place) is not None:
-            found = getattr(importlib.import_module(place), name, None)
+        if not module.startswith(".") and find_spec(module) is not None:
+            found = getattr(importlib.import_module(module), name, None)
             if found is not None:
                 return found
     raise NotImplementedError(f"the task {kind.name} has no {name} in {_MODULES[name]}.py")

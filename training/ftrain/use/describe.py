@@ -27,7 +27,7 @@ from ftrain.fit.distributed import one_process
 from ftrain.fit.run_folder import RunFolder
 from ftrain.fit.trained_task import predict_batch
 from ftrain.plots.overlay import INK, WHITE, label_font
-from ftrain.tasks.task import Task, part
+from ftrain.tasks.task import Task, task_function
 from ftrain.use.predict import canvas_of
 
 DESCRIPTION_FILE, IMAGE_FILE = "description.json", "description.jpg"
@@ -77,7 +77,7 @@ def describe_photo(
             answer = _answer(task, image, category if told[-1] else None, place, box)
             name = readable(run.resolve().name)
             answers.append({"run": readable(run), "task": task.name, "checkpoint_step": state.step, "answer": answer})
-            drawn = part(task, "draw")(task, canvas, answer)
+            drawn = task_function(task, "draw")(task, canvas, answer)
             is_drawn = drawn.shape != canvas.shape or not np.array_equal(drawn, canvas)
             subtitle = "; ".join([f"{name}, step {state.step}", *(_legend(answer) if is_drawn else [])])
             tiles.append(_Tile(task.name, subtitle, drawn if is_drawn else None, answer_lines(answer)))
@@ -139,7 +139,7 @@ def _read(photo: Path) -> np.ndarray:
 
 
 def _can_be_told(task: Task, category: str | None) -> bool:
-    check = part(task, "check_category")
+    check = task_function(task, "check_category")
     try:
         check(task, category)
     except UsageError:
@@ -155,7 +155,7 @@ def _answer(
 ) -> dict[str, Any]:
     task.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     results = predict_batch(task, [task.encode_image(image, box)], device)
-    answer = part(task, "answer")(task, results, 0, category)
+    answer = task_function(task, "answer")(task, results, 0, category)
     return json.loads(json.dumps(answer, allow_nan=False))  # plain JSON values, whatever types the task returned
 
 

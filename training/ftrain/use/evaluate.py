@@ -23,7 +23,7 @@ from ftrain.fit.distributed import Processes, processes
 from ftrain.fit.evaluation import results_of_split
 from ftrain.fit.run_folder import CURVE_FILES, RunFolder
 from ftrain.fit.splits import Splits
-from ftrain.tasks.task import Task, find_task, part
+from ftrain.tasks.task import Task, find_task, task_function
 from ftrain.use.key_metrics import key_metrics, publish_curves
 
 REPORT_FILE = "report.json"  # all metrics
@@ -69,7 +69,7 @@ def evaluate_run(
             return {}
         with exclusive(out):
             task, evaluated, header = _judge(folder, opened, group, split, checkpoint, workers, batch_size, tta)
-            metrics = {**header, **part(task, "report")(task, evaluated, out)}
+            metrics = {**header, **task_function(task, "report")(task, evaluated, out)}
             publish_bytes(out / SUMMARY_FILE, "".join(f"{line}\n" for line in summary_lines(metrics)).encode())
             publish_curves(folder.path, out, task.selected_by[0])
             publish_sealed(out / REPORT_FILE, metrics)
@@ -127,7 +127,7 @@ def summary_lines(metrics: dict[str, Any]) -> Iterator[str]:
         f"{metrics['task']} at step {metrics['checkpoint_step']}: "
         f"{count(metrics['samples'], 'sample')} of {metrics['split']} of {metrics['dataset']}"
     )
-    yield from part(find_task(metrics["task"]), "summary")(metrics)
+    yield from task_function(find_task(metrics["task"]), "summary")(metrics)
     if collapse := _collapsed(metrics):
         yield f"WARNING: {collapse}"
     for line in unknown_lines(metrics.get("unknown_labels", {})):

@@ -32,7 +32,7 @@ from ftrain.fit.box_finder import Box
 from ftrain.fit.distributed import one_process
 from ftrain.fit.run_folder import RunFolder
 from ftrain.fit.splits import Splits
-from ftrain.tasks.task import Task, part
+from ftrain.tasks.task import Task, task_function
 from ftrain.use.predictor import Predictor, Shown, shown_file
 
 PREDICTIONS_FILE = "predictions.jsonl"
@@ -108,7 +108,7 @@ def _predict(
 ) -> list[dict[str, Any]]:
     with one_process(options.device) as place, quiet_decoder():
         predictor = Predictor(run, options.checkpoint, options.tta, place, options.boxes)
-        part(predictor.task, "check_category")(predictor.task, options.garment)
+        task_function(predictor.task, "check_category")(predictor.task, options.garment)
         images = choose(predictor.task)[: options.limit]
         with exclusive(out), ThreadPoolExecutor(max_workers=min(4, available_cores())) as pool:
             answers: list[dict[str, Any]] = []
@@ -153,7 +153,7 @@ def _overlay(name: str) -> str:
 
 
 def _draw(task: Task, out: Path, canvas: np.ndarray, answer: dict[str, Any]) -> None:
-    drawn = part(task, "draw")(task, canvas, answer)
+    drawn = task_function(task, "draw")(task, canvas, answer)
     publish_bytes(
         out / answer["overlay"], simplejpeg.encode_jpeg(np.ascontiguousarray(drawn), quality=90, colorspace="RGB")
     )

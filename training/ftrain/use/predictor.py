@@ -21,7 +21,7 @@ from ftrain.data.user_images import ImageError, find_images, quiet_decoder, read
 from ftrain.fit.box_finder import Box, BoxFinder, looks_at_boxes
 from ftrain.fit.distributed import find_device
 from ftrain.fit.trained_task import Arrays, load_ahead, load_task, predict_batch
-from ftrain.tasks.task import Task, part
+from ftrain.tasks.task import Task, task_function
 
 SEEN = "seen"  # in predictions of a run that uses boxes: the bounding box, or null for the whole image
 Answer = dict[str, Any]
@@ -64,7 +64,7 @@ class Predictor:
         Raises `UsageError` for a missing path, no images, an array of another shape or type, or a category unknown to
         the run.
         """
-        part(self.task, "check_category")(self.task, category)
+        task_function(self.task, "check_category")(self.task, category)
         several = not isinstance(images, str | Path | Image.Image) and not (
             isinstance(images, np.ndarray) and images.ndim < 4
         )
@@ -85,7 +85,7 @@ class Predictor:
             results = predict_batch(
                 self.task, [inputs for _, _, inputs, _ in loaded if inputs is not None], self.device
             )
-            answer, numbers = part(self.task, "answer"), iter(range(batch_size))
+            answer, numbers = task_function(self.task, "answer"), iter(range(batch_size))
             yield [
                 (
                     shown,

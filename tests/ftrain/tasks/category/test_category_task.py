@@ -23,7 +23,7 @@ from ftrain.tasks.category.metrics import box_overlap, label_metrics
 from ftrain.tasks.category.network import CategoryNetwork, TypedCategories
 from ftrain.tasks.category.report import summary
 from ftrain.tasks.category.task import CategoryEncoder
-from ftrain.tasks.task import part
+from ftrain.tasks.task import task_function
 from ftrain.use.evaluate import evaluate_run
 from ftrain.use.predict import PredictOptions, predict_images
 
@@ -250,7 +250,7 @@ def test_a_report_stands_beside_its_baselines(shards, tmp_path):
     results["boxes"] = results["true_box"]
     evaluated = EvaluatedSplit(results, shards, "test", shards.rows("train"))
     for folder in ("one", "two"):
-        numbers = part(task, "report")(task, evaluated, tmp_path / folder)
+        numbers = task_function(task, "report")(task, evaluated, tmp_path / folder)
     json.dumps(numbers, allow_nan=False)
     assert numbers["model"]["category_top_1"] == numbers["model"]["box_iou"] == 1
     assert numbers["majority"]["category_top_1"] == 0.25
@@ -273,12 +273,14 @@ def test_groups_are_evaluated_and_a_set_without_names_of_categories_has_no_such_
     assert set(losses) == {"loss", "attributes", "box"}
     results = predicted(task.eval(), grouped)
     results["attribute_scores"] = (results["attributes"] == 1).astype(np.float32)
-    numbers = part(task, "report")(task, EvaluatedSplit(results, grouped, "test", grouped.rows("train")), tmp_path)
+    numbers = task_function(task, "report")(
+        task, EvaluatedSplit(results, grouped, "test", grouped.rows("train")), tmp_path
+    )
     assert numbers["model"]["score"] == numbers["model"]["groups_top_1"] == 1
     assert numbers["majority"]["groups_top_1"] < 0.8
     assert not any(name.startswith("category") for name in numbers["model"])
     assert set(numbers["groups"]) == {"mean", "texture", "shape", "fabric"}
-    said = part(task, "answer")(task, results, 0)
+    said = task_function(task, "answer")(task, results, 0)
     assert "category" not in said
     assert [len(said["attributes"][kind]) for kind in ("texture", "shape", "fabric")] == [1, 1, 1]
 
@@ -292,15 +294,15 @@ def test_a_report_of_constant_answers_says_that_they_collapsed(grouped, shards, 
         results[name] = np.broadcast_to(
             np.linspace(1, 0, results[name].shape[1], dtype=np.float32), results[name].shape
         )
-        assert part(task, "report")(task, EvaluatedSplit(results, opened, "test", opened.rows("train")), tmp_path)[
-            "collapse"
-        ]["collapsed"]
+        assert task_function(task, "report")(
+            task, EvaluatedSplit(results, opened, "test", opened.rows("train")), tmp_path
+        )["collapse"]["collapsed"]
 
 
 def test_an_answer_names_category_types_attributes_and_box(shards):
     task, results = tiny_task(shards), predicted(tiny_task(shards), shards)
     results["category_scores"][0] = [0.1, 0.0, 0.3, 0.6]
-    said = part(task, "answer")(task, results, 0)
+    said = task_function(task, "answer")(task, results, 0)
     assert (said["category"], said["category_score"], said["type"]) == ("Coat", 0.6, "upper")
     assert said["types"]["full"] == {"score": 0.3, "category": "Dress"}
     assert [entry["name"] for entry in said["categories"]] == ["Coat", "Dress", "Blouse", "Jeans"]
@@ -308,7 +310,7 @@ def test_an_answer_names_category_types_attributes_and_box(shards):
     assert len(said["box"]) == 4
     json.dumps(said, allow_nan=False)
     image = np.full((80, 60, 3), 90, np.uint8)
-    drawn = part(task, "draw")(task, image, said)
+    drawn = task_function(task, "draw")(task, image, said)
     assert drawn.shape == image.shape
     assert (drawn != image).any()
     assert (image == 90).all()
@@ -358,13 +360,15 @@ def test_boxes_or_one_kind_of_label_may_be_missing(tmp_path):
         assert task.needs == needs
         assert set(task(batch_of(task, shards))) == {"loss", *needs}
         results = predicted(task.eval(), shards)
-        assert 0 <= part(task, "measure")(task, results)["score"] <= 1
+        assert 0 <= task_function(task, "compute_metrics")(task, results)["score"] <= 1
         assert (
-            "box" in part(task, "answer")(task, results, 0)
+            "box" in task_function(task, "answer")(task, results, 0)
             if "box" in needs
-            else "box" not in part(task, "answer")(task, results, 0)
+            else "box" not in task_function(task, "answer")(task, results, 0)
         )
-        part(task, "report")(task, EvaluatedSplit(results, shards, "test", shards.rows("train")), tmp_path / "out")
+        task_function(task, "report")(
+            task, EvaluatedSplit(results, shards, "test", shards.rows("train")), tmp_path / "out"
+        )
 
 
 def test_other_classes_and_an_empty_split_are_refused(shards, tmp_path):

@@ -21,11 +21,11 @@ from ftrain.fit.splits import Splits
 from ftrain.tasks.fashionnet.config import FashionNetConfig, NetworkConfig
 from ftrain.tasks.fashionnet.encoder import FashionNetEncoder
 from ftrain.tasks.fashionnet.landmark_pooling import visibility_classes
-from ftrain.tasks.fashionnet.metrics import Answers, classes_of, measure, visibility_metrics
+from ftrain.tasks.fashionnet.metrics import Answers, classes_of, compute_metrics, visibility_metrics
 from ftrain.tasks.fashionnet.network import FashionNetwork, Heads
 from ftrain.tasks.fashionnet.report import report, summary
 from ftrain.tasks.fashionnet.task import FashionNet
-from ftrain.tasks.task import part
+from ftrain.tasks.task import task_function
 
 TINY = {"backbone": "test_efficientnet", "input_size": 64}
 PUBLISHED = {
@@ -121,10 +121,10 @@ def test_only_landmarks_with_coordinates_are_placed_and_the_others_are_absent(sh
     """The original trained missing landmarks as visible at (0, 0)."""
     task = task_of(shop, points=points, without=("embedding",)).train()
     batch = batch_of(task, shop)
-    batch["point_visibility"][:] = Visibility.ABSENT.value
-    batch["points"][:] = 0.0
-    batch["point_visibility"][:, 3] = Visibility.OCCLUDED.value
-    batch["points"][:, 3] = 20.0
+    batch["keypoint_visibility"][:] = Visibility.ABSENT.value
+    batch["keypoints"][:] = 0.0
+    batch["keypoint_visibility"][:, 3] = Visibility.OCCLUDED.value
+    batch["keypoints"][:, 3] = 20.0
     losses = task(batch)
     (losses["landmarks"] + losses["maps"]).backward(retain_graph=True)
     layer = task.network.pose.places if points == "regression" else task.network.pose.decoder.maps
@@ -140,10 +140,10 @@ def test_only_landmarks_with_coordinates_are_placed_and_the_others_are_absent(sh
 def test_what_an_augmentation_cuts_off_is_absent(shop):
     task = task_of(shop)
     batch = batch_of(task, shop)
-    batch["point_visibility"][:] = Visibility.VISIBLE.value
-    batch["points"][:] = 30.0
+    batch["keypoint_visibility"][:] = Visibility.VISIBLE.value
+    batch["keypoints"][:] = 30.0
     plain = task(batch)
-    batch["points"][:, 0] = -5.0
+    batch["keypoints"][:, 0] = -5.0
     cut = task(batch)
     pose = task.network(batch["image"]).pose
     shares = pose.visibility.log_softmax(dim=2)
@@ -322,7 +322,7 @@ def oracle(task, shards, split):
     results = results_of_split(task, shards, rows, ALONE, 8, 0)
     untrained = {**results, "embedding": np.random.default_rng(0).normal(size=results["embedding"].shape)}
     names = list(shards.metadata["vocabularies"]["category"]["values"])
-    results["points"] = results["truth"]
+    results["points"] = results["target"]
     results["visibility_scores"] = np.eye(3, dtype=np.float32)[classes_of(results["visibility"])]
     results["category_scores"] = np.eye(len(names), dtype=np.float32)[results["category"]]
     results["attribute_scores"] = results["attributes"].astype(np.float32)
@@ -358,7 +358,7 @@ def test_a_perfect_model_is_reported_as_one_and_the_floors_are_not(shop, tmp_pat
     } <= files
     lines = list(summary(metrics))
     assert any("items, hit@1" in line and "100.00 %" in line for line in lines)
-    assert measure(task, evaluated.results)["quality"] == pytest.approx(1, abs=0.01)
+    assert compute_metrics(task, evaluated.results)["quality"] == pytest.approx(1, abs=0.01)
 
 
 def test_a_constant_answer_is_a_collapse(shop, tmp_path, monkeypatch):
@@ -398,7 +398,7 @@ def test_an_answer_names_what_is_recognized_and_nothing_below_the_stated_score(s
         results["category_scores"][0, 1] = score
         results["visibility_scores"][0] = [0.1, 0.1, 0.8]
         results["visibility_scores"][0, 2] = [0.2, presence - 0.2, 1 - presence]
-        nothing = part(task, "answer")(task, results, 0)
+        nothing = task_function(task, "answer")(task, results, 0)
         assert (nothing["recognized"], nothing["category"], nothing["points"], nothing["attributes"]) == (
             False,
             None,
@@ -406,7 +406,7 @@ def test_an_answer_names_what_is_recognized_and_nothing_below_the_stated_score(s
             [],
         )
     results["visibility_scores"][0, 2] = [0.2, 0.5, 0.3]
-    said = part(task, "answer")(task, results, 0)
+    said = task_function(task, "answer")(task, results, 0)
     assert (said["recognized"], said["category"], said["category_score"]) == (
         True,
         task.answers.categories[1],
@@ -416,15 +416,15 @@ def test_an_answer_names_what_is_recognized_and_nothing_below_the_stated_score(s
     assert (point["name"], point["visibility"], point["score"]) == ("sleeve_left", "occluded", pytest.approx(0.7))
     assert 0 <= point["x"] <= 59
     assert 0 <= point["y"] <= 89
-    other = part(task, "answer")(task, results, 0, task.answers.categories[0])
+    other = task_function(task, "answer")(task, results, 0, task.answers.categories[0])
     assert other["category"] == task.answers.categories[0]
     assert json.loads(json.dumps(said)) == said
     for one in (said, nothing):
-        drawn = part(task, "draw")(task, np.repeat(np.repeat(image, 8, 0), 8, 1), one)
+        drawn = task_function(task, "draw")(task, np.repeat(np.repeat(image, 8, 0), 8, 1), one)
         assert drawn.dtype == np.uint8
         assert drawn.shape[2] == 3
     with pytest.raises(UsageError, match="unknown category 'sock'; known are "):
-        part(task, "check_category")(task, "sock")
+        task_function(task, "check_category")(task, "sock")
 
 
 def test_other_landmark_sets_work_as_well(tmp_path):

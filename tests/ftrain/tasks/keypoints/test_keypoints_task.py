@@ -16,7 +16,7 @@ from ftrain.layers.heatmap import decode, flip_maps, gaussian_targets
 from ftrain.tasks.keypoints.config import KeypointsConfig
 from ftrain.tasks.keypoints.rotation import rotate
 from ftrain.tasks.keypoints.task import KeypointEncoder, Keypoints
-from ftrain.tasks.task import Views, part
+from ftrain.tasks.task import Views, task_function
 
 SETS = (DEEPFASHION_8, FASHIONAI_24)
 TROUSERS = list(FASHIONAI_24.garments).index("trousers")
@@ -69,10 +69,10 @@ def test_a_bright_spot_stays_under_its_point(size, mirror):
         truth[point], seen[point] = place, Visibility.VISIBLE
         encoded = encoder(landmark_sample(spot(*size, place), size, truth, seen), generator)
         moved = DEEPFASHION_8.partners[point] if mirror else point
-        assert encoded["point_visibility"][moved] == Visibility.VISIBLE
-        assert (encoded["point_visibility"] == Visibility.VISIBLE).sum() == 1
-        assert encoded["truth"][point].tolist() == place.tolist()
-        expected = encoded["points"][moved]
+        assert encoded["keypoint_visibility"][moved] == Visibility.VISIBLE
+        assert (encoded["keypoint_visibility"] == Visibility.VISIBLE).sum() == 1
+        assert encoded["target"][point].tolist() == place.tolist()
+        expected = encoded["keypoints"][moved]
         if np.all((expected > 10) & (expected < 117)):
             assert np.abs(center_of_light(encoded["image"]) - expected).max() < 0.5
             compared += 1
@@ -98,8 +98,8 @@ def test_mirroring_a_mirrored_sample_gives_the_sample():
     twice = mirroring(mirrored, np.random.default_rng(0))
     assert np.abs(twice["image"].astype(int) - plain["image"]).mean() < 2
     has = seen >= Visibility.OCCLUDED
-    np.testing.assert_allclose(twice["points"][has], plain["points"][has], atol=1e-4)
-    assert twice["point_visibility"].tolist() == plain["point_visibility"].tolist()
+    np.testing.assert_allclose(twice["keypoints"][has], plain["keypoints"][has], atol=1e-4)
+    assert twice["keypoint_visibility"].tolist() == plain["keypoint_visibility"].tolist()
 
 
 def test_a_decoded_image_warps_like_its_jpeg_and_a_sliver_warps_at_all():
@@ -121,11 +121,11 @@ def test_only_points_of_the_garment_that_are_labelled_learn(number, landmarks):
     batch = batch_of(task, [number, number + len(landmarks.garments)], landmarks)
     garment = list(landmarks.garments)[int(batch["garment"][0])]
     valid = list(landmarks.valid_points(garment))
-    batch["point_visibility"][:, valid[0]] = Visibility.ABSENT
-    batch["point_visibility"][:, valid[1:]] = Visibility.VISIBLE
-    batch["points"][:, valid[0]] = 30.0  # must have no effect
+    batch["keypoint_visibility"][:, valid[0]] = Visibility.ABSENT
+    batch["keypoint_visibility"][:, valid[1:]] = Visibility.VISIBLE
+    batch["keypoints"][:, valid[0]] = 30.0  # must have no effect
     invalid = [point for point in range(len(landmarks)) if point not in valid]
-    batch["point_visibility"][:, invalid[:1]] = Visibility.VISIBLE  # a wrong label of an invalid keypoint
+    batch["keypoint_visibility"][:, invalid[:1]] = Visibility.VISIBLE  # a wrong label of an invalid keypoint
     task(batch)["loss"].backward()
     layers = [
         m for m in task.modules() if isinstance(m, torch.nn.Conv2d) and m.bias is not None and m.kernel_size == (3, 3)
@@ -142,7 +142,7 @@ def test_only_points_of_the_garment_that_are_labelled_learn(number, landmarks):
 def test_a_batch_without_any_labelled_point_has_a_finite_loss():
     task = tiny_task(dataset_of(DEEPFASHION_8)).train()
     batch = batch_of(task, [0, 1], DEEPFASHION_8)
-    batch["point_visibility"][:] = Visibility.ABSENT
+    batch["keypoint_visibility"][:] = Visibility.ABSENT
     losses = task(batch)
     losses["loss"].backward()
     assert losses["global"] == losses["refined"] == 0
@@ -162,7 +162,7 @@ def test_it_learns_eight_squares_by_heart(one_thread):
     # Batch statistics, as in training: eight images are too few for running averages.
     with torch.no_grad():
         results = task.predict(batch)
-    measured = part(task, "measure")(task, {name: value.numpy() for name, value in results.items()})
+    measured = task_function(task, "compute_metrics")(task, {name: value.numpy() for name, value in results.items()})
     assert measured["ne"] < 0.03
     assert measured["garment_accuracy"] == 1.0
 
@@ -173,7 +173,7 @@ def test_predictions_of_perfect_maps_are_the_truth_in_pixels_of_the_source(flip,
     task = tiny_task(dataset_of(DEEPFASHION_8), flip_test=flip, tta_angles=angles)
     batch = batch_of(task, range(6), DEEPFASHION_8)
     with_points = batch["visibility"] >= Visibility.OCCLUDED
-    perfect = gaussian_targets(batch["points"], with_points, (16, 16), 4, 1.4)
+    perfect = gaussian_targets(batch["keypoints"], with_points, (16, 16), 4, 1.4)
     plain = task.normalize(batch["image"])
     views = {angle: rotate(plain, angle) if angle else plain for angle in (0.0, *angles)}
 
@@ -192,9 +192,9 @@ def test_predictions_of_perfect_maps_are_the_truth_in_pixels_of_the_source(flip,
 
     monkeypatch.setattr(task, "_maps", lambda image: (Maps(maps_of(image)[0]), maps_of(image)[1]))
     results = task.predict(batch)
-    inner = with_points & ((batch["points"] > 8) & (batch["points"] < 55)).all(dim=2)
+    inner = with_points & ((batch["keypoints"] > 8) & (batch["keypoints"] < 55)).all(dim=2)
     assert inner.sum() > 10
-    error = (results["points"] - batch["truth"]).abs().amax(dim=2)[inner]
+    error = (results["points"] - batch["target"]).abs().amax(dim=2)[inner]
     assert error.max() < (0.6 if angles else 0.15)
     assert results["scores"][inner].min() > (0.6 if angles else 0.85)
 
@@ -276,7 +276,7 @@ def test_a_model_of_one_garment_takes_its_rows_only():
 def test_a_category_that_cannot_be_predicted_is_refused(model, category, message):
     task = tiny_task(dataset_of(FASHIONAI_24), **model)
     with pytest.raises(UsageError, match=message):
-        part(task, "check_category")(task, category)
+        task_function(task, "check_category")(task, category)
 
 
 def test_an_answer_holds_the_points_of_its_garment():
@@ -284,7 +284,10 @@ def test_an_answer_holds_the_points_of_its_garment():
     scores = np.array([[0.1, 0.2, 0.1, 0.1, 0.5]], np.float32)
     points = np.arange(48, dtype=np.float32).reshape(1, 24, 2)
     results = {"points": points, "scores": np.ones((1, 24)), "garment_scores": scores, "size": np.array([[90.0, 60.0]])}
-    named, told = part(task, "answer")(task, results, 0), part(task, "answer")(task, results, 0, "skirt")
+    named, told = (
+        task_function(task, "answer")(task, results, 0),
+        task_function(task, "answer")(task, results, 0, "skirt"),
+    )
     assert (named["garment"], named["garment_score"]) == ("trousers", 0.5)
     assert [point["name"] for point in named["points"]] == [
         FASHIONAI_24.points[k] for k in FASHIONAI_24.garments["trousers"]

@@ -24,7 +24,7 @@ from ftrain.fit.splits import sampler_of
 from ftrain.layers.metric_learning import ProxyAnchor
 from ftrain.tasks.retrieval.config import RetrievalConfig
 from ftrain.tasks.retrieval.task import Retrieval
-from ftrain.tasks.task import part
+from ftrain.tasks.task import task_function
 from ftrain.use.evaluate import evaluate_run
 
 
@@ -104,7 +104,10 @@ def test_metrics_do_not_depend_on_the_size_of_batches(shards: ShardSet) -> None:
     """The original divides the hits of 32 batches by 30, and those of the last, incomplete batch by a full one."""
     task = task_of(shards)
     rows = np.concatenate([shards.rows("query"), shards.rows("gallery")])
-    metrics = [part(task, "measure")(task, results_of_split(task, shards, rows, ALONE, size, 0)) for size in (7, 30)]
+    metrics = [
+        task_function(task, "compute_metrics")(task, results_of_split(task, shards, rows, ALONE, size, 0))
+        for size in (7, 30)
+    ]
     assert metrics[0] == pytest.approx(metrics[1], abs=1e-6)
     assert (metrics[0]["queries"], metrics[0]["gallery"], metrics[0]["queries_without_match"]) == (12, 18, 0)
 
@@ -114,14 +117,14 @@ def test_a_query_is_not_found_by_queries_nor_by_itself() -> None:
     task = Retrieval(RetrievalConfig(**TINY, classify="none"), {"vocabularies": {}})
     east, north = [1.0, 0.0], [0.0, 1.0]
     roles = [QUERY, QUERY, GALLERY, GALLERY]
-    metrics = part(task, "measure")(task, results_of([east, east, north, east], [1, 1, 1, 2], roles))
+    metrics = task_function(task, "compute_metrics")(task, results_of([east, east, north, east], [1, 1, 1, 2], roles))
     assert (metrics["hit_1"], metrics["recall_5"], metrics["queries"], metrics["gallery"]) == (0.0, 1.0, 2, 2)
-    alone = part(task, "measure")(
+    alone = task_function(task, "compute_metrics")(
         task, results_of([east, north, east], [1, 1, 2], [BOTH] * 3)
     )  # each is a query, with the others as gallery
     assert (alone["hit_1"], alone["queries_without_match"]) == (0.0, 1)
     with pytest.raises(UsageError, match="no item has two validation images"):
-        part(task, "measure")(task, results_of([east, north], [1, 2], [BOTH] * 2))
+        task_function(task, "compute_metrics")(task, results_of([east, north], [1, 2], [BOTH] * 2))
 
 
 @pytest.mark.parametrize("neck", ["none", "batch_norm"])
@@ -223,7 +226,7 @@ def test_nothing_is_named_below_the_least_score(shards: ShardSet) -> None:
         "class_scores": np.array([[0.1, 0.7, 0.1, 0.1], [0.4, 0.2, 0.2, 0.2]], np.float32),
         "embedding": embedding,
     }
-    sure, unsure = (part(task, "answer")(task, results, number) for number in range(2))
+    sure, unsure = (task_function(task, "answer")(task, results, number) for number in range(2))
     assert (sure["category"], sure["category_score"], sure["least_score"]) == ("Jeans", 0.7, 0.6)
     assert (unsure["category"], unsure["category_score"], unsure["recognized"], sure["recognized"]) == (
         None,
@@ -233,10 +236,17 @@ def test_nothing_is_named_below_the_least_score(shards: ShardSet) -> None:
     )
     assert sure["embedding"] == [0.25] * 16
     image = np.full((90, 120, 3), 200, np.uint8)
-    assert not np.array_equal(part(task, "draw")(task, image, sure), part(task, "draw")(task, image, unsure))
+    assert not np.array_equal(
+        task_function(task, "draw")(task, image, sure), task_function(task, "draw")(task, image, unsure)
+    )
     silent = task_of(shards, classify="none")
-    assert list(part(silent, "answer")(silent, {"embedding": embedding}, 0)) == ["embedding"]
-    assert part(silent, "draw")(silent, image, part(silent, "answer")(silent, {"embedding": embedding}, 0)) is image
+    assert list(task_function(silent, "answer")(silent, {"embedding": embedding}, 0)) == ["embedding"]
+    assert (
+        task_function(silent, "draw")(
+            silent, image, task_function(silent, "answer")(silent, {"embedding": embedding}, 0)
+        )
+        is image
+    )
 
 
 def test_the_graph_that_is_exported_gives_embeddings(shards: ShardSet) -> None:

@@ -33,7 +33,7 @@ from ftrain.tasks.style.config import StyleConfig
 from ftrain.tasks.style.labels import Labels, attribute_labels, style_labels
 from ftrain.tasks.style.report import calibration_error, learnt_classes
 from ftrain.tasks.style.task import Style
-from ftrain.tasks.task import part
+from ftrain.tasks.task import task_function
 from ftrain.use.evaluate import evaluate_run, summary_lines
 from ftrain.use.predict import PredictOptions, predict_images
 
@@ -135,7 +135,7 @@ def test_classes_are_those_of_the_vocabulary(shards):
         "scores": np.array([[0.1, 0.2, 0.7]]), "size": np.array([[64.0, 48.0]]), "attention": np.ones((1, 1, 4, 4)) / 16,
         "region": np.array([[0.0, -8.0, 64.0, 56.0]]),
     }  # fmt: skip
-    assert part(task, "answer")(task, results, 0)["style"] == "a-first"
+    assert task_function(task, "answer")(task, results, 0)["style"] == "a-first"
 
 
 def test_styles_of_k_fashion_have_english_names_and_ten_main_styles():

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ftrain.tasks.category.task import Category
 
 
-def measure(task: Category, results: Results) -> dict[str, Any]:
+def compute_metrics(task: Category, results: Results) -> dict[str, Any]:
     """Compute metrics of all labels, and `score`, which selects checkpoints."""
     return label_metrics(task.labels, results)
 

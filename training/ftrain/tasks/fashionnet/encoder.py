@@ -26,12 +26,11 @@ class FashionNetEncoder:
     def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
         """Return the image, landmarks, ground truth and labels of a sample.
 
-        `image` is uint8 S, S, 3; `points` K, 2 are in input pixels and `truth` K, 2 in source pixels, with
-        `point_visibility` K and `visibility` K; `matrix` 2, 3 maps source to input; `size` 2 is the source's width and
+        `image` is uint8 S, S, 3; `keypoints` K, 2 are in input pixels and `target` K, 2 in source pixels, with
+        `keypoint_visibility` K and `visibility` K; `matrix` 2, 3 maps source to input; `size` 2 is the source's width and
         height. Labels: `garment`, and if available `category`, `attributes` A and `item`, -1 if unknown.
         """
         note, view = sample.annotation, view_of_sample(self.config, sample, generator)
-        seen = landmarks_in_view(note, self.landmarks, view)
         labels: dict[str, np.ndarray] = {}
         if self.categories:
             labels["category"] = np.array(self.categories[note["category"]], np.int64)
@@ -41,11 +40,8 @@ class FashionNetEncoder:
             labels["item"] = np.array(item_number(note["item"]), np.int64)
         return {
             "image": view.image,
-            "points": seen.points,
-            "point_visibility": seen.point_visibility,
             "matrix": view.matrix,
-            "truth": seen.truth,
-            "visibility": seen.visibility,
+            **vars(landmarks_in_view(note, self.landmarks, view)),
             "garment": np.array(tuple(self.landmarks.garments).index(note["garment"]), np.int64),
             "size": np.array([note["width"], note["height"]], np.float32),
             **labels,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 IntArray = NDArray[np.int64]
 
 
-def measure(task: FashionNet, results: Results) -> dict[str, Any]:
+def compute_metrics(task: FashionNet, results: Results) -> dict[str, Any]:
     """Compute all metrics of a split, and `quality`, the mean of the main metrics, which selects checkpoints.
 
     The main metrics are `pck_auc` (area under the share of landmarks within a distance, up to 0.2), `top_1` of the
@@ -31,7 +31,7 @@ def measure(task: FashionNet, results: Results) -> dict[str, Any]:
     """
     answers = task.answers
     errors = normalized_distances(
-        results["points"], results["truth"], results["visibility"], results["garment"],
+        results["points"], results["target"], results["visibility"], results["garment"],
         results["size"][:, 0], results["size"][:, 1], answers.landmarks,
     )  # fmt: skip
     found: dict[str, Any] = dict(summarize(errors, answers.landmarks, num_resamples=0))

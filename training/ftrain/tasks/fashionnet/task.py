@@ -36,7 +36,7 @@ from ftrain.tasks.task import Task
 
 _UNIT = 0.1  # share of the input side; a point at this distance has loss 1
 _SIGMA = 1.2  # of the heat map targets, in cells
-_TRUTHS = ("truth", "visibility", "garment", "category", "attributes", "item")
+_TARGETS = ("target", "visibility", "garment", "category", "attributes", "item")
 
 _LACKS = {
     "category": "the training images have one category at most",
@@ -149,7 +149,7 @@ class FashionNet(Task):
         the arrays of `FashionNetEncoder`, stacked.
         """
         config, seen = self.config, self.network(batch["image"])
-        inside = ((batch["points"] >= 0) & (batch["points"] <= config.input_size - 1)).all(dim=2)
+        inside = ((batch["keypoints"] >= 0) & (batch["keypoints"] <= config.input_size - 1)).all(dim=2)
         parts = {**self._pose_losses(seen.pose, batch, inside)}
         zero = parts["landmarks"].new_zeros(())
         parts |= {"auxiliary": zero, "category": zero, "attributes": zero, "triplet": zero}
@@ -171,16 +171,16 @@ class FashionNet(Task):
 
     def _pose_losses(self, pose: Pose, batch: Batch, inside: Tensor) -> dict[str, Tensor]:
         """Landmark losses use points with coordinates in view, visibility all points; cropped points are absent."""
-        config, visibility = self.config, batch["point_visibility"]
+        config, visibility = self.config, batch["keypoint_visibility"]
         located = inside & (visibility >= Visibility.OCCLUDED.value)  # plain numbers for torch.compile, not enums
         classes = visibility_classes(torch.where(inside, visibility, Visibility.ABSENT.value))
-        wanted = torch.where(located[..., None], batch["points"], pose.points.detach())
+        wanted = torch.where(located[..., None], batch["keypoints"], pose.points.detach())
         squares = ((pose.points - wanted) / (_UNIT * config.input_size)).square().sum(dim=2)
         costs = squares if config.distance == "squared" else (squares + 1e-6).sqrt()
         counts = located.sum(dim=1).clamp_min(1)
         parts = {"landmarks": ((costs * located).sum(dim=1) / counts).mean(), "maps": costs.new_zeros(())}
         if pose.maps is not None:
-            of_maps = map_loss(pose.maps, batch["points"], located, config.map_stride, _SIGMA)
+            of_maps = map_loss(pose.maps, batch["keypoints"], located, config.map_stride, _SIGMA)
             parts["maps"] = config.heatmap_loss_weight * (of_maps.sum(dim=1) / counts).mean()
         parts["visibility"] = F.cross_entropy(pose.visibility.float().flatten(0, 1), classes.flatten())
         return parts
@@ -199,7 +199,7 @@ class FashionNet(Task):
         if "embedding" in found:
             found["embedding"] = F.normalize(found["embedding"], dim=1)
         found["points"] = points_of_source(found["points"], batch["matrix"], batch["size"])
-        return {**found, "size": batch["size"], **{name: batch[name] for name in _TRUTHS if name in batch}}
+        return {**found, "size": batch["size"], **{name: batch[name] for name in _TARGETS if name in batch}}
 
     def _flipped_back(self, flipped: Batch) -> Batch:
         """Convert predictions of a flipped image to those of the image: swap left and right."""

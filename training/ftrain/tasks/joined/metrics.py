@@ -11,6 +11,6 @@ if TYPE_CHECKING:
     from ftrain.tasks.joined.task import Joined
 
 
-def measure(task: Joined, results: Results) -> dict[str, Any]:
+def compute_metrics(task: Joined, results: Results) -> dict[str, Any]:
     """See the retrieval task."""
-    return metrics.measure(task.lead, results)
+    return metrics.compute_metrics(task.lead, results)

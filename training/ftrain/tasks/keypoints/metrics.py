@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from ftrain.tasks.keypoints.task import Keypoints
 
 
-def measure(task: Keypoints, results: Results) -> dict[str, Any]:
+def compute_metrics(task: Keypoints, results: Results) -> dict[str, Any]:
     """Compute NE with its breakdown and interval, and the accuracy of the garment."""
-    points, truth, visibility, garment = (results[name] for name in ("points", "truth", "visibility", "garment"))
+    points, truth, visibility, garment = (results[name] for name in ("points", "target", "visibility", "garment"))
     width, height = results["size"].T
     errors = normalized_distances(points, truth, visibility, garment, width, height, task.landmarks)
     predicted = results["garment_scores"].argmax(axis=1)

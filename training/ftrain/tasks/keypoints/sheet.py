@@ -69,7 +69,7 @@ def _tile(axes: Axes, landmarks: LandmarkSet, evaluated: EvaluatedSplit, errors:
     image, note = evaluated.shards.read(int(results["row"][number]))
     pixels = decode_exactly(image)
     garment = str(note["garment"])
-    truth, guess = results["truth"][number], results["points"][number]
+    truth, guess = results["target"][number], results["points"][number]
     seen = results["visibility"][number] >= Visibility.OCCLUDED
     axes.imshow(pixels, interpolation="lanczos")
     axes.set_xlim(-0.5, pixels.shape[1] - 0.5)

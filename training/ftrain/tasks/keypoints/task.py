@@ -46,19 +46,15 @@ class KeypointEncoder:
     def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
         """Return the image, landmarks and ground truth of a sample.
 
-        `image` is uint8 S, S, 3; `points` K, 2 are in input pixels and `truth` K, 2 in source pixels, with
-        `point_visibility` K and `visibility` K; `matrix` 2, 3 maps source to input; `garment` is an index; `size` 2 is
+        `image` is uint8 S, S, 3; `keypoints` K, 2 are in input pixels and `target` K, 2 in source pixels, with
+        `keypoint_visibility` K and `visibility` K; `matrix` 2, 3 maps source to input; `garment` is an index; `size` 2 is
         the source's width and height.
         """
         note, view = sample.annotation, view_of_sample(self.config, sample, generator)
-        landmarks = landmarks_in_view(note, self.landmarks, view)
         return {
             "image": view.image,
-            "points": landmarks.points,
-            "point_visibility": landmarks.point_visibility,
             "matrix": view.matrix,
-            "truth": landmarks.truth,
-            "visibility": landmarks.visibility,
+            **vars(landmarks_in_view(note, self.landmarks, view)),
             "garment": np.array(tuple(self.landmarks.garments).index(note["garment"]), dtype=np.int64),
             "size": np.array([note["width"], note["height"]], dtype=np.float32),
         }
@@ -127,16 +123,16 @@ class Keypoints(Task):
         config = self.config
         image = self.normalize(batch["image"])
         maps, garment_scores = self._maps(image)
-        seen = batch["point_visibility"]
-        applicable = self.valid[batch["garment"]] & _inside(batch["points"], config.input_size)
+        seen = batch["keypoint_visibility"]
+        applicable = self.valid[batch["garment"]] & _inside(batch["keypoints"], config.input_size)
         visible = (seen == Visibility.VISIBLE.value) & applicable  # plain numbers for torch.compile, not enums
         labelled = (seen >= Visibility.OCCLUDED.value) & applicable
         size = (maps.refined.shape[-2], maps.refined.shape[-1])
         levels: list[Tensor] = []
         for sigma, level in zip(pyramid_sigmas(config.sigma), maps.global_maps, strict=True):
-            targets = gaussian_targets(batch["points"], visible, size, _STRIDE, sigma)
+            targets = gaussian_targets(batch["keypoints"], visible, size, _STRIDE, sigma)
             levels.append(mean_keypoint_loss(per_point_loss(level, targets, visible) * _unit(size, sigma), visible))
-        targets = gaussian_targets(batch["points"], labelled, size, _STRIDE, config.sigma)
+        targets = gaussian_targets(batch["keypoints"], labelled, size, _STRIDE, config.sigma)
         errors = per_point_loss(maps.refined, targets, labelled) * _unit(size, config.sigma)
         parts = {
             "global": torch.stack(levels).mean(),
@@ -155,7 +151,7 @@ class Keypoints(Task):
         points, scores = decode(maps.float(), _STRIDE, self.config.blur_sigma, self.config.offset)
         source = points_of_source(points, batch["matrix"], batch["size"])
         probabilities = garment_scores.float().softmax(dim=1)
-        passed_on = {name: batch[name] for name in ("truth", "visibility", "garment", "size") if name in batch}
+        passed_on = {name: batch[name] for name in ("target", "visibility", "garment", "size") if name in batch}
         return {"points": source, "scores": scores, "garment_scores": probabilities, **passed_on}
 
     def _maps(self, image: Tensor) -> tuple[KeypointMaps, Tensor]:

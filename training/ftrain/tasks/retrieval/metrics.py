@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ftrain.tasks.retrieval.task import Retrieval
 
 
-def measure(task: Retrieval, results: Results) -> dict[str, Any]:
+def compute_metrics(task: Retrieval, results: Results) -> dict[str, Any]:
     """Compute hit@k, recall@k and mAP: query against gallery if there are roles, else leave-one-out."""
     query, gallery = results["role"] != GALLERY, results["role"] != QUERY
     metrics = evaluate_retrieval(

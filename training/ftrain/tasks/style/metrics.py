@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 TOP = (1, 3)
 
 
-def measure(task: Style, results: Results) -> dict[str, Any]:
+def compute_metrics(task: Style, results: Results) -> dict[str, Any]:
     """Compute top-k, macro-F1 and balanced accuracy for styles; mAP per attribute and overall for attributes."""
     if task.labels.classes is None:
         return search_metrics(task.labels, results)
