@@ -18,11 +18,11 @@ _FAIL_ON = "Exit with code 3 for a leak, or for any error."
 
 
 def audit(
-    tables: Annotated[list[Path], typer.Argument(help="Tables (table.parquet, or the folder) to look at together.")],
+    tables: Annotated[list[Path], typer.Argument(help="Tables (table.parquet, or the folder) to audit together.")],
     out: Annotated[Path | None, typer.Option(help=_OUT)] = None,
     images: RawRoot = None,
     follow_links: FollowLinks = False,
-    near: Annotated[bool, typer.Option("--near/--no-near", help="Look at the images for near-identical ones.")] = True,
+    near: Annotated[bool, typer.Option("--near/--no-near", help="Search the images for near-identical ones.")] = True,
     distance: Annotated[int, typer.Option(min=0, max=10, help=_DISTANCE)] = 10,
     write_lock: Annotated[bool, typer.Option("--write-lock", help=_WRITE_LOCK)] = False,
     fail_on: Annotated[Literal["leak", "error"] | None, typer.Option(help=_FAIL_ON)] = None,

@@ -16,9 +16,9 @@ _TRY = "Convert 200 rows of what is found, without writing anything."
 
 
 def doctor(
-    path: Annotated[Path, typer.Argument(help="Folder, archive or annotation file to look at.")],
+    path: Annotated[Path, typer.Argument(help="Folder, archive or annotation file to inspect.")],
     trial: Annotated[bool, typer.Option("--try", help=_TRY)] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="Look at so many names at most.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Read at most so many file names.")] = None,
     follow_links: FollowLinks = False,
     quiet: Quiet = False,
     as_json: AsJson = False,

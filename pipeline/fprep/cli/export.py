@@ -11,13 +11,13 @@ from fprep.cli.options import AsJson, DryRun, Limit, Quiet, RawRoot, Table
 from fschemas.command_line import say
 from fschemas.preflight import check_tables
 
-_INCLUDE = "hf: also images whose license does not say that they may be redistributed."
+_INCLUDE = "hf: include images even if their license does not permit redistribution."
 _PREDICTIONS = "label-studio: labels are predictions to be corrected, not ground truth."
 
 
 def export(
     table: Table,
-    out: Annotated[Path, typer.Argument(help="Folder to write; it must not hold anything else.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write; it must not contain anything else.")],
     to: Annotated[str, typer.Option(help="Format: coco, yolo-pose, label-studio, hf or croissant.")],
     images: RawRoot = None,
     copy: Annotated[bool, typer.Option("--copy", help="yolo-pose: copy images instead of linking them.")] = False,

@@ -11,8 +11,8 @@ Table = Annotated[Path, typer.Argument(help="table.parquet, or the folder that h
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; one per core by default.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Take only so many rows, evenly spread.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be written, write nothing.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Use at most so many rows, evenly spread.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be written; write nothing.")]
 RawRoot = Annotated[Path | None, typer.Option("--images", help="Raw root, if it is no longer where convert found it.")]
-_FOLLOW = "Read files behind links that leave the raw folder; for folders you trust."
+_FOLLOW = "Follow links that leave the raw folder; for folders you trust."
 FollowLinks = Annotated[bool, typer.Option("--follow-links", help=_FOLLOW)]

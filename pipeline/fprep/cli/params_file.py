@@ -29,30 +29,30 @@ def raw_and_out(paths: Sequence[Path], raw_from: str | None) -> tuple[list[Path]
             )
         return list(paths[:-1]), paths[-1]
     if len(paths) != 1:
-        raise UsageError(f"--raw-from {raw_from}: the raw folder is named there, so give the folder to write alone")
+        raise UsageError(f"--raw-from {raw_from}: it contains the raw folder, so give only the folder to write")
     return paths_from(raw_from), paths[0]
 
 
-def paths_from(place: str) -> list[Path]:
+def paths_from(reference: str) -> list[Path]:
     """Return the path or list of paths at FILE:KEY, such as `params.yaml:datasets.kfashion.raw`, with `~` expanded.
 
     Raises `UsageError` if the file or key is missing, or the value is not a path.
     """
-    name, colon, key = place.rpartition(":")
+    name, colon, key = reference.rpartition(":")
     if not colon or not key:
-        raise UsageError(f"--raw-from {place}: expected FILE:KEY, such as params.yaml:datasets.kfashion.raw")
+        raise UsageError(f"--raw-from {reference}: expected FILE:KEY, such as params.yaml:datasets.kfashion.raw")
     file = Path(name)
     if not file.exists():
-        raise UsageError(f"--raw-from {place}: {name} does not exist")
+        raise UsageError(f"--raw-from {reference}: {name} does not exist")
     try:
         value: Any = yaml.safe_load(read_regular(file, _MAX_BYTES))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{name}: not YAML ({' '.join(str(error).split())[:100]}); fix it") from None
-    for part in key.split("."):
-        if not isinstance(value, dict) or part not in value:
-            raise UsageError(f"--raw-from {place}: {name} has no key {key} ({part!r} is missing)")
-        value = value[part]
+    for step in key.split("."):
+        if not isinstance(value, dict) or step not in value:
+            raise UsageError(f"--raw-from {reference}: {name} has no key {key} ({step!r} is missing)")
+        value = value[step]
     values = value if isinstance(value, list) else [value]
     if not values or not all(isinstance(entry, str) and entry for entry in values):
-        raise UsageError(f"--raw-from {place}: {key} is {value!r}, but must be a path or a list of paths")
+        raise UsageError(f"--raw-from {reference}: {key} is {value!r}, but must be a path or a list of paths")
     return [Path(entry).expanduser() for entry in values]

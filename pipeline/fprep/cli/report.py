@@ -18,7 +18,7 @@ _MAX_IMAGES = "At most so many images, which decide the size of the page."
 def report(
     table: Table,
     out: Annotated[Path, typer.Argument(metavar="OUT.html", help="The page to write.")],
-    audit: Annotated[Path | None, typer.Option(help="audit.parquet, if it is not beside the table.")] = None,
+    audit: Annotated[Path | None, typer.Option(help="audit.parquet, if it is not next to the table.")] = None,
     images: RawRoot = None,
     no_images: Annotated[bool, typer.Option("--no-images", help="Make a page without images.")] = False,
     max_images: Annotated[int, typer.Option(min=0, max=2000, help=_MAX_IMAGES)] = 60,
@@ -39,9 +39,9 @@ def report(
             table, out, audit=audit, images="none" if no_images else images and str(images), max_images=max_images, limit=limit, follow_links=follow_links, dry_run=dry_run,
             progress=reporter,
         )  # fmt: skip
-    gone = f", {len(values['missing'])} could not be shown" if values["missing"] else ""
+    missing = f", {len(values['missing'])} could not be shown" if values["missing"] else ""
     size = f"{values['bytes'] / 1e6:.1f} MB"
     verb = "would be written: " if dry_run else ""
-    lines = [f"{out}: {verb}{count(values['rows'], 'row')}, {count(values['images'], 'image')}{gone}, {size}"]
+    lines = [f"{out}: {verb}{count(values['rows'], 'row')}, {count(values['images'], 'image')}{missing}, {size}"]
     lines += [f"note: {remark}" for remark in values["remarks"]]
     say(values, "\n".join(lines), as_json=as_json)
