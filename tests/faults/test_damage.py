@@ -145,7 +145,7 @@ def open_once(table: Path) -> SourceTable:
 
 
 def read_answers(folder: Path) -> Any:
-    found = open_once(folder / "boxed/table").with_found_boxes([folder / "answers"])
+    found = open_once(folder / "boxed/table").with_predicted_boxes([folder / "answers"])
     return found.frame["box"].to_list(), found.boxes_digest
 
 

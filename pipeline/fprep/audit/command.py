@@ -25,7 +25,7 @@ from fprep.audit.tables import AuditTable, Images, look_at_images, open_tables, 
 from fprep.audit.twins import Labels, find_conflicts
 from fprep.convert.report import plain_arrow
 from fprep.near_duplicates.pairs import LARGEST_DISTANCE, near_pairs
-from fprep.readers.class_names import near_names_of
+from fprep.readers.class_names import similar_names_of
 from fschemas import wording
 from fschemas.failures import RejectedError, UsageError
 from fschemas.folders import claim_output
@@ -134,7 +134,7 @@ def _check_tables(
         find_label_faults(table, where[start : start + len(table.frame)], findings)
         baselines += find_balance(table, findings)
         _find_rejected(table, findings)
-        for told in near_names_of(table.frame, table.open_vocabularies).values():
+        for told in similar_names_of(table.frame, table.open_vocabularies).values():
             for sentence in told:
                 findings.add("label_near_equal", "warning", sentence, table=table.name)
         start += len(table.frame)

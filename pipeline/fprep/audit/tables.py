@@ -147,8 +147,8 @@ def look_at_images(
     renamed: dict[str, str] = {}
     listed = first.select("index", "identity", "sha256").iter_rows()
     for (index, identity, sha256), seen in zip(listed, hashes, strict=True):
-        if seen.fault:
-            faults.append((index, seen.fault))
+        if seen.problem:
+            faults.append((index, seen.problem))
         elif sha256 and seen.sha256 != sha256:
             faults.append((index, "changed"))
         else:

@@ -12,16 +12,23 @@ import polars as pl
 from fprep.convert.evidence import Evidence, share_rows
 from fprep.convert.group_split import regroup
 from fprep.convert.report import ConvertReport, account, compare_totals, recognized
-from fprep.convert.row_images import compare_size, find_images, look_at_images, tell_assumed, tell_links, turns_of
+from fprep.convert.row_images import (
+    compare_size,
+    find_images,
+    inspect_images,
+    note_assumed_orientation,
+    note_unfollowed_links,
+    orientations_of,
+)
 from fprep.convert.rules import broken_rules, count_warnings, describe
-from fprep.convert.splits import IDENTITY, cut_missing, duplicate_rows, shares_to_cut, tell_empty_splits, unique_keys
+from fprep.convert.splits import IDENTITY, cut_missing, duplicate_rows, shares_to_cut, unique_keys, warn_empty_splits
 from fprep.images.check import ImageFacts
 from fprep.raw.folder import RawFolder
-from fprep.raw.spill import PLACE
-from fprep.readers.class_names import tell_near_names
-from fprep.readers.orientation import ASSUMED, TURN, turn_upright
+from fprep.raw.spill import SPILL_ROW
+from fprep.readers.class_names import warn_similar_names
+from fprep.readers.orientation import ASSUMED, EXIF_ORIENTATION, to_upright
 from fprep.readers.reader import BOX_TEXT, Reader, columns_of
-from fprep.readers.units import Written, to_pixels
+from fprep.readers.units import CoordinateFormat, to_pixels
 from fschemas.tables import COLUMN_GROUPS, SampleTable, table_class
 from fschemas.wording import count
 
@@ -40,21 +47,21 @@ class Conversion:
         self.reader, self.raw, self.report, self.tell, self.group_split = reader, raw, report, tell, group_split
         self.frame = pl.DataFrame()
         self.wanted_splits: dict[str, float] = {}
-        self.written = Written.of(raw.mapping)
+        self.written = CoordinateFormat.of(raw.mapping)
         reader.orientation_of(raw.mapping)
 
     def run(self, images: str, val_share: float, test_share: float, workers: int, limit: int | None) -> None:
         """Read and check everything. See `fprep.convert.command.convert` for the arguments."""
         self.tell("read", 0, 1)
         frame = self.reader.read(self.raw).collect()
-        tell_links(self.raw)
+        note_unfollowed_links(self.raw)
         if self.reader.any_groups:
             landmarks = self.raw.landmark_set or self.reader.landmark_set if "garment" in frame.columns else None
             table = _table_of(frame, self.raw.column_groups)
             instances = self.reader.instances or self.raw.instances
             self.reader = replace(self.reader, table=table, landmark_set=landmarks, instances=instances)
-        aside = self.raw.aside.schema if self.raw.aside else {}
-        schema = {name: kind for name, kind in columns_of(self.reader.table).items() if name not in aside}
+        spill = self.raw.spill.schema if self.raw.spill else {}
+        schema = {name: kind for name, kind in columns_of(self.reader.table).items() if name not in spill}
         missing = {name: kind for name, kind in schema.items() if name not in frame.columns}
         self.frame = frame.with_columns(pl.lit(None, kind).alias(name) for name, kind in missing.items())
         self.tell("read", 1, 1)
@@ -68,7 +75,7 @@ class Conversion:
         else:
             self.frame = find_images(self.raw, self.frame)
         self._check_evidence()
-        self.frame = turn_upright(self.frame)
+        self.frame = to_upright(self.frame)
         if "box" in self.frame.columns:
             self._fill_boxes()
         self._drop_duplicates()
@@ -83,14 +90,14 @@ class Conversion:
         else:
             self._cut_splits(val_share, test_share)
         keys = unique_keys(self.frame["key"].to_list(), self.frame["image"].to_list())
-        places = [name for name in (PLACE, TURN, BOX_TEXT) if name in self.frame.columns]
+        places = [name for name in (SPILL_ROW, EXIF_ORIENTATION, BOX_TEXT) if name in self.frame.columns]
         self.frame = self.frame.with_columns(pl.Series("key", keys, pl.String)).select(
             *(pl.col(name).cast(kind) for name, kind in schema.items()), *places
         )
         self._check_rules()
         count_warnings(self.frame, self.reader, self.raw)
-        tell_near_names(self.frame, self.raw)
-        tell_empty_splits(self.frame, self.raw, self.wanted_splits)
+        warn_similar_names(self.frame, self.raw)
+        warn_empty_splits(self.frame, self.raw, self.wanted_splits)
         self.report.variants = recognized(self.reader, self.raw)
         compare_totals(self.report, self.raw, dict(self.reader.totals))
         account(self.report, self.raw, self.frame)
@@ -98,21 +105,21 @@ class Conversion:
     def rows(self) -> Iterator[tuple[int, pl.DataFrame]]:
         """Yield (number of preceding rows, rows with all columns of the table) in blocks."""
         schema = columns_of(self.reader.table)
-        if self.raw.aside is None:
+        if self.raw.spill is None:
             yield 0, self.frame.select(*schema)
             return
         for start in range(0, len(self.frame), _ROWS_AT_ONCE):
             narrow = self.frame[start : start + _ROWS_AT_ONCE]
-            wide = turn_upright(self._aside(narrow))
-            rows = narrow.hstack([wide[name] for name in self.raw.aside.schema])
+            wide = to_upright(self._spilled(narrow))
+            rows = narrow.hstack([wide[name] for name in self.raw.spill.schema])
             yield start, rows.select(pl.col(name).cast(kind) for name, kind in schema.items())
 
-    def _aside(self, narrow: pl.DataFrame) -> pl.DataFrame:
+    def _spilled(self, narrow: pl.DataFrame) -> pl.DataFrame:
         """Return the spilled columns of these rows, plus the columns that rotation to upright needs."""
-        assert self.raw.aside is not None
-        names = ("width", "height", TURN, ASSUMED, "image_orientation")
+        assert self.raw.spill is not None
+        names = ("width", "height", EXIF_ORIENTATION, ASSUMED, "image_orientation")
         sizes = narrow.select(name for name in names if name in narrow.columns)
-        return self.raw.aside.take(narrow[PLACE]).hstack(sizes)
+        return self.raw.spill.read(narrow[SPILL_ROW]).hstack(sizes)
 
     def _reject(
         self, index: int, rule: str, message: str, column: str, found: str, rules: tuple[str, ...] = ()
@@ -152,10 +159,10 @@ class Conversion:
 
     def _check_images(self, *, decode: bool, workers: int) -> None:
         tell = functools.partial(self.tell, "images")
-        self.frame, facts = look_at_images(self.raw, self.frame, decode=decode, workers=workers, progress=tell)
+        self.frame, facts = inspect_images(self.raw, self.frame, decode=decode, workers=workers, progress=tell)
         sizes = self.frame.select("width", "height").rows()  # as stated by the annotations
         facts = [compare_size(fact, *size) if size[0] else fact for fact, size in zip(facts, sizes, strict=True)]
-        turned, assumed = turns_of(self.frame, self.raw, self.reader, facts, sizes)
+        turned, assumed = orientations_of(self.frame, self.raw, self.reader, facts, sizes)
         self.frame = self.frame.with_columns(
             pl.Series("width", [fact.width for fact in facts], pl.Int32),
             pl.Series("height", [fact.height for fact in facts], pl.Int32),
@@ -163,7 +170,7 @@ class Conversion:
             pl.Series("image_format", [fact.format for fact in facts], pl.String),
             pl.Series("image_mode", [fact.mode for fact in facts], pl.String),
             pl.Series("image_orientation", [fact.orientation for fact in facts], pl.Int8),
-            pl.Series(TURN, turned, pl.Int8),
+            pl.Series(EXIF_ORIENTATION, turned, pl.Int8),
             pl.Series(ASSUMED, assumed, pl.Boolean),
         )
         facts = self._leave_out_bare_lists(facts)
@@ -173,16 +180,16 @@ class Conversion:
             for rule in fact.warnings:
                 self.raw.warn(rule, name)
         self._keep({index for index, fact in enumerate(facts) if fact.rule})
-        tell_assumed(self.frame, self.raw, self.reader)
+        note_assumed_orientation(self.frame, self.raw, self.reader)
 
     def _check_evidence(self) -> None:
         """Refuse a table with coordinates in another unit or form, and reject single rows that have them."""
         self.frame = to_pixels(self.frame, self.written)
         evidence = Evidence()
         evidence.add(self.frame)
-        if self.raw.aside is not None:
+        if self.raw.spill is not None:
             for start in range(0, len(self.frame), _ROWS_AT_ONCE * _LOOK_AT):
-                evidence.add(self._aside(self.frame[start : start + _ROWS_AT_ONCE // _LOOK_AT]))
+                evidence.add(self._spilled(self.frame[start : start + _ROWS_AT_ONCE // _LOOK_AT]))
         note = evidence.evaluate(
             self.reader,
             self.raw.mapping.get("box-form") or self.raw.box_form,
@@ -273,7 +280,9 @@ class Conversion:
 
     def _as_read(self, part: pl.DataFrame, start: int, index: int) -> dict[str, Any]:
         """Return row `index` of `part`, which starts at row `start`, with the raw form of its coordinates."""
-        extra = {name: self.frame[name][start + index] for name in (TURN, BOX_TEXT) if name in self.frame.columns}
+        extra = {
+            name: self.frame[name][start + index] for name in (EXIF_ORIENTATION, BOX_TEXT) if name in self.frame.columns
+        }
         return {**part.row(index, named=True), **extra}
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from fprep.readers.orientation import ASSUMED, TURN
+from fprep.readers.orientation import ASSUMED, EXIF_ORIENTATION
 from fprep.readers.reader import Reader
 from fschemas.failures import UsageError
 from fschemas.landmarks import Visibility
@@ -44,7 +44,7 @@ class Evidence:
     point_lying: list[np.ndarray] = field(default_factory=list[np.ndarray])
 
     def add(self, frame: pl.DataFrame) -> None:
-        """Add rows; the `TURN` column is the orientation of their coordinates (default: upright)."""
+        """Add rows; the `EXIF_ORIENTATION` column is the orientation of their coordinates (default: upright)."""
         frame = frame.gather_every(max(1, len(frame) // _ENOUGH))
         sizes, lying = _sizes(frame), _may_lie(frame)
         if "box" in frame.columns:
@@ -205,8 +205,8 @@ def _outside(values: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 def _sizes(frame: pl.DataFrame) -> np.ndarray:
     """Return (rows, 2): width and height of the pixel grid that the coordinates refer to."""
     sizes = np.column_stack([frame[name].cast(pl.Float64).fill_null(np.nan).to_numpy() for name in ("width", "height")])
-    if TURN in frame.columns:
-        transposed = (frame[TURN] >= 5).to_numpy()
+    if EXIF_ORIENTATION in frame.columns:
+        transposed = (frame[EXIF_ORIENTATION] >= 5).to_numpy()
         sizes[transposed] = sizes[transposed][:, ::-1]
     return sizes
 

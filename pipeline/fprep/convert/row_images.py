@@ -16,16 +16,16 @@ import polars as pl
 
 from fprep.images.check import ImageFacts, check_images
 from fprep.raw.folder import RawFolder
-from fprep.raw.image_names import Matches, image_path_fault
+from fprep.raw.image_names import Matches, image_path_problem
 from fprep.raw.safe_open import HOW_TO_FOLLOW
-from fprep.readers.orientation import ASSUMED, COORDINATES, turns
+from fprep.readers.orientation import ASSUMED, COORDINATES, coordinate_orientations
 from fprep.readers.reader import Reader
 from fschemas.wording import count
 
 Check = Callable[[list[str]], list[ImageFacts]]
 
 
-def look_at_images(
+def inspect_images(
     raw: RawFolder, frame: pl.DataFrame, *, decode: bool, workers: int, progress: Callable[[int, int], None]
 ) -> tuple[pl.DataFrame, list[ImageFacts]]:
     """Return the frame with image paths as on disk, and the facts about the image of each row.
@@ -43,11 +43,11 @@ def look_at_images(
 def find_images(raw: RawFolder, frame: pl.DataFrame) -> pl.DataFrame:
     """Return the frame with image paths as on disk.
 
-    Like `look_at_images`, but images are not opened and may be missing.
+    Like `inspect_images`, but images are not opened and may be missing.
     """
     names: list[str] = frame["image"].unique(maintain_order=True).to_list()
     missing = _not_listed(raw, names)
-    matches = raw.images.match((name for name in missing if image_path_fault(name) is None), set(names) - missing)
+    matches = raw.images.match((name for name in missing if image_path_problem(name) is None), set(names) - missing)
     return _renamed(raw, frame, matches)
 
 
@@ -59,14 +59,14 @@ def _not_listed(raw: RawFolder, names: list[str]) -> set[str]:
     missing: set[str] = set()
     for folder, members in folders.items():
         listed: list[str] = []
-        if image_path_fault(f"{folder}/name" if folder else "name") is None:
+        if image_path_problem(f"{folder}/name" if folder else "name") is None:
             with suppress(OSError):
                 listed = os.listdir(raw.root / folder)
         missing |= members.difference(f"{folder}/{file}" if folder else file for file in listed)
     return {name for name in missing if not os.path.lexists(raw.path_of(name))}
 
 
-def tell_links(raw: RawFolder) -> None:
+def note_unfollowed_links(raw: RawFolder) -> None:
     """Note the links to folders that were not followed, except in junk folders."""
     walked = raw.walked
     if not walked.links:
@@ -93,25 +93,25 @@ def _renamed(raw: RawFolder, frame: pl.DataFrame, matches: Matches) -> pl.DataFr
     if not matches.found:
         return frame
     names = {name: near.path for name, near in matches.found.items()}
-    raw.tell_near(names)
+    raw.note_similar_spellings(names)
     pairs = [pl.col("pairs").list.eval(pl.element().replace(names))] if "pairs" in frame.columns else []
     return frame.with_columns(pl.col("image").replace(names), *pairs)
 
 
-def turns_of(
+def orientations_of(
     frame: pl.DataFrame, raw: RawFolder, reader: Reader, facts: list[ImageFacts], sizes: list[tuple[int | None, int | None]]
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Return the EXIF orientation of each row's coordinates (rows,) and whether it is assumed (rows,)."""
-    has_any = set(COORDINATES) & {*frame.columns, *(raw.aside.schema if raw.aside else ())}
+    has_any = set(COORDINATES) & {*frame.columns, *(raw.spill.schema if raw.spill else ())}
     orientations = np.array([fact.orientation or 1 for fact in facts], np.int8)
     if not has_any or (orientations == 1).all():
         return np.ones_like(orientations), np.zeros(len(facts), bool)
     upright = np.array([(fact.width or 0, fact.height or 0) for fact in facts], np.int64).reshape(-1, 2)
     stated = np.array([(width or 0, height or 0) for width, height in sizes], np.int64).reshape(-1, 2)
-    return turns(orientations, upright, stated, reader.orientation_of(raw.mapping))
+    return coordinate_orientations(orientations, upright, stated, reader.orientation_of(raw.mapping))
 
 
-def tell_assumed(frame: pl.DataFrame, raw: RawFolder, reader: Reader) -> None:
+def note_assumed_orientation(frame: pl.DataFrame, raw: RawFolder, reader: Reader) -> None:
     """Warn about rows whose coordinate orientation is assumed because no size is stated."""
     rows = frame.filter(pl.col(ASSUMED)).select("width", "height")
     if len(rows):

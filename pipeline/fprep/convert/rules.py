@@ -11,7 +11,7 @@ import polars as pl
 from fprep.raw.folder import RawFolder
 from fprep.readers.orientation import as_stored
 from fprep.readers.reader import BOX_TEXT, Reader
-from fprep.readers.units import Written, as_written
+from fprep.readers.units import CoordinateFormat, as_written
 from fschemas.landmarks import LandmarkSet, Visibility
 from fschemas.tables import landmark_rules
 
@@ -20,7 +20,7 @@ _RULE_NAMES = {"primary_key": "duplicate_key", "image_path_leaves_root": "path_e
 _LIMBS = ("cuff", "sleeve", "bottom", "front")  # arms and legs cross in ordinary poses, open fronts overlap
 
 Row = dict[str, Any]
-Fault = tuple[str, str, str]  # column, message, value found
+Problem = tuple[str, str, str]  # column, message, value found
 
 
 def broken_rules(frame: pl.DataFrame, reader: Reader) -> dict[int, list[str]]:
@@ -43,7 +43,7 @@ def broken_rules(frame: pl.DataFrame, reader: Reader) -> dict[int, list[str]]:
     return broken
 
 
-def describe(rule: str, row: Row, reader: Reader, written: Written) -> Fault:
+def describe(rule: str, row: Row, reader: Reader, written: CoordinateFormat) -> Problem:
     """Return column, message and value of a broken rule; coordinates and sizes are quoted as in the raw files."""
     known = _DESCRIPTIONS.get(rule)
     if known is not None and (reader.landmark_set is not None or rule.startswith(("box", "garment_box"))):
@@ -78,7 +78,7 @@ def count_warnings(frame: pl.DataFrame, reader: Reader, raw: RawFolder) -> None:
             raw.warn(rule, f"{file}:{line}")
 
 
-def _as_in_the_file(row: Row, origin: int, written: Written) -> Row:
+def _as_in_the_file(row: Row, origin: int, written: CoordinateFormat) -> Row:
     """Return the row with coordinates as in the raw file: 1 is added if the file counts pixels from 1.
 
     `quoted_x` and `quoted_y` are the landmarks in the unit and axis order of the file.
@@ -91,7 +91,7 @@ def _as_in_the_file(row: Row, origin: int, written: Written) -> Row:
     }  # fmt: skip
 
 
-def _not_applicable(row: Row, landmarks: LandmarkSet | None) -> Fault:
+def _not_applicable(row: Row, landmarks: LandmarkSet | None) -> Problem:
     assert landmarks is not None
     valid = landmarks.garments[row["garment"]]
     for index, name in enumerate(landmarks.points):
@@ -101,7 +101,7 @@ def _not_applicable(row: Row, landmarks: LandmarkSet | None) -> Fault:
     return "landmark_visibility", "points do not fit the garment", ""
 
 
-def _outside(row: Row, landmarks: LandmarkSet | None) -> Fault:
+def _outside(row: Row, landmarks: LandmarkSet | None) -> Problem:
     assert landmarks is not None
     width, height, origin = row["width"], row["height"], row["origin"]
     size = "the image" if width is None else f"the image of {width} x {height}"
@@ -112,7 +112,7 @@ def _outside(row: Row, landmarks: LandmarkSet | None) -> Fault:
     return "landmark_x", f"a point lies outside {size}", ""
 
 
-def _box_inverted(row: Row, _: LandmarkSet | None) -> Fault:
+def _box_inverted(row: Row, _: LandmarkSet | None) -> Problem:
     x1, y1, x2, y2 = row["box"]
     if row.get(BOX_TEXT):
         return "box", f"the box ({row[BOX_TEXT]}) has no width or no height", row[BOX_TEXT]
@@ -120,12 +120,12 @@ def _box_inverted(row: Row, _: LandmarkSet | None) -> Fault:
     return "box", what, _numbers(row["box"])
 
 
-def _box_outside(row: Row, _: LandmarkSet | None) -> Fault:
+def _box_outside(row: Row, _: LandmarkSet | None) -> Problem:
     size, quoted = f"{row['width']} x {row['height']}", row.get(BOX_TEXT) or _numbers(row["box"])
     return "box", f"the box ({quoted}) leaves the image of {size}", quoted
 
 
-def _garment_box_outside(row: Row, _: LandmarkSet | None) -> Fault:
+def _garment_box_outside(row: Row, _: LandmarkSet | None) -> Problem:
     width, height, corners = row["width"], row["height"], row["garment_boxes"]
     for number, garment in enumerate(row["garments"]):
         x1, y1, x2, y2 = box = corners[4 * number : 4 * number + 4]
@@ -139,7 +139,7 @@ def _numbers(values: list[float]) -> str:
     return " ".join(f"{value:g}" for value in values)
 
 
-_DESCRIPTIONS: dict[str, Callable[[Row, LandmarkSet | None], Fault]] = {
+_DESCRIPTIONS: dict[str, Callable[[Row, LandmarkSet | None], Problem]] = {
     "not_applicable_point": _not_applicable,
     "point_outside": _outside,
     "box_inverted": _box_inverted,

@@ -50,7 +50,7 @@ class SourceTable:
             raise IntegrityError(f"{path}: {what}; run `fprep convert` again")
         return cls(path, sha256_of(path), metadata, frame)
 
-    def with_found_boxes(self, answers: Sequence[Path]) -> SourceTable:
+    def with_predicted_boxes(self, answers: Sequence[Path]) -> SourceTable:
         """Return the table with its boxes replaced by predicted ones, so that models can crop to the garment.
 
         `answers` are `predictions.jsonl` files (or their folders) of `ftrain predict` on shards of this table. Raises

@@ -99,7 +99,7 @@ def unique_keys(keys: Sequence[str], images: Sequence[str]) -> list[str]:
     return unique
 
 
-def tell_empty_splits(frame: pl.DataFrame, raw: RawFolder, wanted: Mapping[str, float]) -> None:
+def warn_empty_splits(frame: pl.DataFrame, raw: RawFolder, wanted: Mapping[str, float]) -> None:
     """Warn about requested splits without rows."""
     sides = Counter(SIDES[split] for split in frame["split"].cast(pl.String).to_list())
     for split in ("train", "val", "test"):

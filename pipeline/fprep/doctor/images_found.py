@@ -16,7 +16,7 @@ from fprep.doctor.finding import Finding
 from fprep.doctor.scan import Scan
 from fprep.doctor.signatures import LONG_SIDE
 from fprep.raw.file import with_line_feeds
-from fprep.raw.image_names import MAX_LISTED, ImageFinder, clean_path, image_path_fault
+from fprep.raw.image_names import MAX_LISTED, ImageFinder, clean_path, image_path_problem
 from fschemas import wording
 from fschemas.failures import UsageError
 from fschemas.regular_file import open_regular
@@ -89,7 +89,7 @@ def look_for(scan: Scan, homes: Sequence[Path], rows: list[Row]) -> Sampled:
             by_last.setdefault(path.name, []).append(path)
     finders = {home: ImageFinder(os.path.realpath(home), MAX_LISTED) for home in homes}
     for row in rows:
-        if image_path_fault(row.name) is not None:
+        if image_path_problem(row.name) is not None:
             continue
         place = next((found for home in homes if (found := _below(finders[home], row.name)) is not None), None)
         if place is None and (elsewhere := _elsewhere(by_last, row.name)) is not None:

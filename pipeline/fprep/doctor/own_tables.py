@@ -15,7 +15,7 @@ from fprep.doctor.images_found import Row, Sampled, image_findings
 from fprep.doctor.proposed_columns import OwnTable, propose
 from fprep.doctor.scan import Scan
 from fprep.raw.dialect import HEAD, Record, find_dialect, plain_name, read_names, sample_records
-from fprep.raw.image_names import MAX_LISTED, ImageFinder, clean_path, image_path_fault
+from fprep.raw.image_names import MAX_LISTED, ImageFinder, clean_path, image_path_problem
 from fprep.readers.own.columns import fitting_image_column, looks_like_image, map_columns
 from fprep.readers.own.images import IMAGE_FOLDERS
 from fschemas.failures import UsageError
@@ -152,7 +152,7 @@ def _lost_share(
     records: Sequence[Record], table: OwnTable, names: Sequence[str], image: int, say: list[Finding]
 ) -> float:
     """Return the share of rows that cannot be kept as written, and report the problem of the first bad path."""
-    faults = [fault for name in names if (fault := image_path_fault(clean_path(name))) is not None]
+    faults = [fault for name in names if (fault := image_path_problem(clean_path(name))) is not None]
     if faults:
         severity = "problem" if len(faults) == len(names) else "warning"
         what = f"{len(faults)} of {count(len(names), 'image')} cannot be read by their names: {faults[0][1]}"

@@ -21,7 +21,7 @@ from PIL import Image
 
 from fprep.engine import map_tasks
 from fprep.images.format import HEADER_BYTES, content_type, first_scan, is_cut, plain_jpeg
-from fprep.raw.safe_open import CannotOpen, open_inside, read_all
+from fprep.raw.safe_open import OpenError, open_inside, read_all
 from fschemas.image_limits import (
     EXTENSIONS,
     MAX_BYTES,
@@ -77,8 +77,8 @@ def check_image(root: str, name: str, *, decode: bool, follow_links: bool = Fals
     """
     try:
         opened = open_inside(root, name, follow_links=follow_links)
-    except CannotOpen as fault:
-        return ImageFacts(fault.rule, fault.message, fault.found)
+    except OpenError as problem:
+        return ImageFacts(problem.rule, problem.message, problem.found)
     try:
         facts = _look(opened.descriptor, opened.size, name, decode)
     finally:

@@ -26,7 +26,7 @@ from PIL import Image
 
 from fprep.engine import map_tasks
 from fprep.images.check import MAX_BYTES
-from fprep.raw.safe_open import CannotOpen, open_inside, read_all
+from fprep.raw.safe_open import OpenError, open_inside, read_all
 
 SIDE = 32  # pixels of the luma thumbnail
 COLOR_SIDE = 8  # pixels of the two chroma thumbnails
@@ -65,7 +65,7 @@ class ImageTask:
 class ImageHash:
     """SHA-256 of the bytes, perceptual hash, thumbnail (luma, then both chroma planes, uint8) and contrast of an image.
 
-    `fault` is "", "missing" or "unreadable"; if it is set, the other fields are empty. `contrast` is the standard
+    `problem` is "", "missing" or "unreadable"; if it is set, the other fields are empty. `contrast` is the standard
     deviation of luma. `inner_bits` and `inner_thumbnail` belong to the image without its margins; empty if it has none.
     """
 
@@ -73,7 +73,7 @@ class ImageHash:
     bits: int = 0
     thumbnail: bytes = b""
     contrast: float = 0.0
-    fault: str = ""
+    problem: str = ""
     inner_bits: int = 0
     inner_thumbnail: bytes = b""
 
@@ -92,7 +92,7 @@ class Views:
     @classmethod
     def of(cls, looks: Mapping[int, ImageHash]) -> Views:
         """Return the views of images by index, without blank images, which resemble everything."""
-        shown = {number: look for number, look in looks.items() if not look.fault and look.contrast >= BLANK_CONTRAST}
+        shown = {number: look for number, look in looks.items() if not look.problem and look.contrast >= BLANK_CONTRAST}
         inner = {number: look for number, look in shown.items() if look.inner_thumbnail}
         bits = [look.bits for look in shown.values()] + [look.inner_bits for look in inner.values()]
         thumbnails = [look.thumbnail for look in shown.values()] + [look.inner_thumbnail for look in inner.values()]
@@ -110,21 +110,21 @@ def hash_images(
 
 
 def hash_image(task: ImageTask) -> ImageHash:
-    """Hash one image. A missing or broken image sets `fault`; an I/O error of the disk is raised."""
+    """Hash one image. A missing or broken image sets `problem`; an I/O error of the disk is raised."""
     try:
         opened = open_inside(task.root, task.name, follow_links=task.follow_links)
-    except CannotOpen as fault:
-        return ImageHash(fault="missing" if fault.rule == "missing_image" else "unreadable")
+    except OpenError as problem:
+        return ImageHash(problem="missing" if problem.rule == "missing_image" else "unreadable")
     try:
         if opened.size > MAX_BYTES:
-            return ImageHash(fault="unreadable")
+            return ImageHash(problem="unreadable")
         content = read_all(opened.descriptor, opened.size)
     finally:
         os.close(opened.descriptor)
     try:
         small = upright(_decode(content), task.orientation)
     except Exception:  # noqa: BLE001  (damaged images make decoders raise anything)
-        return ImageHash(hashlib.sha256(content).hexdigest(), fault="unreadable")
+        return ImageHash(hashlib.sha256(content).hexdigest(), problem="unreadable")
     bits, thumbnail, contrast = _look(small)
     inside = without_margins(small)
     if inside is not None and min(inside.shape[:2]) < _COARSE:
@@ -228,7 +228,7 @@ def _decode(content: bytes, least: int = _SMALLEST) -> np.ndarray:
 
 def _crashed(task: ImageTask, reason: str) -> ImageHash:
     del task, reason
-    return ImageHash(fault="unreadable")
+    return ImageHash(problem="unreadable")
 
 
 @functools.cache

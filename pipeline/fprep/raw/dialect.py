@@ -38,7 +38,7 @@ class Dialect:
 class Record:
     """One record: its first line, its fields, and the number of additional lines it spans.
 
-    `fault` is (rule, message, value found) if the first line is not a record; `fields` is empty then. With
+    `problem` is (rule, message, value found) if the first line is not a record; `fields` is empty then. With
     `has_strays`, fields contain quotation marks without starting with one, as happens with the wrong delimiter.
     """
 
@@ -46,7 +46,7 @@ class Record:
     fields: list[str] = field(default_factory=list[str])
     num_more: int = 0
     has_strays: bool = False
-    fault: tuple[str, str, str] | None = None
+    problem: tuple[str, str, str] | None = None
 
     @property
     def cells(self) -> list[str]:
@@ -112,7 +112,7 @@ def _read_record(
     """Return the record that starts with `line`, and the lines that were read ahead but do not belong to it."""
     text = _decode(line)
     if isinstance(text, tuple):
-        return Record(line, fault=text), []
+        return Record(line, problem=text), []
     parser = _Fields(delimiter)
     parser.feed(text)
     last, size, taken = line, len(line.content), list[RawLine]()
@@ -127,13 +127,13 @@ def _read_record(
         return Record(line, parser.fields, len(taken), parser.has_strays), []
     is_open = parser.is_open or taken
     message = 'a quotation mark (") is not closed in this line' if is_open else "text follows a closing quotation mark"
-    return Record(line, fault=("quoted_row", message, text[:100])), taken
+    return Record(line, problem=("quoted_row", message, text[:100])), taken
 
 
 def stray_quote(record: Record) -> tuple[str, str, str] | None:
     """Return the problem of a published-format record with a quotation mark inside a field; no release has one."""
-    fault = ("quoted_row", 'a quotation mark (") inside a field, which these files never use', "")
-    return fault if record.has_strays else None
+    problem = ("quoted_row", 'a quotation mark (") inside a field, which these files never use', "")
+    return problem if record.has_strays else None
 
 
 class _Fields:

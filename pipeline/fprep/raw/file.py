@@ -257,7 +257,7 @@ def foreign_encoding(head: bytes, *, whole: bool = False) -> str:
     return next((name for encoding, name in encodings if is_text(head, encoding, whole)), "")
 
 
-def encoding_fault(content: bytes) -> str:
+def encoding_problem(content: bytes) -> str:
     """Return the problem with a whole document that should be UTF-8, "" if there is none."""
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return "UTF-16, but UTF-8 was expected; save it as UTF-8"

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from fprep.raw.file import MAX_LINE, RawFile, RawLine
 from fprep.raw.image_names import HOW, ImageFinder, difference_of
-from fprep.raw.safe_open import HOW_TO_FOLLOW, CannotOpen, open_inside, read_all
-from fprep.raw.spill import Aside
+from fprep.raw.safe_open import HOW_TO_FOLLOW, OpenError, open_inside, read_all
+from fprep.raw.spill import SpillFile
 from fschemas.failures import UsageError, did_you_mean
 from fschemas.landmarks import LandmarkSet
 from fschemas.vocabularies import Vocabulary
@@ -58,7 +58,7 @@ class RawFolder:
     guessed columns by the `--map` key that sets them; `instances` means that several rows show the same image.
     `box_form` is the box format of the files (`fprep.readers.units`); `landmark_set` and `column_groups` are set if
     only the files determine them; `splits_are_given` means that no split is cut from train, even if the reader leaves
-    splits to `convert`. `aside`, created by readers with wide columns for more rows than fit in memory, spills to a
+    splits to `convert`. `spill`, created by readers with wide columns for more rows than fit in memory, spills to a
     file below `scratch`. With `follow_links`, files behind links that leave the root may be read. `walked` counts the
     entries that `walk` skipped.
     """
@@ -75,7 +75,7 @@ class RawFolder:
     landmark_set: LandmarkSet | None = None
     column_groups: tuple[str, ...] = ()
     splits_are_given: bool = False
-    aside: Aside | None = None
+    spill: SpillFile | None = None
     files: dict[str, RawFile] = field(default_factory=dict[str, RawFile])
     rejects: list[Reject] = field(default_factory=list[Reject])
     warnings: Counter[str] = field(default_factory=Counter[str])
@@ -132,8 +132,8 @@ class RawFolder:
 
     def close(self) -> None:
         """Discard the spilled columns."""
-        if self.aside is not None:
-            self.aside.close()
+        if self.spill is not None:
+            self.spill.close()
 
     def name_of(self, path: Path) -> str:
         """Return the path relative to the root, with `/`. Escapes bytes that are not UTF-8; inverse: `path_of`."""
@@ -167,7 +167,7 @@ class RawFolder:
         return self.files[name]
 
     def read_document(self, path: Path, limit: int) -> bytes:
-        """Return at most `limit` + 1 bytes of a one-row annotation file. Raises `CannotOpen`."""
+        """Return at most `limit` + 1 bytes of a one-row annotation file. Raises `OpenError`."""
         opened = open_inside(str(self.root), path.relative_to(self.root).as_posix(), follow_links=self.follow_links)
         try:
             return read_all(opened.descriptor, min(opened.size, limit + 1))
@@ -196,7 +196,7 @@ class RawFolder:
             return self.files[file].line(number)
         try:
             return RawLine(file, number, 0, self.read_document(self.path_of(file), MAX_RAW)[:MAX_RAW])
-        except CannotOpen:
+        except OpenError:
             return RawLine(file, number, 0, b"")
 
     def option(self, key: str, known: Collection[str], default: str) -> str:
@@ -213,7 +213,7 @@ class RawFolder:
 
     def reject(self, row: RawLine, rule: str, message: str, column: str = "", found: str = "", *, place: RawLine | None = None,
                rules: tuple[str, ...] = ()) -> None:  # fmt: skip
-        """Reject a row, often with `*fault`.
+        """Reject a row, often with `*problem`.
 
         `message` describes the problem without its location. `place` is the location, if it is not the row's own line.
         """
@@ -228,7 +228,7 @@ class RawFolder:
         if len(places) < 10:
             places.append(str(place))
 
-    def tell_near(self, names: Mapping[str, str]) -> None:
+    def note_similar_spellings(self, names: Mapping[str, str]) -> None:
         """Note and count images found under a similar name. `names` maps annotated names to names on disk."""
         if not names:
             return
@@ -281,7 +281,7 @@ def document_pattern(name: str) -> str:
     return f"{folder}/*.{suffix}" if folder else f"*.{suffix}"
 
 
-def text_fault(line: RawLine) -> tuple[str, str] | None:
+def text_problem(line: RawLine) -> tuple[str, str] | None:
     """Return rule and message for a line that is too long, quoted or not UTF-8, else None."""
     if len(line.content) > MAX_LINE:
         return "line_too_long", f"the line has more than {MAX_LINE} bytes"

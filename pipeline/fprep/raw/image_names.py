@@ -33,7 +33,7 @@ def clean_path(text: str) -> str:
     return _DOTS.sub("", text) if "./" in text else text
 
 
-def image_path_fault(path: str) -> tuple[str, str] | None:
+def image_path_problem(path: str) -> tuple[str, str] | None:
     """Return rule and message for an image path that must not be opened, else None.
 
     Paths must be relative, use `/`, and stay inside the root.
@@ -86,14 +86,14 @@ class ImageFinder:
         found = list(self._search("", path.split("/"), 0))
         if not found and ("%" in path or "&" in path):  # an escaped `/`
             decoded = clean_path(_unescaped(path))
-            if image_path_fault(decoded) is None:
+            if image_path_problem(decoded) is None:
                 found = [Near(near.path, max(near.difference, 3)) for near in self._search("", decoded.split("/"), 0)]
         least = min((near.difference for near in found), default=0)
         return sorted((near for near in found if near.difference == least), key=lambda near: near.path)
 
     def only(self, path: str) -> str | None:
         """Return the exact or the only closest match; None if there is none or the path must not be opened."""
-        near = self.near(path) if image_path_fault(path) is None else []
+        near = self.near(path) if image_path_problem(path) is None else []
         return near[0].path if len(near) == 1 else None
 
     def match(self, missing: Iterable[str], named: Collection[str]) -> Matches:

@@ -21,7 +21,7 @@ FLAGS = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, 
 HOW_TO_FOLLOW = "if you trust the folder, follow its links with --follow-links"
 
 
-class CannotOpen(Exception):
+class OpenError(Exception):
     """Raised for a file that is not opened.
 
     `rule` is `missing_image`, `path_escape`, `image_not_a_file` or `unreadable_image`; `message` excludes the name;
@@ -46,11 +46,11 @@ def open_inside(root: str, name: str, *, follow_links: bool = False) -> Opened:
     """Open the regular file `root/name`; `root` is a real path, without links.
 
     Links that stay inside are followed, and so are links into a content-addressed store (see
-    `fschemas.walk.is_stored_by_content`); others that leave the root only with `follow_links`. Raises `CannotOpen`, and
+    `fschemas.walk.is_stored_by_content`); others that leave the root only with `follow_links`. Raises `OpenError`, and
     `OSError` for an I/O error of the disk.
     """
     if "\0" in name:
-        raise CannotOpen("missing_image", "no file has a name with a zero byte", repr(name))
+        raise OpenError("missing_image", "no file has a name with a zero byte", repr(name))
     folder, _, last = name.rpartition("/")
     real = _real_folder(root, folder)
     inside = is_below(real, root)
@@ -65,21 +65,21 @@ def open_inside(root: str, name: str, *, follow_links: bool = False) -> Opened:
         path = os.path.realpath(os.path.join(root, name))
         outside = not is_below(path, root)
         if outside and not os.path.lexists(path):  # no option would help
-            raise CannotOpen("missing_image", f"a link to {path}, which does not exist", name)
+            raise OpenError("missing_image", f"a link to {path}, which does not exist", name)
         if outside and not follow_links and not is_stored_by_content(path):
             message = f"a symbolic link leads out of the raw root, to {path}; {HOW_TO_FOLLOW}"
-            raise CannotOpen("path_escape", message, name)
+            raise OpenError("path_escape", message, name)
         try:
             descriptor = os.open(path, FLAGS)
         except OSError as error:
             if error.errno == errno.ENOENT and Path(root, name).is_symlink():
-                raise CannotOpen("missing_image", f"a link to {path}, which does not exist", name) from None
+                raise OpenError("missing_image", f"a link to {path}, which does not exist", name) from None
             raise_unopened(error, name)
     status = os.fstat(descriptor)
     if stat.S_ISREG(status.st_mode):
         return Opened(descriptor, status.st_size, outside)
     os.close(descriptor)
-    raise CannotOpen("image_not_a_file", f"not a regular file but {kind_of(status.st_mode)}", name)
+    raise OpenError("image_not_a_file", f"not a regular file but {kind_of(status.st_mode)}", name)
 
 
 def follows_links(metadata: Mapping[str, Any]) -> bool:
@@ -100,13 +100,13 @@ def read_all(descriptor: int, size: int) -> bytes:
 
 
 def raise_unopened(error: OSError, name: str) -> NoReturn:
-    """Raise `CannotOpen` for an error of the file itself; raise any other error unchanged."""
+    """Raise `OpenError` for an error of the file itself; raise any other error unchanged."""
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
-        raise CannotOpen("missing_image", "the image is missing", name) from None
+        raise OpenError("missing_image", "the image is missing", name) from None
     if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR):
-        raise CannotOpen("image_not_a_file", "not a regular file but a link loop, socket or device", name) from None
+        raise OpenError("image_not_a_file", "not a regular file but a link loop, socket or device", name) from None
     if error.errno in (errno.EACCES, errno.EPERM):
-        raise CannotOpen("unreadable_image", "permission to read the image was denied", name) from None
+        raise OpenError("unreadable_image", "permission to read the image was denied", name) from None
     raise error
 
 

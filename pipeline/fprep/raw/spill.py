@@ -1,6 +1,6 @@
 """Wide columns spilled to disk while the narrow ones are processed: a million outlines do not fit in memory.
 
-A reader adds batches and stores the spill row of each row of its frame in the column `PLACE`. `convert` reads them
+A reader adds batches and stores the spill row of each row of its frame in the column `SPILL_ROW`. `convert` reads them
 back, some thousands at a time, when it checks and writes rows.
 """
 
@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-PLACE = "aside"  # column with the row number in the spill file
+SPILL_ROW = "spill_row"  # column with the row number in the spill file
 IN_MEMORY = 64 << 20  # bytes kept in memory
 
 
-class Aside:
+class SpillFile:
     """Batches of rows in an unnamed temporary file in `folder` (None: the default temporary directory)."""
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -27,7 +27,7 @@ class Aside:
         self._starts = [0]  # rows before each batch; last: total
         self.schema: dict[str, pl.DataType] = {}
 
-    def put(self, batch: bytes) -> pl.Series:
+    def append(self, batch: bytes) -> pl.Series:
         """Append an Arrow stream, always with the same columns. Return the row numbers. Raises `OSError`."""
         frame = pl.read_ipc_stream(batch)
         assert self.schema in ({}, dict(frame.schema))
@@ -39,13 +39,13 @@ class Aside:
             raise
         self._offsets.append(self._offsets[-1] + len(batch))
         self._starts.append(self._starts[-1] + len(frame))
-        return pl.Series(PLACE, np.arange(self._starts[-2], self._starts[-1], dtype=np.uint32))
+        return pl.Series(SPILL_ROW, np.arange(self._starts[-2], self._starts[-1], dtype=np.uint32))
 
     def close(self) -> None:
         """Discard the rows."""
         self._file.close()
 
-    def take(self, places: pl.Series) -> pl.DataFrame:
+    def read(self, places: pl.Series) -> pl.DataFrame:
         """Return the rows with these numbers, which must be ascending."""
         wanted = places.to_numpy()
         assert (wanted[1:] > wanted[:-1]).all(), "rows have changed their order"

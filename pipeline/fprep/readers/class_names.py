@@ -19,23 +19,23 @@ _COLUMNS = ("category", "style", "substyle", "item", "color", "pose", "garment")
 _MAX_TOLD = 5
 
 
-def skeleton(name: str) -> str:
+def confusable_skeleton(name: str) -> str:
     """Reduce a name for comparison: no case, whitespace, invisible characters, compatibility forms or look-alikes."""
     text = unicodedata.normalize("NFKC", name).translate(_LOOK_ALIKE)
     kept = (character for character in text if not character.isspace() and unicodedata.category(character) != "Cf")
     return unicodedata.normalize("NFC", "".join(kept).casefold()).translate(_LOOK_ALIKE)
 
 
-def near_names(names: Iterable[str]) -> list[list[str]]:
+def similar_names(names: Iterable[str]) -> list[list[str]]:
     """Return groups of distinct names with the same skeleton, each sorted, ordered by first name."""
     found: dict[str, set[str]] = {}
     for name in names:
         if name:
-            found.setdefault(skeleton(name), set()).add(name)
+            found.setdefault(confusable_skeleton(name), set()).add(name)
     return sorted(sorted(group) for group in found.values() if len(group) > 1)
 
 
-def how_they_differ(group: Iterable[str]) -> str:
+def difference_between(group: Iterable[str]) -> str:
     """Describe the smallest difference that separates the names, such as `case` or `look-alike letters`."""
     names = list(group)
     steps = {
@@ -52,7 +52,7 @@ def how_they_differ(group: Iterable[str]) -> str:
     return next(least, "case, whitespace or look-alikes")
 
 
-def near_names_of(frame: pl.DataFrame, vocabularies: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+def similar_names_of(frame: pl.DataFrame, vocabularies: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
     """Return a sentence for each group of confusable names, by column, for the table's columns and the vocabularies."""
     names: dict[str, Counter[str]] = {}
     for column in _COLUMNS:
@@ -66,8 +66,8 @@ def near_names_of(frame: pl.DataFrame, vocabularies: Mapping[str, Iterable[str]]
 
 def _tell(column: str, counts: Counter[str]) -> list[str]:
     told: list[str] = []
-    for group in near_names(counts):
-        how = how_they_differ(group)
+    for group in similar_names(counts):
+        how = difference_between(group)
         write = repr if how.startswith(("case", "whitespace")) else ascii  # write invisible differences as escapes
         shown = ", ".join(f"{write(name)} ({counts[name]})" for name in group)
         told.append(f"{column}: {shown} differ in {how} alone; if they are one class, spell them alike")
@@ -80,10 +80,10 @@ def shortened(told: list[str]) -> list[str]:
     return [*told[:_MAX_TOLD], *more]
 
 
-def tell_near_names(frame: pl.DataFrame, raw: RawFolder) -> None:
+def warn_similar_names(frame: pl.DataFrame, raw: RawFolder) -> None:
     """Warn about confusable class names: separate classes for a model, but probably meant as one."""
     vocabularies = {column: vocabulary.values for column, vocabulary in raw.vocabularies.items()}
-    for told in near_names_of(frame, vocabularies).values():
+    for told in similar_names_of(frame, vocabularies).values():
         raw.notes += shortened(told)
         for sentence in told:
             raw.warn("near_equal_names", sentence)

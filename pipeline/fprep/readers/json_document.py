@@ -5,75 +5,77 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple, cast
 
-from fprep.raw.file import encoding_fault
+from fprep.raw.file import encoding_problem
 
 Entry = dict[str, Any]  # a JSON object
 
 LIMIT = 100_000  # pixels; larger numbers are not valid coordinates
 
 
-class Fault(NamedTuple):
-    """Why an item is rejected: rule, sentence, column and value found, as in `raw.reject(line, *fault)`."""
+class Problem(NamedTuple):
+    """Why an item is rejected: rule, sentence, column and value found, as in `raw.reject(line, *problem)`."""
 
     rule: str
     message: str
     column: str = ""
     found: str = ""
 
-    def within(self, place: str) -> Fault:
+    def within(self, place: str) -> Problem:
         """Prefix the sentence with the location in the document."""
         return self._replace(message=f"{place}: {self.message}")
 
 
-def parse_document(content: bytes) -> Entry | Fault:
-    """Parse the JSON object in `content`; NaN, Infinity, other encodings and non-objects return a `Fault`."""
+def parse_document(content: bytes) -> Entry | Problem:
+    """Parse the JSON object in `content`; NaN, Infinity, other encodings and non-objects return a `Problem`."""
     if not content.strip():
-        return Fault("empty_file", "the file is empty")
+        return Problem("empty_file", "the file is empty")
     try:
         document = json.loads(content.decode("utf-8-sig"), parse_constant=_refuse)
     except UnicodeDecodeError:
-        return Fault("bad_encoding", encoding_fault(content))
+        return Problem("bad_encoding", encoding_problem(content))
     except (ValueError, RecursionError) as error:
-        return Fault("bad_json", f"this is not JSON ({str(error)[:100] or 'nested too deeply'})")
+        return Problem("bad_json", f"this is not JSON ({str(error)[:100] or 'nested too deeply'})")
     if not isinstance(document, dict):
-        return Fault("bad_json", "this is JSON, but not an object")
+        return Problem("bad_json", "this is JSON, but not an object")
     return cast("Entry", document)
 
 
-def whole_number_of(entry: Entry, name: str, *, low: int = 0, high: int = 2**31) -> int | Fault:
-    """Return an integer of an entry, from `low` to `high`; `True` and "1" return a `Fault`."""
+def whole_number_of(entry: Entry, name: str, *, low: int = 0, high: int = 2**31) -> int | Problem:
+    """Return an integer of an entry, from `low` to `high`; `True` and "1" return a `Problem`."""
     value = entry.get(name)
     if type(value) is int and low <= value <= high:
         return value
     found = str(value)[:40]
-    return Fault("bad_number", f"{name} is {found!r}, expected a whole number from {low}", name, found)
+    return Problem("bad_number", f"{name} is {found!r}, expected a whole number from {low}", name, found)
 
 
-def numbers_of(value: object, name: str) -> list[float] | Fault:
-    """Return a list of numbers in the coordinate range; `True` and "1" return a `Fault`. `name` is used in messages."""
+def numbers_of(value: object, name: str) -> list[float] | Problem:
+    """Return a list of numbers in the coordinate range; `True` and "1" return a `Problem`. `name` is used in messages."""
     if not isinstance(value, list):
-        return Fault("bad_number", f"{name} is {type(value).__name__}, expected a list of numbers", name)
+        return Problem("bad_number", f"{name} is {type(value).__name__}, expected a list of numbers", name)
     numbers = cast("list[float]", value)
     if not set(map(type, numbers)) <= {int, float}:
         strange = str(next(value for value in numbers if type(value) not in (int, float)))[:40]
-        return Fault("bad_number", f"{name} holds {strange!r}, expected numbers only", name, strange)
+        return Problem("bad_number", f"{name} holds {strange!r}, expected numbers only", name, strange)
     if numbers and not (min(numbers) > -LIMIT and max(numbers) < LIMIT):
-        return Fault("bad_number", f"{name} holds a number beyond {LIMIT}", name)
+        return Problem("bad_number", f"{name} holds a number beyond {LIMIT}", name)
     return numbers
 
 
-def polygons_of(value: object) -> list[list[float]] | Fault:
+def polygons_of(value: object) -> list[list[float]] | Problem:
     """Return the polygons (x, y, x, y …) of a `segmentation`, as written."""
     if not isinstance(value, list):
-        return Fault("bad_polygon", f"segmentation is {type(value).__name__}, expected a list of polygons", "polygons")
+        return Problem(
+            "bad_polygon", f"segmentation is {type(value).__name__}, expected a list of polygons", "polygons"
+        )
     polygons: list[list[float]] = []
     for number, outline in enumerate(cast("list[object]", value), start=1):
         numbers = numbers_of(outline, "it")
-        if isinstance(numbers, Fault):
-            return Fault("bad_polygon", f"polygon {number}: {numbers.message}", "polygons", numbers.found)
+        if isinstance(numbers, Problem):
+            return Problem("bad_polygon", f"polygon {number}: {numbers.message}", "polygons", numbers.found)
         if len(numbers) % 2:
             message = f"polygon {number} has {len(numbers)} numbers, expected pairs of x and y"
-            return Fault("bad_polygon", message, "polygons", str(len(numbers)))
+            return Problem("bad_polygon", message, "polygons", str(len(numbers)))
         polygons.append(numbers)
     return polygons
 

@@ -16,7 +16,7 @@ from fschemas.landmarks import Visibility
 
 Row = dict[str, Any]
 
-TURN = "coordinate_turn"  # column: EXIF orientation to apply to the coordinates of a row; 1 for none
+EXIF_ORIENTATION = "coordinate_turn"  # column: EXIF orientation to apply to the coordinates of a row; 1 for none
 ASSUMED = "assumed_orientation"  # column: whether the orientation of a row is assumed
 COORDINATES = (
     "landmark_x", "landmark_y", "box", "joint_x", "joint_y", "polygons", "garment_polygons", "garment_boxes",
@@ -37,7 +37,7 @@ def upright_point(x: float, y: float, orientation: int, width: int, height: int)
     return (width - 1 - x if flips_x else x), (height - 1 - y if flips_y else y)
 
 
-def turns(
+def coordinate_orientations(
     orientations: np.ndarray, upright: np.ndarray, stated: np.ndarray, assumed: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the EXIF orientation to apply to coordinates, (rows,) int8, and whether it is assumed, (rows,) bool.
@@ -51,12 +51,12 @@ def turns(
     return turned.astype(np.int8), (orientations != 1) & ~tells
 
 
-def turn_upright(frame: pl.DataFrame) -> pl.DataFrame:
-    """Rotate landmarks, boxes and outlines to upright, according to the column `TURN`.
+def to_upright(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rotate landmarks, boxes and outlines to upright, according to the column `EXIF_ORIENTATION`.
 
     `width` and `height` already belong to the upright image. Blocks without rows to rotate are not copied.
     """
-    if TURN not in frame.columns or not (turned := frame[TURN] != 1).any():
+    if EXIF_ORIENTATION not in frame.columns or not (turned := frame[EXIF_ORIENTATION] != 1).any():
         return frame
     columns = [name for name in COORDINATES if name in frame.columns]
     blocks: list[pl.DataFrame] = []
@@ -66,7 +66,7 @@ def turn_upright(frame: pl.DataFrame) -> pl.DataFrame:
             turned[start : start + _ROWS_AT_ONCE].arg_true().to_numpy(),
         )
         if len(places):
-            rows = [moved(row, row[TURN]) for row in block[places.tolist()].iter_rows(named=True)]
+            rows = [moved(row, row[EXIF_ORIENTATION]) for row in block[places.tolist()].iter_rows(named=True)]
             order = np.arange(len(block))
             order[places] = len(block) + np.arange(len(places))
             block = block.with_columns(
@@ -79,7 +79,7 @@ def turn_upright(frame: pl.DataFrame) -> pl.DataFrame:
 
 def as_stored(row: Row) -> Row:
     """Return a row with coordinates and size before rotation to upright, for messages."""
-    turn = int(row.get(TURN) or 1)
+    turn = int(row.get(EXIF_ORIENTATION) or 1)
     if turn == 1 or not row["width"]:
         return row
     size = {"width": row["height"], "height": row["width"]} if turn >= 5 else {}

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from fprep.raw.folder import chosen_option
-from fprep.readers.orientation import TURN
+from fprep.readers.orientation import EXIF_ORIENTATION
 from fschemas.failures import UsageError
 from fschemas.wording import are, count
 
@@ -18,7 +18,7 @@ Row = dict[str, Any]
 UNITS = {"pixel": None, "relative": 1.0, "percent": 100.0}  # value that corresponds to the whole side of an image
 AXES = ("xy", "yx")
 BOX_FORMS = ("corners", "size", "center")  # x1, y1, x2, y2; x, y, width, height; center, width, height
-PLACE_KEYS = {  # for --map
+COORDINATE_KEYS = {  # for --map
     "unit": "pixel (default), relative (0 to 1 of the image's width and height) or percent: what boxes and points are given in",
     "axes": "xy (default), or yx where the file gives y before x",
 }
@@ -27,7 +27,7 @@ _OUTLINES = ("polygons", "garment_polygons")
 
 
 @dataclass(frozen=True)
-class Written:
+class CoordinateFormat:
     """How the raw files write coordinates.
 
     `whole` is the value that corresponds to a whole side (None: pixels); `swapped` means y, x order.
@@ -37,7 +37,7 @@ class Written:
     swapped: bool = False
 
     @classmethod
-    def of(cls, mapping: Mapping[str, str]) -> Written:
+    def of(cls, mapping: Mapping[str, str]) -> CoordinateFormat:
         """Parse the `--map` options. Raises `UsageError` for an unknown value."""
         unit = chosen_option(mapping, "unit", UNITS, "pixel")
         return cls(UNITS[unit], chosen_option(mapping, "axes", AXES, "xy") == "yx")
@@ -59,7 +59,7 @@ def corners_of(numbers: Sequence[float], form: str, *, pixels: bool) -> list[flo
     return [first, second, first + third - last, second + fourth - last]
 
 
-def to_pixels(frame: pl.DataFrame, written: Written) -> pl.DataFrame:
+def to_pixels(frame: pl.DataFrame, written: CoordinateFormat) -> pl.DataFrame:
     """Convert the coordinates of the frame to x, y in pixel centers of the annotated pixel grid.
 
     Relative boxes refer to pixel edges: 0 to 1 is the whole image, which is 0 to width - 1 in pixel centers. Raises
@@ -70,7 +70,7 @@ def to_pixels(frame: pl.DataFrame, written: Written) -> pl.DataFrame:
     if written.whole is not None and (unknown := frame["width"].null_count()):
         rows = f"{count(unknown, 'row')} without one {are(unknown)} here"
         raise UsageError(f"--map unit needs the sizes of the images, and {rows}; use --check-images header or full")
-    turned = pl.col(TURN) >= 5 if TURN in frame.columns else pl.lit(value=False)
+    turned = pl.col(EXIF_ORIENTATION) >= 5 if EXIF_ORIENTATION in frame.columns else pl.lit(value=False)
     sides = [pl.when(turned).then(other).otherwise(side) for side, other in (("width", "height"), ("height", "width"))]
     scale = [side.cast(pl.Float64) / written.whole if written.whole else pl.lit(1.0) for side in sides]
     point, corner = (0.5, 1.0) if written.whole else (0.0, 0.0)  # from pixel edges to centers
@@ -98,7 +98,7 @@ def to_pixels(frame: pl.DataFrame, written: Written) -> pl.DataFrame:
     return frame.with_columns(*columns, *outlines).drop("_x", "_y")
 
 
-def as_written(row: Row, written: Written) -> Row:
+def as_written(row: Row, written: CoordinateFormat) -> Row:
     """Return a row with its landmarks as in the file, for messages; the input row is in the annotated pixel grid."""
     if written.plain or not row["width"]:
         return row

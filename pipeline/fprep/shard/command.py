@@ -50,7 +50,7 @@ def shard(
     """
     out = claim_output(Path(out), "shards")
     source = SourceTable.open(Path(table))
-    source = source.with_found_boxes([Path(path) for path in boxes]) if boxes else source
+    source = source.with_predicted_boxes([Path(path) for path in boxes]) if boxes else source
     if leave_out and lock is None:
         raise UsageError("--leave-out needs a split lock; name it with --lock")
     dataset, place = str(source.metadata.get("dataset")), str(source.path)

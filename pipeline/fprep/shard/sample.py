@@ -21,7 +21,7 @@ import simplejpeg
 from PIL import Image, ImageOps
 
 from fprep.images.check import check_image
-from fprep.raw.safe_open import CannotOpen, open_inside, read_all
+from fprep.raw.safe_open import OpenError, open_inside, read_all
 from fprep.shard.augment import Augmenter, Recipe
 from fprep.shard.geometry import Geometry, geometry_of, write_geometry
 from fschemas.failures import IntegrityError
@@ -130,7 +130,7 @@ def read_image(root: Path, name: str, sha256: str | None, *, follow_links: bool 
     path = root / name
     try:
         opened = open_inside(os.path.realpath(root), name, follow_links=follow_links)
-    except CannotOpen as fault:
+    except OpenError as fault:
         if fault.rule == "missing_image":
             raise IntegrityError(f"{path}: the image is gone; restore it or run `fprep convert` again") from None
         raise IntegrityError(f"{path}: {fault.message}; run `fprep convert` again") from None

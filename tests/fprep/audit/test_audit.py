@@ -181,12 +181,12 @@ def test_orientation_as_pillow_turns(orientation):
 
 
 def test_images_that_are_not_there_or_broken(tmp_path):
-    assert hash_image(ImageTask(str(tmp_path), "no.jpg")).fault == "missing"
-    assert seen(tmp_path, b"\xff\xd8 no image").fault == "unreadable"
+    assert hash_image(ImageTask(str(tmp_path), "no.jpg")).problem == "missing"
+    assert seen(tmp_path, b"\xff\xd8 no image").problem == "unreadable"
     assert seen(tmp_path, jpeg(Image.new("RGB", (50, 50), "red"))).contrast < 1
     cmyk = tmp_path / "cmyk.jpg"
     photograph(1).convert("CMYK").save(cmyk)
-    assert hash_image(ImageTask(str(tmp_path), "cmyk.jpg")).fault == ""
+    assert hash_image(ImageTask(str(tmp_path), "cmyk.jpg")).problem == ""
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from fprep.audit.labels import _percent
 from fprep.cli import app
 from fprep.convert.command import convert
 from fprep.convert.report import ConversionRejected
-from fprep.readers.class_names import how_they_differ, near_names
+from fprep.readers.class_names import difference_between, similar_names
 from fprep.report.command import write_page
 from fschemas.failures import UsageError, did_you_mean
 from fschemas.progress import Reporter
@@ -113,12 +113,12 @@ NAMES = ["Dress", "dress ", "Coat", "Co at", "Skirt", "Skіrt", "Top", "Ｔop", 
 
 
 def test_near_equal_names_by_hand():
-    assert near_names(NAMES) == [["Co at", "Coat"], ["Dress", "dress "], ["Skirt", NAMES[5]], ["Top", NAMES[7]]]
-    assert how_they_differ(["Dress", "dress"]) == "case"
-    assert how_they_differ(["caf\u00e9", "cafe\u0301"]) == "Unicode form"
-    assert how_they_differ(["Coat", "Co at"]) == "whitespace"
-    assert how_they_differ(["Skirt", NAMES[5]]).startswith("look-alike letters")
-    assert near_names(["size 1", "size l", "red", "reed", "A", "B"]) == []
+    assert similar_names(NAMES) == [["Co at", "Coat"], ["Dress", "dress "], ["Skirt", NAMES[5]], ["Top", NAMES[7]]]
+    assert difference_between(["Dress", "dress"]) == "case"
+    assert difference_between(["caf\u00e9", "cafe\u0301"]) == "Unicode form"
+    assert difference_between(["Coat", "Co at"]) == "whitespace"
+    assert difference_between(["Skirt", NAMES[5]]).startswith("look-alike letters")
+    assert similar_names(["size 1", "size l", "red", "reed", "A", "B"]) == []
 
 
 @pytest.mark.parametrize("column", ["category", "style", "item", "attributes"])

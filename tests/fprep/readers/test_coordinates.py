@@ -12,7 +12,7 @@ from tests.trees import tree_of
 
 from fprep.convert.command import convert
 from fprep.export.command import export
-from fprep.readers.orientation import turns, upright_point
+from fprep.readers.orientation import coordinate_orientations, upright_point
 from fprep.readers.registry import readers
 from fschemas.failures import RejectedError, UsageError
 from fschemas.table_file import read_table
@@ -143,10 +143,10 @@ def test_turning_depends_on_nothing_else():
     orientations = np.array([1, 6, 6, 6, 3, 6], np.int8)
     upright = np.array([[64, 112]] * 5 + [[64, 64]])
     sizes = np.array([[64, 112], [64, 112], [112, 64], [0, 0], [64, 112], [64, 64]])
-    turned, assumed = turns(orientations, upright, sizes, "stored")
+    turned, assumed = coordinate_orientations(orientations, upright, sizes, "stored")
     assert turned.tolist() == [1, 1, 6, 6, 3, 6]
     assert assumed.tolist() == [False, False, False, True, True, True]
-    assert turns(orientations, upright, sizes, "upright")[0].tolist() == [1, 1, 6, 1, 1, 1]
+    assert coordinate_orientations(orientations, upright, sizes, "upright")[0].tolist() == [1, 1, 6, 1, 1, 1]
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,7 @@ def image_home(raw: RawFolder, layout: Layout, names: Sequence[str]) -> str:
     return raw.prefix_of(home)
 
 
-def spelt_as_on_disk(root: Path, prefix: str, names: Sequence[str]) -> list[str]:
+def spelling_on_disk(root: Path, prefix: str, names: Sequence[str]) -> list[str]:
     """Return the names with folders in the Unicode form (NFC or NFD) used on disk: macOS decomposes Hangul."""
     folders = {name.rpartition("/")[0] for name in names if not name.isascii()}
     spelt: dict[str, str] = {}

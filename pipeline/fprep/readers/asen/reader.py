@@ -17,9 +17,9 @@ import polars as pl
 
 from fprep.raw.dialect import HEAD, find_dialect, read_table
 from fprep.raw.file import is_file
-from fprep.raw.folder import RawFile, RawFolder, RawLine, text_fault
-from fprep.raw.image_names import clean_path, image_path_fault
-from fprep.readers.asen.layout import SPLITS, Layout, find_layout, image_home, parse_label, spelt_as_on_disk
+from fprep.raw.folder import RawFile, RawFolder, RawLine, text_problem
+from fprep.raw.image_names import clean_path, image_path_problem
+from fprep.readers.asen.layout import SPLITS, Layout, find_layout, image_home, parse_label, spelling_on_disk
 from fprep.readers.fashionai import attributes as fashionai_attributes
 from fprep.readers.reader import frame_of, reader, safe_key, source_columns
 from fschemas.failures import UsageError
@@ -93,10 +93,10 @@ def _images(raw: RawFolder, file: RawFile) -> dict[int, _Image]:
     """Return images by the 0-based index of their line."""
     images: dict[int, _Image] = {}
     for line in file.lines():
-        fault = text_fault(line) or image_path_fault(clean_path(line.content.decode().strip(" \t")))
-        if fault is not None:
-            raw.reject(line, *fault, column="image", found=repr(line.content[:100]))
-        images[line.number - 1] = _Image(line, fault is None)
+        problem = text_problem(line) or image_path_problem(clean_path(line.content.decode().strip(" \t")))
+        if problem is not None:
+            raw.reject(line, *problem, column="image", found=repr(line.content[:100]))
+        images[line.number - 1] = _Image(line, problem is None)
     return images
 
 
@@ -120,15 +120,15 @@ def _join(raw: RawFolder, file: RawFile, role: str, layout: Layout, images: dict
             raw.warn("several_label_lines", line)
         image.roles.add(role)
         for pair in pairs:
-            fault = _label_fault(layout, image, pair)
-            if fault is not None:
+            problem = _label_problem(layout, image, pair)
+            if problem is not None:
                 image.good = False
-                raw.reject(image.line, *fault, place=line, column="attributes", found=f"{pair[0]} {pair[1]}")
+                raw.reject(image.line, *problem, place=line, column="attributes", found=f"{pair[0]} {pair[1]}")
                 break
             image.labels.setdefault(pair, line)
 
 
-def _label_fault(layout: Layout, image: _Image, pair: tuple[int, int]) -> tuple[str, str] | None:
+def _label_problem(layout: Layout, image: _Image, pair: tuple[int, int]) -> tuple[str, str] | None:
     attribute, value = pair
     if attribute >= len(layout.attributes):
         return "unknown_attribute", f"attribute {attribute}, expected 0 to {len(layout.attributes) - 1}"
@@ -175,7 +175,7 @@ def _frame(
     splits = list(_table_splits(raw, split, images))
     columns: dict[str, Any] = {
         "key": [_key(name) for name in names],
-        "image": [prefix + name for name in spelt_as_on_disk(raw.root, prefix, names)],
+        "image": [prefix + name for name in spelling_on_disk(raw.root, prefix, names)],
         "split": splits,
         **source_columns(image.line for image in images),
     }

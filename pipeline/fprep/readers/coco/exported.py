@@ -11,7 +11,7 @@ from fprep.raw.folder import RawFolder, document_pattern
 from fprep.readers.coco.file import CocoFile, Entry
 from fprep.readers.coco.guess import make_plan
 from fprep.readers.coco.rows import Annotations, Plan, frame_of_rows
-from fprep.readers.json_document import Fault
+from fprep.readers.json_document import Problem
 from fprep.readers.own.conventions import plain
 from fprep.readers.reader import safe_key
 from fschemas.failures import UsageError
@@ -73,38 +73,38 @@ class _OurAnnotations(Annotations):
             found += self.kept(number, self._whole(number, {"image_id": image_id}, labels, parts[key]))
         return found
 
-    def _whole(self, number: int, entry: Entry, labels: Entry, parts: Sequence[Entry] = ()) -> Entry | Fault:
+    def _whole(self, number: int, entry: Entry, labels: Entry, parts: Sequence[Entry] = ()) -> Entry | Problem:
         """Return the row of an annotation or listed row; `labels` override values from COCO's own fields."""
         row = self.head_of(entry, number)
-        if isinstance(row, Fault):
+        if isinstance(row, Problem):
             return row
         category = self.file.category_name(entry) or ""
         if "category_id" in entry and not category:
             message = f"category_id is {str(entry['category_id'])[:40]}, but no category has it"
-            return Fault("unknown_category", message, "category")
+            return Problem("unknown_category", message, "category")
         row |= {"category": plain(category)}
         for add in (self.add_polygons, self.add_box, self.add_points):
-            fault = add(row, entry)
-            if fault is not None:
-                return fault
+            problem = add(row, entry)
+            if problem is not None:
+                return problem
         for column, name in _IDS.items():
             row[column] = [number - 1 for number in entry.get(name, []) if type(number) is int]
         if "garments" in self.plan.groups:
-            fault = self._add_garments(row, parts)
-            if fault is not None:
-                return fault
+            problem = self._add_garments(row, parts)
+            if problem is not None:
+                return problem
         row |= {name: value for name, value in labels.items() if name not in ("image", "split", "width", "height")}
         row["key"] = safe_key(str(row["key"]))
         missing = [name for group in self.plan.groups for name in COLUMN_GROUPS[group] if name not in row]
-        return Fault("missing_label", f"the labels of this row lack {missing[0]}", missing[0]) if missing else row
+        return Problem("missing_label", f"the labels of this row lack {missing[0]}", missing[0]) if missing else row
 
-    def _add_garments(self, row: Entry, parts: Sequence[Entry]) -> Fault | None:
+    def _add_garments(self, row: Entry, parts: Sequence[Entry]) -> Problem | None:
         row |= {"garments": [], "garment_boxes": [], "garment_polygons": []}
         for part in parts:
             shape: Entry = {}
-            fault = self.add_polygons(shape, part) or self.add_box(shape, part)
-            if fault is not None:
-                return fault
+            problem = self.add_polygons(shape, part) or self.add_box(shape, part)
+            if problem is not None:
+                return problem
             extra = _labels(part)
             outlines = shape["polygons"]
             row["garments"].append(self.file.category_name(part) or "")

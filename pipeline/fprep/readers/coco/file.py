@@ -16,7 +16,7 @@ from typing import cast
 
 from fprep.raw.file import is_file, read_unchanged
 from fprep.raw.folder import RawFolder, RawLine, document_pattern
-from fprep.readers.json_document import Entry, Fault, parse_document
+from fprep.readers.json_document import Entry, Problem, parse_document
 from fprep.readers.own.conventions import SPLIT_NAMES
 from fschemas.failures import UsageError
 from fschemas.regular_file import open_regular
@@ -108,7 +108,7 @@ def read_coco(raw: RawFolder, path: Path) -> CocoFile:
     if path.stat().st_size > MAX_COCO:
         raise UsageError(f"{name}: a COCO file of more than {MAX_COCO} bytes; split it by images")
     document = parse_document(read_unchanged(path, name))
-    if isinstance(document, Fault):
+    if isinstance(document, Problem):
         raise UsageError(f"{name}: {document.message}; restore the file")
     images, annotations = (_entries(document, key, name) for key in ("images", "annotations"))
     optional = [_entries(document, key, name) if document.get(key) else [] for key in ("categories", "attributes")]

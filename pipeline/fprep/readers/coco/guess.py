@@ -26,7 +26,7 @@ def make_plan(raw: RawFolder, files: Sequence[CocoFile]) -> Plan:
     annotations = [entry for file in files for entry in file.annotations]
     spellings, entries = Spellings(), [entry for file in files for entry in file.categories.values()]
     names = list(dict.fromkeys(spellings.plain("category", str(entry.get("name", ""))) for entry in entries))
-    spellings.tell(raw)
+    spellings.note(raw)
     raw.vocabularies["category"] = _known("category", tuple(name for name in names if name), {})
     groups = ["category", "box"]
     if any(isinstance(entry.get("segmentation"), list) and entry["segmentation"] for entry in annotations):

@@ -15,7 +15,7 @@ from fprep.raw.folder import RawFolder
 from fprep.readers.coco.exported import read_rows
 from fprep.readers.coco.file import coco_files, read_coco
 from fprep.readers.reader import reader
-from fprep.readers.units import PLACE_KEYS
+from fprep.readers.units import COORDINATE_KEYS
 from fschemas.tables import SampleTable
 
 
@@ -29,7 +29,7 @@ from fschemas.tables import SampleTable
     orientation="upright",
     mapping={
         "box-form": "size (default: x, y, width, height), corners (x1, y1, x2, y2) or center (x, y of the center, width, height)",
-        **PLACE_KEYS,
+        **COORDINATE_KEYS,
     },
     paper="Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014 (the format)",
     license="that of the images; the converter knows none",

@@ -19,9 +19,9 @@ from typing import cast
 import polars as pl
 
 from fprep.raw.folder import MAX_RAW, RawFolder, RawLine, document_pattern
-from fprep.raw.image_names import clean_path, image_path_fault
+from fprep.raw.image_names import clean_path, image_path_problem
 from fprep.readers.coco.file import CocoFile, Entry, image_prefix, split_named
-from fprep.readers.json_document import Fault, numbers_of, polygons_of
+from fprep.readers.json_document import Problem, numbers_of, polygons_of
 from fprep.readers.own.conventions import plain
 from fprep.readers.reader import BOX_TEXT, frame_of, safe_key
 from fprep.readers.units import corners_of
@@ -40,7 +40,7 @@ class Plan:
     """The columns of the rows: column groups among `category`, `box`, `polygons`, `attributes` and `landmarks`.
 
     `form` is the box format (`fprep.readers.units.BOX_FORMS`); `pixels` is true if coordinates are pixels. `categories`
-    and `attributes` are matched by their names in the file; with `categories`, any other name is a fault. `garments`
+    and `attributes` are matched by their names in the file; with `categories`, any other name is a problem. `garments`
     maps a category name to its garment of `landmarks` and to the landmark index of each keypoint in the file.
     """
 
@@ -89,50 +89,50 @@ class Annotations:
             raw.warn("no_garment", f"{name}: image {number}")
         return found
 
-    def kept(self, number: int, row: Entry | Fault) -> list[Entry]:
-        """Return the row of annotation `number` (1-based) in a list; a fault is rejected and returns an empty list."""
-        if not isinstance(row, Fault):
+    def kept(self, number: int, row: Entry | Problem) -> list[Entry]:
+        """Return the row of annotation `number` (1-based) in a list; a problem is rejected and returns an empty list."""
+        if not isinstance(row, Problem):
             return [row]
         line, place = RawLine(self.file.name, number, 0, self.head), RawLine(self.file.name, 1, 0, self.head)
         self.raw.reject(line, *row.within(f"annotation {number}"), place=place)
         return []
 
-    def row(self, number: int, entry: Entry) -> Entry | Fault:
-        """Return the columns of annotation `number`, or the first fault in it."""
+    def row(self, number: int, entry: Entry) -> Entry | Problem:
+        """Return the columns of annotation `number`, or the first problem in it."""
         row = self.head_of(entry, number)
-        if isinstance(row, Fault):
+        if isinstance(row, Problem):
             return row
         category = self.file.category_name(entry)
         if category is None:
             found = str(entry.get("category_id"))[:40]
             message = f"category_id is {found}, but no category has this id and a name"
-            return Fault("unknown_category", message, "category", found)
+            return Problem("unknown_category", message, "category", found)
         row["category"] = plain(category)
         if self.plan.categories is not None and row["category"] not in self.plan.categories.ids:
             message = f"the category {category[:60]!r} is not one of {self.plan.categories.name}"
-            return Fault("unknown_category", message, "category", category[:60])
+            return Problem("unknown_category", message, "category", category[:60])
         adds = (self.add_polygons, self.add_box, self.add_points, self.add_attributes)
-        return next((fault for add in adds if (fault := add(row, entry)) is not None), row)
+        return next((problem for add in adds if (problem := add(row, entry)) is not None), row)
 
-    def head_of(self, entry: Entry, number: int) -> Entry | Fault:
+    def head_of(self, entry: Entry, number: int) -> Entry | Problem:
         """Return the columns that every row has."""
         image_id = str(entry.get("image_id"))
         image = self.file.images.get(image_id)
         if image is None:
-            return Fault("unknown_image", f"image_id is {image_id[:40]}, but no image has this id", "image", image_id)
+            return Problem("unknown_image", f"image_id is {image_id[:40]}, but no image has this id", "image", image_id)
         if image_id in self.file.ambiguous:
-            return Fault("ambiguous_image", f"several images have the id {image_id[:40]}", "image", image_id)
+            return Problem("ambiguous_image", f"several images have the id {image_id[:40]}", "image", image_id)
         path = self.paths[image_id]
-        fault = image_path_fault(path)
-        if fault is not None:
-            return Fault(*fault, "image", path)
+        problem = image_path_problem(path)
+        if problem is not None:
+            return Problem(*problem, "image", path)
         width, height = stated_size(image)
         return {
             "key": safe_key(f"{self.split}-{Path(path).stem}-{number}"), "image": self.prefix + path,
             "width": width, "height": height, "split": self.split, "group": None, "source_file": self.file.name, "source_line": number,
         }  # fmt: skip
 
-    def add_polygons(self, row: Entry, entry: Entry) -> Fault | None:
+    def add_polygons(self, row: Entry, entry: Entry) -> Problem | None:
         """Add `polygons`; run-length encoded masks yield none, with a warning."""
         outlines: object = entry.get("segmentation")
         row["polygons"] = list[list[float]]()
@@ -141,18 +141,18 @@ class Annotations:
         if not isinstance(outlines, list):
             return None
         polygons = polygons_of(cast("list[object]", outlines))
-        if isinstance(polygons, Fault):
+        if isinstance(polygons, Problem):
             return polygons
         shift = 0.5 if self.plan.pixels else 0.0
         row["polygons"] = [[value - shift for value in outline] for outline in polygons]
         return None
 
-    def add_box(self, row: Entry, entry: Entry) -> Fault | None:
+    def add_box(self, row: Entry, entry: Entry) -> Problem | None:
         """Add `box`, by default the bounding box of the outline; call after `add_polygons`."""
         values = numbers_of(entry.get("bbox", []), "bbox")
-        if isinstance(values, Fault) or len(values) not in (0, 4):
+        if isinstance(values, Problem) or len(values) not in (0, 4):
             found = str(entry.get("bbox"))[:100]
-            return Fault("bad_number", f"bbox is {found}, expected four numbers", "box", found)
+            return Problem("bad_number", f"bbox is {found}, expected four numbers", "box", found)
         row["box"] = row[BOX_TEXT] = None
         if values:
             row["box"] = corners_of([float(value) for value in values], self.plan.form, pixels=self.plan.pixels)
@@ -163,7 +163,7 @@ class Annotations:
             self.raw.warn("box_from_outline", f"{self.file.name}: annotation {entry.get('id')}")
         return None
 
-    def add_points(self, row: Entry, entry: Entry) -> Fault | None:
+    def add_points(self, row: Entry, entry: Entry) -> Problem | None:
         """Add the landmark columns, if the plan has a landmark set and the category has keypoints of it."""
         landmarks = self.plan.landmarks
         known = self.plan.garments.get(self.file.category_name(entry) or "")
@@ -178,23 +178,23 @@ class Annotations:
         ]
         row |= {"garment": garment, "landmark_x": x, "landmark_y": y, "landmark_visibility": visibility}
         values = numbers_of(entry.get("keypoints") or [], "keypoints")
-        if isinstance(values, Fault) or len(values) not in (0, 3 * len(places)):
-            found = "not a list of" if isinstance(values, Fault) else len(values)
+        if isinstance(values, Problem) or len(values) not in (0, 3 * len(places)):
+            found = "not a list of" if isinstance(values, Problem) else len(values)
             message = f"keypoints has {found} numbers, expected {3 * len(places)}"
-            return Fault("wrong_number_of_points", message, "landmark_x", str(found))
+            return Problem("wrong_number_of_points", message, "landmark_x", str(found))
         for number, place in enumerate(places if values else ()):
             (px, py, code), name = values[3 * number : 3 * number + 3], landmarks.points[place]
             if code not in (0, 1, 2):
                 message = f"the visibility of {name} is {code:g}, expected 2 (visible), 1 (occluded) or 0"
-                return Fault("bad_visibility", message, "landmark_visibility", f"{code:g}")
+                return Problem("bad_visibility", message, "landmark_visibility", f"{code:g}")
             if code and place not in valid:
                 message = f"{name} is annotated, but the garment {garment} has no such point"
-                return Fault("not_applicable_point", message, "landmark_x", f"{px:g}_{py:g}")
+                return Problem("not_applicable_point", message, "landmark_x", f"{px:g}_{py:g}")
             if code:
                 x[place], y[place], visibility[place] = float(px), float(py), int(code)
         return None
 
-    def add_attributes(self, row: Entry, entry: Entry) -> Fault | None:
+    def add_attributes(self, row: Entry, entry: Entry) -> Problem | None:
         """Add attributes: unlisted ones are absent, or unknown if the annotation lists none."""
         known = self.plan.attributes
         if known is None:
@@ -204,11 +204,11 @@ class Annotations:
         entries = [self.file.attributes.get(str(number)) for number in numbers]
         if None in entries:
             message = f"attribute_ids is {str(ids)[:80]}, and not all attributes have an entry"
-            return Fault("unknown_attribute", message, "attributes")
+            return Problem("unknown_attribute", message, "attributes")
         names = {plain(str(entry.get("name", ""))) for entry in entries if entry}
         if strangers := sorted(names - known.ids.keys()):
             message = f"the attribute {strangers[0][:60]!r} is not one of {known.name}"
-            return Fault("unknown_attribute", message, "attributes", strangers[0][:60])
+            return Problem("unknown_attribute", message, "attributes", strangers[0][:60])
         positive = sorted(known.ids[name] for name in names)
         row["attributes_positive"] = positive
         row["attributes_unknown"] = [] if positive else list(range(len(known)))

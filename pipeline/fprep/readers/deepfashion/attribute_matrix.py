@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from fprep.raw.file import BLOCK, Block, RawFile
 from fprep.raw.folder import MAX_LINE, RawFolder
-from fprep.readers.deepfashion.list_rows import Fault, Part, read_heading, read_part
+from fprep.readers.deepfashion.list_rows import Part, Problem, read_heading, read_part
 from fprep.readers.deepfashion.lists import ListFile, check_count, check_paths, unusual_paths
 
 _ABSENT = b" -1"  # the vast majority of values
@@ -71,7 +71,7 @@ class _Found:
     name_sizes: list[np.ndarray] = field(default_factory=list[np.ndarray])
     positive: list[np.ndarray] = field(default_factory=list[np.ndarray])
     unknown: list[np.ndarray] = field(default_factory=list[np.ndarray])
-    faults: dict[int, Fault] = field(default_factory=dict[int, Fault])
+    problems: dict[int, Problem] = field(default_factory=dict[int, Problem])
     num_rows: int = 0
     num_slow: int = 0
     num_blank: int = 0
@@ -102,8 +102,8 @@ def read_attributes(raw: RawFolder, path: Path, num_attributes: int) -> tuple[Li
     none = np.zeros(found.num_rows, np.int64)
     names = _names(found)
     unusual = unusual_paths(names)
-    _read_names_again(file, lines, names, unusual, found.faults, num_attributes)
-    listed = ListFile(file, lines, (names,), none, np.zeros(0, np.int32), faults=found.faults)
+    _read_names_again(file, lines, names, unusual, found.problems, num_attributes)
+    listed = ListFile(file, lines, (names,), none, np.zeros(0, np.int32), problems=found.problems)
     check_paths(listed, unusual)
     positive, unknown = (_ids(codes, found.num_rows, num_attributes) for codes in (found.positive, found.unknown))
     return listed, positive, unknown
@@ -226,8 +226,8 @@ def _with_slow_rows(
     _check_numbers(part, num_attributes)
     found.num_slow += len(rows)
     found.num_blank += part.num_blank
-    for index, fault in part.faults.items():
-        found.faults[found.num_rows + int(place[rows[index]])] = fault
+    for index, problem in part.problems.items():
+        found.problems[found.num_rows + int(place[rows[index]])] = problem
     good = part.counts == num_attributes
     number = np.arange(part.counts.sum()) - np.repeat(np.cumsum(part.counts) - part.counts, part.counts)
     codes = np.repeat(rows, part.counts) * num_attributes + number
@@ -252,7 +252,12 @@ def _part_of(file: RawFile, lines: list[bytes]) -> Part:
 
 
 def _read_names_again(
-    file: RawFile, lines: np.ndarray, names: pl.Series, rows: list[int], faults: dict[int, Fault], num_attributes: int
+    file: RawFile,
+    lines: np.ndarray,
+    names: pl.Series,
+    rows: list[int],
+    problems: dict[int, Problem],
+    num_attributes: int,
 ) -> None:
     """Read these rows with the parser of all lists: the text before the values is not just a plain path."""
     for start in range(0, len(rows), _AT_ONCE):
@@ -260,20 +265,20 @@ def _read_names_again(
         part = _part_of(file, [file.line(int(lines[row])).content for row in some])
         _check_numbers(part, num_attributes)
         names.scatter(some, part.words[0])
-        for index, fault in part.faults.items():
-            faults.setdefault(some[index], fault)
+        for index, problem in part.problems.items():
+            problems.setdefault(some[index], problem)
 
 
 def _check_numbers(part: Part, num_attributes: int) -> None:
     for row in np.flatnonzero(part.counts != num_attributes).tolist():
         message = f"{part.counts[row]} values, expected {num_attributes}"
-        part.faults.setdefault(row, ("wrong_columns", message, str(part.counts[row])))
+        part.problems.setdefault(row, ("wrong_columns", message, str(part.counts[row])))
     owner = np.repeat(np.arange(len(part.counts)), part.counts)
     for place in np.flatnonzero((part.numbers < -1) | (part.numbers > 1)).tolist():
         value, row = part.numbers[place], int(owner[place])
         number = place - int(part.counts[:row].sum()) + 1
         message = f"attribute {number} is {value}, expected 1 (yes), -1 (no) or 0 (unknown)"
-        part.faults.setdefault(row, ("bad_cell", message, str(value)))
+        part.problems.setdefault(row, ("bad_cell", message, str(value)))
 
 
 def _names(found: _Found) -> pl.Series:

@@ -55,8 +55,8 @@ def _partition_beside(raw: RawFolder, folder: Path) -> Path | None:
 def _read(raw: RawFolder, path: Path) -> pl.DataFrame:
     """Return name and split of every valid row; all rows are accounted for as joined."""
     rows = read_list(raw, path, words=2)
-    for row, (_, message, _) in rows.faults.items():
+    for row, (_, message, _) in rows.problems.items():
         raw.warn("bad_partition_row", f"{rows.line(row)}: {message}")
     rows.file.accounts["joined"] += len(rows)
-    good = pl.Series([row not in rows.faults for row in range(len(rows))], dtype=pl.Boolean)
+    good = pl.Series([row not in rows.problems for row in range(len(rows))], dtype=pl.Boolean)
     return pl.DataFrame({"name": rows.names, "coarse_split": rows.words[1]}).filter(good)

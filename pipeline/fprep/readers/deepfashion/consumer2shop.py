@@ -124,7 +124,7 @@ def _domains(raw: RawFolder, rows: ListFile, boxes: ListFile | None) -> pl.Serie
         return named
     listed = pl.Series(boxes.matrix(6)[:, 1]).replace_strict(_SOURCES, default="unknown", return_dtype=pl.String)
     for row in ((named != "unknown") & (listed != named)).arg_true().to_list():
-        if row not in rows.faults:
+        if row not in rows.problems:
             raw.warn("source_differs", rows.line(row))
     return named.to_frame().select(pl.when(named == "unknown").then(listed).otherwise(named)).to_series()
 

@@ -39,12 +39,12 @@ def read_descriptions(raw: RawFolder, path: Path) -> pl.DataFrame:
     position, number, counted = _start(file, text), 1, 0
     while position < len(text) and text[position] == "{":
         number, counted = number + text.count("\n", counted, position), position
-        (item, (color, description)), end, fault = _record(text, position)
-        if fault and number not in refused:
+        (item, (color, description)), end, problem = _record(text, position)
+        if problem and number not in refused:
             beginning = text[position : position + 60].partition("\n")[0]
-            raw.reject(file.line(number), "bad_description", fault, column="description", found=beginning)
+            raw.reject(file.line(number), "bad_description", problem, column="description", found=beginning)
             refused.add(number)
-        elif not fault and found.setdefault((item, color), description) != description:
+        elif not problem and found.setdefault((item, color), description) != description:
             found[item, color] = ""
             raw.warn("conflicting_description", file.line(number))
         position = _after(text, end)

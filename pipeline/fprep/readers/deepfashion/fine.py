@@ -18,8 +18,8 @@ import numpy as np
 import polars as pl
 
 from fprep.raw.file import is_file
-from fprep.raw.folder import RawFile, RawFolder, RawLine, text_fault
-from fprep.raw.image_names import clean_path, image_path_fault
+from fprep.raw.folder import RawFile, RawFolder, RawLine, text_problem
+from fprep.raw.image_names import clean_path, image_path_problem
 from fprep.readers.deepfashion.coarse_split import add_coarse_split
 from fprep.readers.deepfashion.packed_landmarks import (
     GARMENTS,
@@ -42,7 +42,7 @@ _CATEGORIES = vocabulary("deepfashion-category-50")
 _GROUPS = tuple(_VOCABULARY.groups.values())
 _SUFFIXES = {"attributes": ("attr",), "box": ("bbox",), "landmark": ("landmarks", "landmards"), "category": ("cate",)}
 _NUM_POINTS = len(DEEPFASHION_8)
-_PLACE_COLUMNS = (*COLUMN_GROUPS["box"], *COLUMN_GROUPS["landmarks"])
+_COORDINATE_COLUMNS = (*COLUMN_GROUPS["box"], *COLUMN_GROUPS["landmarks"])
 
 
 @reader(
@@ -79,7 +79,7 @@ def deepfashion_fine(raw: RawFolder) -> pl.LazyFrame:
         frames += [_read_split(raw, folder, split) for split in splits]
         names += [frame["image"].str.strip_prefix(_prefix(raw, folder)) for frame in frames[-len(splits) :]]
     if any("box" not in frame.columns for frame in frames):
-        frames = [frame.drop(_PLACE_COLUMNS, strict=False) for frame in frames]
+        frames = [frame.drop(_COORDINATE_COLUMNS, strict=False) for frame in frames]
         raw.notes.append("attributes only: there are no boxes and landmarks beside them")
     return add_coarse_split(raw, folders, pl.concat(frames), pl.concat(names)).lazy()
 
@@ -105,9 +105,9 @@ def _check_vocabulary(raw: RawFolder, folder: Path) -> None:
     file = raw.open_file(path)
     lines = list(file.lines())
     for line in lines:
-        fault = text_fault(line)
-        if fault is not None:
-            raise UsageError(f"{line}: {fault[1]}; restore the list of the 26 fine attributes")
+        problem = text_problem(line)
+        if problem is not None:
+            raise UsageError(f"{line}: {problem[1]}; restore the list of the 26 fine attributes")
     names = [line.content.split()[0].decode() for line in lines[2:]]
     file.accounts["header"] += 2
     file.accounts["joined"] += len(names)
@@ -152,7 +152,7 @@ def _read_split(raw: RawFolder, folder: Path, split: str) -> pl.DataFrame:
         rows = [lines[index] for index in kept]
         nowhere = np.zeros((len(rows), _NUM_POINTS, 2))
         frame = _frame(raw, folder, split, rows, np.full(len(rows), 2), nowhere, None, arrays["attributes"])
-        return frame.drop(_PLACE_COLUMNS)
+        return frame.drop(_COORDINATE_COLUMNS)
     return _labelled_frame(raw, folder, split, [lines[index] for index in kept], arrays)
 
 
@@ -173,12 +173,12 @@ def _data_lines(raw: RawFolder, file: RawFile, *, is_list: bool) -> list[RawLine
 
 
 def _name_is_good(raw: RawFolder, line: RawLine) -> bool:
-    fault = text_fault(line)
-    if fault is None:
-        fault = image_path_fault(clean_path(line.content.decode().strip(" \t")))
-    if fault is not None:
-        raw.reject(line, *fault, column="image", found=repr(line.content[:100]))
-    return fault is None
+    problem = text_problem(line)
+    if problem is None:
+        problem = image_path_problem(clean_path(line.content.decode().strip(" \t")))
+    if problem is not None:
+        raw.reject(line, *problem, column="image", found=repr(line.content[:100]))
+    return problem is None
 
 
 def _read_labels(

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from fprep.raw.folder import RawFolder, text_fault
+from fprep.raw.folder import RawFolder, text_problem
 from fprep.readers.deepfashion.lists import ListFile, read_list
 from fschemas.failures import UsageError
 
@@ -44,9 +44,9 @@ def add_item_attributes(raw: RawFolder, path: Path | None, count: int, frame: pl
         names.str.contains(_ITEM_NAME), "bad_item",
         lambda row: f"{names[row][:40]!r} is not an item id (id_ and eight digits)", names.str.slice(0, 40),
     )  # fmt: skip
-    for row, (rule, message, found) in listed.faults.items():
+    for row, (rule, message, found) in listed.problems.items():
         raw.reject(listed.line(row), rule, message, column="attributes", found=found)
-    good = np.setdiff1d(np.arange(len(listed)), np.fromiter(listed.faults, np.int64))
+    good = np.setdiff1d(np.arange(len(listed)), np.fromiter(listed.problems, np.int64))
     _account(raw, listed, good, wanted)
     names = listed.names.gather(good)
     merged = _merge_twins(raw, listed, good, names, flags[good].astype(np.int8))
@@ -90,8 +90,8 @@ def vocabulary_lines(raw: RawFolder, path: Path, header: str = "attribute_") -> 
     file = raw.open_file(path)
     rows: list[tuple[str, str]] = []
     for line in file.lines():
-        if (fault := text_fault(line)) is not None:
-            raise UsageError(f"{line}: {fault[1]}; restore the file from the archive")
+        if (problem := text_problem(line)) is not None:
+            raise UsageError(f"{line}: {problem[1]}; restore the file from the archive")
         text = line.content.decode().strip(" \t")
         if not rows and (text.isdigit() or text.startswith(header)):
             file.accounts["header"] += 1

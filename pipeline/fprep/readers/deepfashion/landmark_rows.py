@@ -23,7 +23,7 @@ _CODES = np.array([Visibility.VISIBLE, Visibility.OCCLUDED, Visibility.ABSENT], 
 
 
 class LandmarkRows:
-    """Landmarks of the N rows of a list read with `numbers=None`; faults of rows are added to the list.
+    """Landmarks of the N rows of a list read with `numbers=None`; problems of rows are added to the list.
 
     `garments` (N + 1) index GARMENTS. `variations` (N + 1) index VARIATIONS, -1 if the list lacks this column (decided
     by the majority of valid rows). `points` is N + 1 x 8 x 2 in pixel centers, 0 if absent, and `visibility` N + 1 x 8.
@@ -74,7 +74,7 @@ class LandmarkRows:
             ("point_without_place", (state != Visibility.ABSENT) & at_zero),
         ):
             for row in rows[odd.any(1)].tolist():
-                if row not in listed.faults:
+                if row not in listed.problems:
                     raw.warn(rule, listed.line(row))
 
     def columns(self, places: np.ndarray) -> dict[str, pl.Series]:
@@ -104,6 +104,6 @@ def absent_landmarks(garments: np.ndarray) -> dict[str, pl.Series]:
 def _has_variation(listed: ListFile) -> bool:
     """Return whether the rows of a list have a variation type, by majority, so that malformed rows do not decide."""
     good = np.ones(len(listed), bool)
-    good[list(listed.faults)] = False
+    good[list(listed.problems)] = False
     forms = listed.counts[good] % 3
     return bool((forms == 2).sum() > (forms == 1).sum())

@@ -77,7 +77,7 @@ def _read(raw: RawFolder, benchmark: Benchmark) -> pl.DataFrame:
 
 
 class _Joints:
-    """Joints of the N rows of a list; faults of rows are added to it.
+    """Joints of the N rows of a list; problems of rows are added to it.
 
     `points` is N + 1 x 14 x 2 in pixel centers, 0 if absent, `visibility` N + 1 x 14. The last entry, index -1, is for
     images without a row.

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from fprep.raw.file import Block, RawFile, RawLine
-from fprep.raw.folder import MAX_LINE, RawFolder, text_fault
+from fprep.raw.folder import MAX_LINE, RawFolder, text_problem
 
-Fault = tuple[str, str, str]  # rule, message without location, value found
+Problem = tuple[str, str, str]  # rule, message without location, value found
 
 PATH = re.compile(rb"[^ \t]*[/\\]")  # start of a row whose key is a path; headers have no slash
 _NUMBER_BYTES = 7  # longest number: a sign and six digits
@@ -57,7 +57,7 @@ class Part:
     counts: np.ndarray
     numbers: np.ndarray
     texts: list[str]
-    faults: dict[int, Fault]
+    problems: dict[int, Problem]
     num_blank: int
 
 
@@ -74,8 +74,8 @@ def read_part(file: RawFile, block: Block, num_heading: int, words: int, text: b
     part = Part(row_lines[rows], [], num_tokens, np.zeros(0, np.int32), [], {}, int((in_body & ~has_tokens).sum()))
     for row, line_row in _suspects(block, content, rows, decoded is None):
         line = RawLine(file.name, int(row_lines[line_row]), 0, _content(block, content, line_row))
-        if (fault := text_fault(line)) is not None:
-            part.faults[row] = (*fault, repr(line.content[:60]))
+        if (problem := text_problem(line)) is not None:
+            part.problems[row] = (*problem, repr(line.content[:60]))
     for k in range(words):
         at = first[rows] + k
         long_enough = num_tokens > k
@@ -84,7 +84,7 @@ def read_part(file: RawFile, block: Block, num_heading: int, words: int, text: b
         part.words.append(_texts(content, decoded, spans))
     for row in np.flatnonzero(num_tokens < words).tolist():
         message = f"{num_tokens[row]} columns, expected at least {words}"
-        part.faults.setdefault(row, ("wrong_columns", message, str(num_tokens[row])))
+        part.problems.setdefault(row, ("wrong_columns", message, str(num_tokens[row])))
     part.counts = np.maximum(num_tokens - words, 0)
     if text:
         part.texts = _rest_of_lines(content, decoded, starts, ends, first, rows, words)
@@ -99,7 +99,7 @@ def read_part(file: RawFile, block: Block, num_heading: int, words: int, text: b
     for token in np.flatnonzero(~valid).tolist():
         cell = content[starts[chosen[token]] : ends[chosen[token]]][:40].decode("utf-8", "replace")
         message = f"{cell!r} is not a whole number of at most six digits"
-        part.faults.setdefault(int(owner[token]), ("bad_cell", message, cell))
+        part.problems.setdefault(int(owner[token]), ("bad_cell", message, cell))
     return part
 
 

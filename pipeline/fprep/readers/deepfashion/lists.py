@@ -1,12 +1,12 @@
 """List files of the DeepFashion benchmarks: a count line, a header line, then rows of padded columns.
 
-    boxes = read_list(raw, folder / "list_bbox.txt", numbers=4)      # names, lines, numbers, and faults by row
+    boxes = read_list(raw, folder / "list_bbox.txt", numbers=4)      # names, lines, numbers, and problems by row
     kept, places = join_lists(raw, rows, {"box": boxes})             # rejects rows without a valid row in each list
     box = boxes.matrix(4)[places["box"]]
 
 A row starts with one or more words (the first is the key, usually the path of the image), followed by integers or text.
 Columns are separated by spaces and tabs, not by position: paths may be longer than the padding. Irregularities of a
-file (missing count line or header, wrong row count) are warnings; those of a row are faults.
+file (missing count line or header, wrong row count) are warnings; those of a row are problems.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from numpy.typing import ArrayLike
 
 from fprep.raw.file import RawFile, RawLine
 from fprep.raw.folder import RawFolder
-from fprep.raw.image_names import clean_path, image_path_fault
-from fprep.readers.deepfashion.list_rows import PATH, Fault, Heading, Part, read_heading, read_part
+from fprep.raw.image_names import clean_path, image_path_problem
+from fprep.readers.deepfashion.list_rows import PATH, Heading, Part, Problem, read_heading, read_part
 from fprep.readers.reader import safe_key
 
 # Paths that need no further check: parts of common characters, starting with a letter, digit or _.
@@ -35,7 +35,7 @@ Values = pl.Series | np.ndarray | list[Any]
 
 @dataclass
 class ListFile:
-    """The N rows of a list file, valid or not; `faults` maps the index of an invalid row to its problem.
+    """The N rows of a list file, valid or not; `problems` maps the index of an invalid row to its problem.
 
     `lines` (N) are 1-based line numbers. `words` are the leading columns, `words[0]` the keys; "" if a row is too
     short. Row i has `counts[i]` numbers after its words, concatenated for all rows in `numbers`. `texts` is the rest of
@@ -48,7 +48,7 @@ class ListFile:
     counts: np.ndarray
     numbers: np.ndarray
     texts: pl.Series | None = None
-    faults: dict[int, Fault] = field(default_factory=dict[int, Fault])
+    problems: dict[int, Problem] = field(default_factory=dict[int, Problem])
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -83,16 +83,16 @@ class ListFile:
     def require(
         self, good: ArrayLike, rule: str, message: str | Callable[[int], str], found: Values | None = None
     ) -> None:
-        """Add a fault to rows where `good` (N, bool) is False, unless they have one.
+        """Add a problem to rows where `good` (N, bool) is False, unless they have one.
 
         `found` (N) are the values to quote.
 
         `message` is one text for all rows, or a function of the row index.
         """
         for row in np.flatnonzero(~np.asarray(good, bool)).tolist():
-            if row not in self.faults:
+            if row not in self.problems:
                 text = message if isinstance(message, str) else message(row)
-                self.faults[row] = (rule, text, str((self.names if found is None else found)[row])[:200])
+                self.problems[row] = (rule, text, str((self.names if found is None else found)[row])[:200])
 
     def require_known(self, values: pl.Series, known: Collection[str], rule: str, what: str) -> None:
         """Require one of the `known` values in every row (N)."""
@@ -157,12 +157,12 @@ def join_lists(
     lines of all lists are accounted for.
     """
     good = np.ones(len(rows), bool)
-    _refuse(raw, rows, good, "image", rows, np.arange(len(rows)), rows.faults)
+    _refuse(raw, rows, good, "image", rows, np.arange(len(rows)), rows.problems)
     places: dict[str, np.ndarray] = {}
     for column, other in others.items():
         wanted = keys[column] if keys and column in keys else rows.names
-        faults = dict(other.faults)
-        found = _places(raw, wanted, other, faults)
+        problems = dict(other.problems)
+        found = _places(raw, wanted, other, problems)
         places[column] = found
         missing = np.flatnonzero(good & (found < 0)).tolist() if column not in optional else []
         for row in missing:
@@ -172,25 +172,25 @@ def join_lists(
         numbers = np.zeros(len(rows.file), np.int64)
         numbers[rows.lines - 1] = np.where(found >= 0, other.lines[found], 0) if len(other) else 0
         raw.join(rows.file.name, column, other.file.name, numbers.tolist())
-        _refuse(raw, rows, good, column, other, found, faults)
+        _refuse(raw, rows, good, column, other, found, problems)
     kept = np.flatnonzero(good)
     return kept, {column: found[kept] for column, found in places.items()}
 
 
 def _refuse(
-    raw: RawFolder, rows: ListFile, good: np.ndarray, column: str, other: ListFile, found: np.ndarray, faults: dict[int, Fault]
+    raw: RawFolder, rows: ListFile, good: np.ndarray, column: str, other: ListFile, found: np.ndarray, problems: dict[int, Problem]
 ) -> None:  # fmt: skip
-    if not faults:
+    if not problems:
         return
     bad = np.zeros(len(other) + 1, bool)  # the last entry is for -1: no row
-    bad[list(faults)] = True
+    bad[list(problems)] = True
     for row in np.flatnonzero(good & bad[found]).tolist():
-        rule, message, what = faults[int(found[row])]
+        rule, message, what = problems[int(found[row])]
         raw.reject(rows.line(row), rule, message, place=other.line(int(found[row])), column=column, found=what)
     good &= ~bad[found]
 
 
-def _places(raw: RawFolder, wanted: pl.Series, other: ListFile, faults: dict[int, Fault]) -> np.ndarray:
+def _places(raw: RawFolder, wanted: pl.Series, other: ListFile, problems: dict[int, Problem]) -> np.ndarray:
     """Return the index of the first row of `other` with each wanted key, -1 if there is none; accounts for its rows."""
     if wanted.equals(other.names) and other.names.is_unique().all():
         other.file.accounts["joined"] += len(other)
@@ -198,7 +198,7 @@ def _places(raw: RawFolder, wanted: pl.Series, other: ListFile, faults: dict[int
     rows = pl.DataFrame({"name": other.names, "row": np.arange(len(other))})
     first = rows.group_by("name", maintain_order=True).agg(pl.col("row").first(), pl.col("row").alias("all"))
     for all_rows in first.filter(pl.col("all").list.len() > 1)["all"].to_list():
-        _compare_twins(raw, other, all_rows, faults)
+        _compare_twins(raw, other, all_rows, problems)
     known = rows["name"].is_in(wanted.unique().implode())
     other.file.accounts["joined"] += int(known.sum())
     other.file.accounts["left_out"] += int((~known).sum())
@@ -209,21 +209,21 @@ def _places(raw: RawFolder, wanted: pl.Series, other: ListFile, faults: dict[int
     return found["row"].fill_null(-1).to_numpy().copy()
 
 
-def _compare_twins(raw: RawFolder, other: ListFile, twins: list[int], faults: dict[int, Fault]) -> None:
-    """Warn about identical rows with one key; different ones are a fault of the first row, which is joined."""
+def _compare_twins(raw: RawFolder, other: ListFile, twins: list[int], problems: dict[int, Problem]) -> None:
+    """Warn about identical rows with one key; different ones are a problem of the first row, which is joined."""
     contents = [other.line(row).content.split() for row in twins]
     for row, content in zip(twins[1:], contents[1:], strict=True):
         raw.warn("repeated_row", other.line(row))
         if content != contents[0]:
             message = f"line {other.lines[row]} says something else of {other.names[row]!r}"
-            faults.setdefault(twins[0], ("conflicting_rows", message, other.names[row]))
+            problems.setdefault(twins[0], ("conflicting_rows", message, other.names[row]))
 
 
 def _joined_parts(file: RawFile, parts: list[Part], words: int, text: bool) -> ListFile:
-    faults: dict[int, Fault] = {}
+    problems: dict[int, Problem] = {}
     num_rows = 0
     for part in parts:
-        faults |= {num_rows + row: fault for row, fault in part.faults.items()}
+        problems |= {num_rows + row: problem for row, problem in part.problems.items()}
         num_rows += len(part.lines)
     columns = [pl.Series([value for part in parts for value in part.words[k]], dtype=pl.String) for k in range(words)]
     texts = pl.Series([value for part in parts for value in part.texts], dtype=pl.String) if text else None
@@ -231,7 +231,7 @@ def _joined_parts(file: RawFile, parts: list[Part], words: int, text: bool) -> L
         np.concatenate([np.zeros(0, np.int32), *(getattr(part, name) for part in parts)])
         for name in ("lines", "counts", "numbers")
     )
-    return ListFile(file, lines, tuple(columns), counts, numbers, texts, faults)
+    return ListFile(file, lines, tuple(columns), counts, numbers, texts, problems)
 
 
 def keys_of(names: pl.Series) -> pl.Series:
@@ -254,7 +254,7 @@ def unusual_paths(names: pl.Series) -> list[int]:
 
 
 def check_paths(listed: ListFile, unusual: list[int] | None = None) -> None:
-    """Add a fault to rows whose first word is not a path that may be opened; checks only the `unusual` rows if given.
+    """Add a problem to rows whose first word is not a path that may be opened; checks only the `unusual` rows if given.
 
     `\\` and `./` in the paths are normalized.
     """
@@ -266,6 +266,6 @@ def check_paths(listed: ListFile, unusual: list[int] | None = None) -> None:
             names[row] = name
         listed.words = (pl.Series(names, dtype=pl.String), *listed.words[1:])
     for row, name in cleaned.items():
-        fault = image_path_fault(name)
-        if fault is not None and row not in listed.faults:
-            listed.faults[row] = (*fault, listed.names[row][:200])
+        problem = image_path_problem(name)
+        if problem is not None and row not in listed.problems:
+            listed.problems[row] = (*problem, listed.names[row][:200])

@@ -60,7 +60,7 @@ def read_pairs(raw: RawFolder, path: Path, images: pl.Series) -> Pairs:
     first, second = (released_names(raw, listed.file.name, clean_paths(column)) for column in listed.words[:2])
     _check(listed, first, second)
     good = np.ones(len(listed), bool)
-    for row, (rule, message, found) in listed.faults.items():
+    for row, (rule, message, found) in listed.problems.items():
         raw.reject(listed.line(row), rule, message, column="pairs", found=found)
         good[row] = False
     known = first.is_in(images.implode()).to_numpy().astype(int) + second.is_in(images.implode()).to_numpy()

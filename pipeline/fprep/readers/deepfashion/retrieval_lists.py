@@ -132,9 +132,9 @@ def compare_types(raw: RawFolder, rows: ListFile, kept: np.ndarray, places: Mapp
 
 
 def refuse_leaks(rows: ListFile, items: pl.Series, splits: pl.Series, held_out: Sequence[str]) -> None:
-    """Add a fault to training rows of an item that is also held out."""
+    """Add a problem to training rows of an item that is also held out."""
     good = np.ones(len(rows), bool)
-    good[list(rows.faults)] = False
+    good[list(rows.problems)] = False
     is_held_out = splits.is_in(list(held_out)).to_numpy() & good
     elsewhere = items.is_in(items.filter(pl.Series(is_held_out)).unique().implode())
     leaked = (elsewhere & (splits == "train")).to_numpy()

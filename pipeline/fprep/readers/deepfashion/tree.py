@@ -11,7 +11,7 @@ import polars as pl
 
 from fprep.raw.file import is_file
 from fprep.raw.fingerprints import known_version
-from fprep.raw.folder import RawFolder, text_fault
+from fprep.raw.folder import RawFolder, text_problem
 from fprep.readers.deepfashion.image_folders import evenly_spread
 from fprep.readers.deepfashion.lists import ListFile, read_list
 from fschemas.failures import UsageError
@@ -139,8 +139,8 @@ def check_words(raw: RawFolder, path: Path | None, words: Vocabulary, what: str,
     count: str | None = None
     names: list[str] = []
     for line in file.lines():
-        if (fault := text_fault(line)) is not None:
-            raise UsageError(f"{line}: {fault[1]}{remedy}")
+        if (problem := text_problem(line)) is not None:
+            raise UsageError(f"{line}: {problem[1]}{remedy}")
         name, _, kind = line.content.decode().strip(" \t").replace("\t", " ").rpartition(" ")
         name = name.strip(" ")
         if count is None and not names and kind.isdigit() and not name:

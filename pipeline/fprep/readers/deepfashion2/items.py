@@ -16,7 +16,7 @@ import polars as pl
 import pyarrow as pa
 
 from fprep.readers.coco.guess import spelled
-from fprep.readers.json_document import Fault, numbers_of, polygons_of, whole_number_of
+from fprep.readers.json_document import Problem, numbers_of, polygons_of, whole_number_of
 from fschemas.landmarks import DEEPFASHION2_294, Visibility
 from fschemas.vocabularies import vocabulary
 
@@ -95,36 +95,36 @@ def item_numbers(document: dict[str, Any]) -> tuple[dict[int, str], list[str]]:
     return dict(sorted(found.items())), strange
 
 
-def domain_of(document: dict[str, Any]) -> str | Fault:
+def domain_of(document: dict[str, Any]) -> str | Problem:
     """Return the domain of a document's image: shop or consumer."""
     source = document.get("source")
     if isinstance(source, str) and source in DOMAINS:
         return DOMAINS[source]
-    return Fault("unknown_source", f"source is {str(source)[:40]!r}, expected shop or user", "domain", str(source))
+    return Problem("unknown_source", f"source is {str(source)[:40]!r}, expected shop or user", "domain", str(source))
 
 
-def read_item(item: object) -> Garment | Fault:
-    """Return a garment from an `item1` … `itemN` of a document, or the first fault in it."""
+def read_item(item: object) -> Garment | Problem:
+    """Return a garment from an `item1` … `itemN` of a document, or the first problem in it."""
     if not isinstance(item, dict):
-        return Fault("bad_item", f"this is {type(item).__name__}, expected an object")
+        return Problem("bad_item", f"this is {type(item).__name__}, expected an object")
     entry = cast("dict[str, Any]", item)
     category, style = whole_number_of(entry, "category_id", low=1, high=2**31), whole_number_of(entry, "style")
-    if isinstance(category, Fault):
+    if isinstance(category, Problem):
         return category._replace(rule="unknown_category", column="category")
     if category > len(CATEGORIES):
         message = f"category_id is {category}, expected 1 to {len(CATEGORIES)}"
-        return Fault("unknown_category", message, "category", str(category))
+        return Problem("unknown_category", message, "category", str(category))
     name = entry.get("category_name")
     if name in CATEGORIES and name != CATEGORIES[category - 1]:
         message = f"category_id {category} is {CATEGORIES[category - 1]!r}, but category_name is {name!r}"
-        return Fault("category_mismatch", message, "category", str(name))
-    if isinstance(style, Fault):
+        return Problem("category_mismatch", message, "category", str(name))
+    if isinstance(style, Problem):
         return style._replace(column="item")
     box, points = numbers_of(entry.get("bounding_box"), "bounding_box"), numbers_of(entry.get("landmarks"), "landmarks")
     return _garment(category - 1, style, box, points, entry.get("segmentation"))
 
 
-def read_annotation(entry: dict[str, Any], name: str | None = None) -> Garment | Fault:
+def read_annotation(entry: dict[str, Any], name: str | None = None) -> Garment | Problem:
     """Return a garment from an annotation of the COCO conversion: box as x, y, width, height, and all 294 landmarks.
 
     `name` is the category name in the file, None if it has no categories: then the number is that of the release.
@@ -136,10 +136,10 @@ def read_annotation(entry: dict[str, Any], name: str | None = None) -> Garment |
     )
     if name is not None:
         message = f"the category {name[:40]!r} is none of the 13 of DeepFashion2; the reader coco takes any"
-        category = named.get(spelled(name)) or Fault("unknown_category", message, "category", name)
-    if isinstance(category, Fault):
+        category = named.get(spelled(name)) or Problem("unknown_category", message, "category", name)
+    if isinstance(category, Problem):
         return category._replace(rule="unknown_category", column="category")
-    if isinstance(style, Fault):
+    if isinstance(style, Problem):
         return style._replace(column="item")
     box, points = numbers_of(entry.get("bbox"), "bbox"), numbers_of(entry.get("keypoints"), "keypoints")
     if isinstance(box, list) and len(box) == 4:
@@ -147,37 +147,37 @@ def read_annotation(entry: dict[str, Any], name: str | None = None) -> Garment |
     if isinstance(points, list):
         if len(points) != 3 * _NUM_POINTS:
             message = f"keypoints has {len(points)} numbers, expected {3 * _NUM_POINTS}"
-            return Fault("wrong_number_of_points", message, "landmark_x")
+            return Problem("wrong_number_of_points", message, "landmark_x")
         own = _RANGES[category - 1]
         if any(points[: 3 * own.start]) or any(points[3 * own.stop :]):
             message = f"keypoints has points of other categories than {CATEGORIES[category - 1]!r}"
-            return Fault("not_applicable_point", message, "landmark_x")
+            return Problem("not_applicable_point", message, "landmark_x")
         points = points[3 * own.start : 3 * own.stop]
     return _garment(category - 1, style, box, points, entry.get("segmentation"))
 
 
 def _garment(
-    category: int, style: int, box: list[float] | Fault, points: list[float] | Fault, segmentation: object
-) -> Garment | Fault:
-    if isinstance(box, Fault):
+    category: int, style: int, box: list[float] | Problem, points: list[float] | Problem, segmentation: object
+) -> Garment | Problem:
+    if isinstance(box, Problem):
         return box._replace(column="box")
     if len(box) != 4:
-        return Fault("bad_number", f"the box has {len(box)} numbers, expected x1, y1, x2, y2", "box", str(box)[:100])
-    if isinstance(points, Fault):
+        return Problem("bad_number", f"the box has {len(box)} numbers, expected x1, y1, x2, y2", "box", str(box)[:100])
+    if isinstance(points, Problem):
         return points._replace(column="landmark_x")
     expected = 3 * len(_RANGES[category])
     if len(points) != expected:
         message = (
             f"landmarks has {len(points)} numbers, but a {CATEGORIES[category]} has {expected // 3} points x, y, v"
         )
-        return Fault("wrong_number_of_points", message, "landmark_x", str(len(points)))
+        return Problem("wrong_number_of_points", message, "landmark_x", str(len(points)))
     if not set(points[2::3]) <= {0, 1, 2}:
         codes = enumerate(points[2::3], start=1)
         number, code = next((number, code) for number, code in codes if code not in (0, 1, 2))
         message = f"the visibility of point {number} is {code}, expected 2 (visible), 1 (occluded) or 0 (not labelled)"
-        return Fault("bad_visibility", message, "landmark_visibility", str(code))
+        return Problem("bad_visibility", message, "landmark_visibility", str(code))
     polygons = polygons_of(segmentation)
-    if isinstance(polygons, Fault):
+    if isinstance(polygons, Problem):
         return polygons
     corners = (box[0], box[1], box[2], box[3])
     return Garment(category, style, corners, np.array(points, np.float32).reshape(-1, 3), polygons)

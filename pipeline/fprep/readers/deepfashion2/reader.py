@@ -16,13 +16,13 @@ from typing import Any
 import polars as pl
 
 from fprep.raw.folder import MAX_LINE, MISNAMED, RawFolder, RawLine, document_pattern
-from fprep.raw.image_names import clean_path, image_path_fault
-from fprep.raw.safe_open import CannotOpen
+from fprep.raw.image_names import clean_path, image_path_problem
+from fprep.raw.safe_open import OpenError
 from fprep.readers.coco.exported import read_rows
 from fprep.readers.coco.file import CocoFile, image_prefix, is_coco_among, read_coco, split_named
 from fprep.readers.coco.rows import stated_size
 from fprep.readers.deepfashion2.items import Garments, domain_of, item_numbers, read_annotation, read_item
-from fprep.readers.json_document import Fault, parse_document, whole_number_of
+from fprep.readers.json_document import Problem, parse_document, whole_number_of
 from fprep.readers.reader import IMAGE_COLUMNS, columns_of, frame_of, reader, safe_key
 from fschemas.failures import UsageError
 from fschemas.landmarks import DEEPFASHION2_294
@@ -118,14 +118,14 @@ def _read_folder(raw: RawFolder, folder: Path) -> Iterator[pl.DataFrame]:
 def _read_document(raw: RawFolder, path: Path, image: str, split: str, garments: Garments) -> None:
     name = raw.name_of(path)
     content, document = _document(raw, path)
-    numbers, strange = ({}, []) if isinstance(document, Fault) else item_numbers(document)
+    numbers, strange = ({}, []) if isinstance(document, Problem) else item_numbers(document)
     first_free = max(numbers, default=0) + 1
     misnamed = dict(enumerate(strange, start=first_free))  # objects that should be items are numbered after the others
     count = len(numbers) + len(misnamed)
     is_blank = not count and isinstance(document, dict)
     raw.count_documents(document_pattern(name), max(1, count), "blank" if is_blank else "")
     place = RawLine(name, 1, 0, content[: MAX_LINE + 1])
-    if isinstance(document, Fault):
+    if isinstance(document, Problem):
         return raw.reject(place, *document)
     if not count:
         return raw.warn("no_garment", name)
@@ -133,16 +133,16 @@ def _read_document(raw: RawFolder, path: Path, image: str, split: str, garments:
         message = f"{key[:40]!r} is an object, but garments are called item1, item2 and so on"
         raw.reject(RawLine(name, number, 0, place.content), "unknown_key", message, place=place, found=key[:40])
     domain, pair = domain_of(document), whole_number_of(document, "pair_id")
-    path_fault = image_path_fault(image)
-    shared = Fault(*path_fault, "image", image) if path_fault else None
+    path_problem = image_path_problem(image)
+    shared = Problem(*path_problem, "image", image) if path_problem else None
     for number, key in numbers.items():
         garment = read_item(document[key])
-        fault = next((answer for answer in (shared, domain, pair, garment) if isinstance(answer, Fault)), None)
-        if fault is not None:
+        problem = next((answer for answer in (shared, domain, pair, garment) if isinstance(answer, Problem)), None)
+        if problem is not None:
             row = RawLine(name, number, 0, place.content)
-            raw.reject(row, *fault.within(key), place=place)
+            raw.reject(row, *problem.within(key), place=place)
             continue
-        assert not isinstance(garment, Fault)
+        assert not isinstance(garment, Problem)
         garments.add(
             garment,
             key=safe_key(f"{split}-{path.stem}-{number}"),
@@ -157,16 +157,16 @@ def _read_document(raw: RawFolder, path: Path, image: str, split: str, garments:
     return None
 
 
-def _document(raw: RawFolder, path: Path) -> tuple[bytes, dict[str, Any] | Fault]:
-    """Return the bytes and content of a document, or the fault in them or in its name."""
+def _document(raw: RawFolder, path: Path) -> tuple[bytes, dict[str, Any] | Problem]:
+    """Return the bytes and content of a document, or the problem in them or in its name."""
     if raw.name_of(path) != path.relative_to(raw.root).as_posix():
-        return b"", Fault("bad_name", MISNAMED)
+        return b"", Problem("bad_name", MISNAMED)
     try:
         content = raw.read_document(path, MAX_LINE)
-    except CannotOpen as fault:
-        return b"", Fault("unreadable_file", fault.message)
+    except OpenError as problem:
+        return b"", Problem("unreadable_file", problem.message)
     if len(content) > MAX_LINE:
-        return content, Fault("line_too_long", f"more than {MAX_LINE} bytes")
+        return content, Problem("line_too_long", f"more than {MAX_LINE} bytes")
     return content, parse_document(content)
 
 
@@ -187,16 +187,16 @@ def _read_coco(raw: RawFolder, path: Path) -> pl.DataFrame:
         assert places is not None
         image_id = str(entry.get("image_id"))
         file_name = paths.get(image_id, "")
-        fault = image_path_fault(file_name)
+        problem = image_path_problem(file_name)
         category = file.category_name(entry) if file.categories else None
         garment, pair = read_annotation(entry, category), whole_number_of({"pair_id": 0} | entry, "pair_id")
-        answers = (Fault(*fault, "image", file_name) if fault else None, pair, garment)
-        reason = next((answer for answer in answers if isinstance(answer, Fault)), None)
+        answers = (Problem(*problem, "image", file_name) if problem else None, pair, garment)
+        reason = next((answer for answer in answers if isinstance(answer, Problem)), None)
         if reason is not None:
             row = RawLine(name, number, 0, places.content)
             raw.reject(row, *reason.within(f"annotation {number}"), place=places)
             continue
-        assert not isinstance(garment, Fault)
+        assert not isinstance(garment, Problem)
         garments.add(
             garment,
             key=safe_key(f"{split}-{Path(file_name).stem}-{number}"),

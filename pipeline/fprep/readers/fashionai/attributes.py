@@ -21,7 +21,7 @@ import polars as pl
 from fprep.raw.dialect import HEAD, Record, find_dialect, read_table, stray_quote, with_commas
 from fprep.raw.file import is_file, with_line_feeds
 from fprep.raw.folder import RawFile, RawFolder, RawLine, real_path
-from fprep.raw.image_names import clean_path, image_path_fault
+from fprep.raw.image_names import clean_path, image_path_problem
 from fprep.readers.reader import frame_of, reader, safe_key, source_columns
 from fschemas import wording
 from fschemas.regular_file import open_regular
@@ -186,8 +186,8 @@ def _count(raw: RawFolder, path: Path, counts: Counter[str]) -> None:
 def _parse_row(raw: RawFolder, record: Record, rows: _Rows) -> str:
     """Add or reject a row; return the attribute, "" if it is unknown."""
     line, cells = record.line, record.cells
-    if (fault := record.fault or stray_quote(record)) is not None:
-        rule, message, _ = fault
+    if (problem := record.problem or stray_quote(record)) is not None:
+        rule, message, _ = problem
         raw.reject(line, rule, message, found=repr(line.content[:60]))
         return ""
     if len(cells) not in WIDTHS:
@@ -201,8 +201,8 @@ def _parse_row(raw: RawFolder, record: Record, rows: _Rows) -> str:
         message = f"unknown attribute {table[:60]!r}; known are {known}"
         raw.reject(line, "unknown_attribute", message, column="attributes", found=table)
         return ""
-    if (fault := image_path_fault(name)) is not None:
-        raw.reject(line, *fault, column="image", found=name)
+    if (problem := image_path_problem(name)) is not None:
+        raw.reject(line, *problem, column="image", found=name)
     elif name.split("/")[-2:-1] != [table]:
         message = f"the image lies in another folder ({name[:200]}) than its attribute {table!r} says"
         raw.reject(line, "attribute_folder_mismatch", message, column="image", found=name)

@@ -20,7 +20,7 @@ import polars as pl
 
 from fprep.raw.dialect import HEAD, Record, find_dialect, read_table, stray_quote
 from fprep.raw.folder import ANNOTATION_FOLDERS, RawFile, RawFolder, RawLine, real_path
-from fprep.raw.image_names import clean_path, image_path_fault
+from fprep.raw.image_names import clean_path, image_path_problem
 from fprep.readers.reader import frame_of, reader, safe_key, source_columns
 from fschemas import wording
 from fschemas.failures import UsageError
@@ -186,10 +186,10 @@ def _first_record(file: RawFile, records: Iterator[Record]) -> tuple[list[Record
     """Return the first valid record and the invalid rows before it. Raises `UsageError` if a header is invalid."""
     faulty: list[Record] = []
     for record in records:
-        if record.fault is None:
+        if record.problem is None:
             return faulty, record
         if not faulty and not re.search(rb"[/\\]", record.line.content):
-            raise UsageError(f"{record.line}: {record.fault[1]}; restore the file from the archive")
+            raise UsageError(f"{record.line}: {record.problem[1]}; restore the file from the archive")
         faulty.append(record)
     if not faulty:
         raise UsageError(f"{file.name}: only blank lines; restore it from the archive")
@@ -206,9 +206,9 @@ def _wrong_header(cells: tuple[str, ...]) -> str:
 
 def _parse_row(raw: RawFolder, record: Record, rows: _Rows, labelled: bool, counts: Counter[str]) -> None:
     line = record.line
-    if (fault := record.fault or stray_quote(record)) is not None:
+    if (problem := record.problem or stray_quote(record)) is not None:
         counts[""] += 1
-        rule, message, _ = fault
+        rule, message, _ = problem
         return raw.reject(line, rule, message, found=repr(line.content[:60]))
     cells = record.cells
     name, garment = (*cells[:2], "")[:2]
@@ -218,8 +218,8 @@ def _parse_row(raw: RawFolder, record: Record, rows: _Rows, labelled: bool, coun
     has_form = len(cells) == _WIDTHS[labelled] and all(cells[:2]) and (match is not None or not labelled)
     if not has_form:
         return _reject_form(raw, record, labelled)
-    if (fault := image_path_fault(name)) is not None:
-        return raw.reject(line, *fault, column="image_id", found=name)
+    if (problem := image_path_problem(name)) is not None:
+        return raw.reject(line, *problem, column="image_id", found=name)
     if garment not in FASHIONAI_24.garments:
         known = ", ".join(FASHIONAI_24.garments)
         message = f"unknown category {garment[:60]!r}; known are {known}"

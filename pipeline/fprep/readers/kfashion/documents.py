@@ -20,8 +20,8 @@ from typing import Any, TypeGuard
 import numpy as np
 import orjson
 
-from fprep.raw.file import encoding_fault
-from fprep.raw.safe_open import FLAGS, CannotOpen, open_inside
+from fprep.raw.file import encoding_problem
+from fprep.raw.safe_open import FLAGS, OpenError, open_inside
 from fprep.readers.kfashion.columns import Columns
 from fprep.readers.kfashion.labels import PARTS, part_ids, style_of, unknown_ids
 from fschemas.regular_file import kind_of
@@ -85,8 +85,8 @@ def read_task(task: Task) -> Answer:
             for name in task.names:
                 try:
                     content = _read(name, folder, task)
-                except CannotOpen as fault:
-                    parser.rejects.append((name, "unreadable_file", fault.message, name, b""))
+                except OpenError as problem:
+                    parser.rejects.append((name, "unreadable_file", problem.message, name, b""))
                 except OSError as error:
                     parser.refuse(name, error)
                 else:
@@ -114,7 +114,7 @@ def _read(name: str, folder: int, task: Task) -> bytes:
     try:
         content = os.read(file, 1 << 13)
         if not content and not stat.S_ISREG(mode := os.fstat(file).st_mode):
-            raise CannotOpen("unreadable_file", f"not a regular file but {kind_of(mode)}", name)
+            raise OpenError("unreadable_file", f"not a regular file but {kind_of(mode)}", name)
         if len(content) == 1 << 13:
             while len(content) <= MAX_DOCUMENT and (more := os.read(file, 1 << 16)):
                 content += more
@@ -150,11 +150,11 @@ class _Parser:
         self.name = name
         try:
             self._add(_parse(content, polygons=self.polygons))
-        except NotARecord as fault:
-            if fault.args[0] == "foreign":
+        except NotARecord as problem:
+            if problem.args[0] == "foreign":
                 self.foreign.append(name)
             else:
-                self.rejects.append((name, *fault.args, content[:MAX_RAW]))
+                self.rejects.append((name, *problem.args, content[:MAX_RAW]))
 
     def refuse(self, name: str, error: OSError) -> None:
         """Reject a file that cannot be opened; disk errors are raised."""
@@ -234,7 +234,7 @@ def load_record(content: bytes) -> Any:
     try:
         return orjson.loads(content.removeprefix(b"\xef\xbb\xbf"))
     except orjson.JSONDecodeError as error:
-        if wrong := encoding_fault(content):
+        if wrong := encoding_problem(content):
             raise NotARecord("bad_encoding", wrong, repr(content[:40])) from None
         raise NotARecord("bad_json", f"no JSON: {error.msg} (character {error.pos + 1})", repr(content[:40])) from None
 

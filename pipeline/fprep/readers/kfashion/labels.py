@@ -30,7 +30,7 @@ _ALIASES = {
 Tell = Callable[[str], None]
 
 
-def normalise(text: str) -> str:
+def normalize_label(text: str) -> str:
     """Normalize a label: NFC, plain spaces, stripped, aliases resolved."""
     plain = unicodedata.normalize("NFC", text).replace("\u00a0", " ").strip()
     return _ALIASES.get(plain, plain)
@@ -73,7 +73,7 @@ def part_ids(part: str, labels: dict[str, Any], ids: list[int], tell: Tell) -> n
 def _unusual(known: dict[str, int], value: Any, tell: Tell) -> list[int]:
     """Return the known ids among values that are not spelled as in the vocabulary."""
     values = value if isinstance(value, list) else [value]
-    numbers = [known.get(normalise(each)) if isinstance(each, str) else None for each in values]
+    numbers = [known.get(normalize_label(each)) if isinstance(each, str) else None for each in values]
     if None in numbers or not numbers:
         tell("unknown_label")
     return [number for number in numbers if number is not None]
@@ -101,7 +101,7 @@ def style_of(labels: Any, folder: str, tell: Tell) -> tuple[str, str]:
 
 
 def _unusual_style(value: Any, tell: Tell) -> str:
-    name = normalise(value) if isinstance(value, str) else ""
+    name = normalize_label(value) if isinstance(value, str) else ""
     if name in STYLES.ids:
         return name
     if value is not None:
@@ -111,7 +111,7 @@ def _unusual_style(value: Any, tell: Tell) -> str:
 
 def folder_style(folder: str) -> str:
     """Return the style in a folder's name, else ""."""
-    name = normalise(folder)
+    name = normalize_label(folder)
     return name if name in STYLES.ids else ""
 
 

@@ -17,7 +17,7 @@ import polars as pl
 
 from fprep.engine import map_tasks
 from fprep.raw.folder import MISNAMED, RawFolder, RawLine, document_pattern
-from fprep.raw.spill import PLACE, Aside
+from fprep.raw.spill import SPILL_ROW, SpillFile
 from fprep.readers.kfashion.documents import Answer, Task, read_task
 from fprep.readers.kfashion.labels import ATTRIBUTES, STYLES, folder_style, shoot_of
 from fprep.readers.kfashion.tree import Folder, ImageFolders, scan, split_of
@@ -57,16 +57,16 @@ def kfashion(raw: RawFolder) -> pl.LazyFrame:
             task = Task(str(raw.root), folder.path, names, style, polygons == "yes", raw.follow_links)
             tasks.append((folder, task))
     _count(raw, folders.values())
-    raw.aside = Aside(raw.scratch)
+    raw.spill = SpillFile(raw.scratch)
     frames: list[pl.DataFrame] = []
     foreign: list[str] = []
     for (folder, _), answer in zip(tasks, _run(raw, [task for _, task in tasks]), strict=True):
         _account(raw, folder, answer)
         foreign += [_name(folder, file) for file in answer.foreign]
-        frames.append(_frame(folder, answer.rows, images).with_columns(raw.aside.put(answer.wide)))
+        frames.append(_frame(folder, answer.rows, images).with_columns(raw.spill.append(answer.wide)))
     if foreign:
         raw.notes.append(f"{len(foreign)} JSON files that are no records are left out, such as {foreign[0]}")
-    raw.tell_near(images.near)
+    raw.note_similar_spellings(images.near)
     frame = pl.concat(frames)
     homes = frame.select(pl.col("image").str.extract(r"^(.*)/").fill_null(".").unique().sort()).to_series()
     if len(homes):
@@ -148,5 +148,5 @@ def _finish(raw: RawFolder, frame: pl.DataFrame) -> pl.DataFrame:
         "source_file",
         pl.lit(1, pl.Int32).alias("source_line"),
         *[pl.col(name).cast(pl.Int32).replace(-1, len(STYLES)).replace_strict(dict(enumerate(styles)), return_dtype=pl.String) for name in ("style", "substyle")],
-        PLACE,
+        SPILL_ROW,
     )  # fmt: skip

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from fprep.raw.dialect import join_names, plain_name, read_names
 from fprep.readers.own.conventions import SPLIT_NAMES
-from fprep.readers.units import PLACE_KEYS, corners_of
+from fprep.readers.units import COORDINATE_KEYS, corners_of
 from fschemas.failures import UsageError, did_you_mean
 from fschemas.image_limits import IMAGE_EXTENSIONS
 from fschemas.splits import SPLITS
@@ -97,7 +97,7 @@ def map_columns(
     attributes = read_names(mapping.get("attributes", ""), names)
     columns.attributes = [_column(names, name, "attributes", file) for name in attributes]
     columns.box = _box_columns(names, mapping, file)
-    idle = next((key for key in ("box-form", *PLACE_KEYS) if mapping.get(key) and not columns.box), None)
+    idle = next((key for key in ("box-form", *COORDINATE_KEYS) if mapping.get(key) and not columns.box), None)
     if idle is not None:
         raise UsageError(
             f"--map {idle}={mapping[idle]}: no column of {file} is read as boxes; say which with --map box=COLUMN; there are "

@@ -43,7 +43,7 @@ class Spellings:
         self._written.setdefault((column, name), set()).add(text)
         return name
 
-    def tell(self, raw: RawFolder) -> None:
+    def note(self, raw: RawFolder) -> None:
         """Note and count the names with several spellings."""
         told = [
             f"{column}: {', '.join(ascii(text) for text in sorted(texts))} are read as one, {name!r}"

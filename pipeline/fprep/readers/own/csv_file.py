@@ -21,20 +21,20 @@ import polars as pl
 from fprep.raw.dialect import HEAD, Record, find_dialect, read_delimiter, read_table, sample_records
 from fprep.raw.file import RawFile, foreign_encoding, is_file
 from fprep.raw.folder import RawFolder
-from fprep.raw.image_names import clean_path, image_path_fault
+from fprep.raw.image_names import clean_path, image_path_problem
 from fprep.readers.own.columns import KNOWN_VALUES, USUAL_NAMES, Columns, map_columns, read_box, value_fits
 from fprep.readers.own.conventions import SPLIT_NAMES, Spellings, add_vocabulary
-from fprep.readers.own.images import ImagePlaces
+from fprep.readers.own.images import ImageLocations
 from fprep.readers.own.rows import ROW_MEANINGS, OwnRow, joined_groups, merge_rows
 from fprep.readers.reader import BOX_TEXT, reader, safe_key
-from fprep.readers.units import BOX_FORMS, PLACE_KEYS
+from fprep.readers.units import BOX_FORMS, COORDINATE_KEYS
 from fschemas.failures import UsageError
 from fschemas.tables import SampleTable
 from fschemas.vocabularies import Vocabulary
 from fschemas.walk import list_folder
 from fschemas.wording import are, count
 
-Fault = tuple[str, str, str, str]  # rule, message, column, value found
+Problem = tuple[str, str, str, str]  # rule, message, column, value found
 
 
 @dataclass
@@ -58,7 +58,7 @@ class _Rows:
         "box": "four columns x1,y1,x2,y2, or one column with four numbers",
         "box-form": "corners (default: x1, y1, x2, y2, the last pixel included), size (x, y, width, height) or center (x, y of the "
         "center, width, height)",
-        **PLACE_KEYS,
+        **COORDINATE_KEYS,
         "attributes": "columns separated by commas; each value becomes an attribute of the group that the column is",
         "folder": "the folder of the images, relative to the table",
         "delimiter": "the sign between fields, or comma, semicolon, tab, pipe, space (default: the one that fits)",
@@ -82,18 +82,18 @@ def csv_file(raw: RawFolder) -> pl.LazyFrame:
         raise UsageError(f"{file.name}: no row; the first line must name the columns")
     _check_header(file, header)
     file.accounts["header"] += 1
-    places = ImagePlaces(raw, path)
+    places = ImageLocations(raw, path)
     sampled = [record.fields for record in sample_records(file.head(HEAD), dialect)[1:]]
     columns = map_columns(header.fields, raw.mapping, sampled, str(header.line), places.has)
     rows = _Rows()
     for record in records:
-        fault = _read_row(record, columns, rows, form=form, pixels=pixels)
-        if fault is not None:
-            rule, message, column, found = fault
+        problem = _read_row(record, columns, rows, form=form, pixels=pixels)
+        if problem is not None:
+            rule, message, column, found = problem
             raw.reject(record.line, rule, message, column=column, found=found)
     _give_up_guesses(raw, file, columns, rows)
     _tell(raw, file, columns)
-    rows.spellings.tell(raw)
+    rows.spellings.note(raw)
     kept, label_keys = merge_rows(raw, rows.good, meaning)
     return _frame(raw, places, columns, kept, label_keys).lazy()
 
@@ -111,9 +111,9 @@ def _file(raw: RawFolder) -> Path:
 
 
 def _check_header(file: RawFile, header: Record) -> None:
-    if header.fault is None:
+    if header.problem is None:
         return
-    rule, message, _ = header.fault
+    rule, message, _ = header.problem
     if rule == "bad_encoding":
         encoding = foreign_encoding(file.head(HEAD))
         looks = f", and looks like {encoding}" if encoding else ""
@@ -134,10 +134,10 @@ def _tell(raw: RawFolder, file: RawFile, columns: Columns) -> None:
         )
 
 
-def _read_row(record: Record, columns: Columns, rows: _Rows, *, form: str, pixels: bool) -> Fault | None:
-    """Add a row, or return its fault."""
-    if record.fault is not None:
-        rule, message, found = record.fault
+def _read_row(record: Record, columns: Columns, rows: _Rows, *, form: str, pixels: bool) -> Problem | None:
+    """Add a row, or return its problem."""
+    if record.problem is not None:
+        rule, message, found = record.problem
         return rule, message, "", found
     cells = record.fields
     if len(cells) != len(columns.header):
@@ -146,9 +146,9 @@ def _read_row(record: Record, columns: Columns, rows: _Rows, *, form: str, pixel
     single = {key: number for key, number in columns.single.items() if key != "image"}
     values = {key: rows.spellings.plain(key, _one_line(cells[number])) for key, number in single.items()}
     image = clean_path(cells[columns.single["image"]].strip())
-    fault = image_path_fault(image)
-    if fault is not None:
-        return (*fault, "image", image)
+    problem = image_path_problem(image)
+    if problem is not None:
+        return (*problem, "image", image)
     strange = {key: values[key] for key in KNOWN_VALUES if not value_fits(key, values.get(key, ""))}
     box: list[float] | None = []
     box_text = ""
@@ -192,7 +192,7 @@ def _give_up_guesses(raw: RawFolder, file: RawFile, columns: Columns, rows: _Row
 
 
 def _frame(
-    raw: RawFolder, places: ImagePlaces, columns: Columns, rows: list[OwnRow], label_keys: list[str]
+    raw: RawFolder, places: ImageLocations, columns: Columns, rows: list[OwnRow], label_keys: list[str]
 ) -> pl.DataFrame:
     images = places.find([row.image for row in rows])
     cells = {key: [row.values[key] for row in rows] for key in columns.single if key not in ("image", *label_keys)}

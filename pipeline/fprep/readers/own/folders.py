@@ -65,7 +65,7 @@ def folders(raw: RawFolder) -> pl.LazyFrame:
         raw.reject(RawLine(name, 1, 0, b""), "bad_name", MISNAMED, column="image", found=name)
     spellings = Spellings()
     parts = [tuple(spellings.plain("folder", name) for name in image.split("/")[:-1]) for image in images]
-    spellings.tell(raw)
+    spellings.note(raw)
     splits = _splits(raw, parts)
     if splits is not None:
         parts = [each[1:] for each in parts]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fprep.raw.folder import RawFolder
-from fprep.raw.image_names import clean_path, image_path_fault
+from fprep.raw.image_names import clean_path, image_path_problem
 from fschemas.failures import UsageError
 from fschemas.image_limits import IMAGE_EXTENSIONS
 from fschemas.walk import walk
@@ -17,7 +17,7 @@ IMAGE_FOLDERS = ("", "img", "images", "image", "images", "photos")
 _NUM_SAMPLES = 20
 
 
-class ImagePlaces:
+class ImageLocations:
     """Folders that may contain a table's images: next to it, the given raw folders, and `img` or `images` in these.
 
     With `--map folder=`, only that folder. Raises `UsageError` if it does not exist.
@@ -82,7 +82,7 @@ class ImagePlaces:
 
     def _in(self, folder: Path, name: str) -> bool:
         name = clean_path(name)
-        return image_path_fault(name) is None and self.raw.has_image(folder, name)
+        return image_path_problem(name) is None and self.raw.has_image(folder, name)
 
     def _with_suffix(self, prefix: str, name: str) -> str:
         """Return the only file with this name plus an extension; the name itself if there are none or several."""

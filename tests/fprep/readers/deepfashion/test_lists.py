@@ -11,7 +11,7 @@ import pytest
 import fprep.raw.file
 import fprep.readers.deepfashion.attribute_matrix
 from fprep.raw.folder import RawFolder
-from fprep.raw.image_names import image_path_fault
+from fprep.raw.image_names import image_path_problem
 from fprep.readers.deepfashion.attribute_matrix import read_attributes
 from fprep.readers.deepfashion.lists import PATH, join_lists, read_list
 
@@ -204,7 +204,7 @@ def oracle(
             b'"' not in line and len(tokens) == 1 + num_values and all(allowed.fullmatch(token) for token in tokens[1:])
         )
         try:
-            fine = fine and image_path_fault(tokens[0].decode()) is None and line.decode() is not None
+            fine = fine and image_path_problem(tokens[0].decode()) is None and line.decode() is not None
         except UnicodeDecodeError:
             fine = False
         if fine:

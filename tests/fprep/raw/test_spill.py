@@ -13,8 +13,8 @@ from tests.fprep.readers.kfashion.test_kfashion import DIAMOND, record, write
 from fprep.convert import command as convert
 from fprep.convert import conversion
 from fprep.engine import map_tasks
-from fprep.raw import spill as aside
-from fprep.raw.spill import Aside
+from fprep.raw import spill
+from fprep.raw.spill import SpillFile
 from fschemas.failures import explain
 from fschemas.table_file import read_table
 
@@ -26,12 +26,12 @@ def batch(values) -> bytes:
 
 @pytest.mark.parametrize("in_memory", [1 << 20, 100])
 def test_rows_come_back_from_where_they_were_put(tmp_path, monkeypatch, in_memory):
-    monkeypatch.setattr(aside, "IN_MEMORY", in_memory)
-    store = Aside(tmp_path)
-    places = pl.concat([store.put(batch(values)) for values in ([1, 2, 3], [], [4], [5, 6, 7, 8])])
+    monkeypatch.setattr(spill, "IN_MEMORY", in_memory)
+    store = SpillFile(tmp_path)
+    places = pl.concat([store.append(batch(values)) for values in ([1, 2, 3], [], [4], [5, 6, 7, 8])])
     assert places.to_list() == list(range(8))
     for wanted in ([0, 1, 2, 3, 4, 5, 6, 7], [2, 3, 7], [5], []):
-        found = store.take(places[wanted])
+        found = store.read(places[wanted])
         assert found["a"].to_list() == [place + 1 for place in wanted]
         assert found["b"].to_list() == [[place + 1] * 3 for place in wanted]
     assert os.listdir(tmp_path) == []  # the file has no name
@@ -39,14 +39,14 @@ def test_rows_come_back_from_where_they_were_put(tmp_path, monkeypatch, in_memor
 
 
 def test_a_full_disk_names_the_folder(tmp_path, monkeypatch):
-    store = Aside(tmp_path)
+    store = SpillFile(tmp_path)
 
     def refuse(content: bytes) -> int:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(store._file, "write", refuse)
     with pytest.raises(OSError, match="No space left") as caught:
-        store.put(batch([1]))
+        store.append(batch([1]))
     explained = explain(caught.value)
     assert explained is not None
     assert str(tmp_path) in explained[1]
@@ -77,7 +77,7 @@ def outcome(raw, out):
 def test_a_conversion_in_many_parts_is_the_same(tmp_path, monkeypatch, turned):
     raw = tree(tmp_path / "raw", turned=turned)
     table, report = outcome(raw, tmp_path / "whole")
-    monkeypatch.setattr(aside, "IN_MEMORY", 1000)
+    monkeypatch.setattr(spill, "IN_MEMORY", 1000)
     monkeypatch.setattr(conversion, "_ROWS_AT_ONCE", 7)
     monkeypatch.setattr("fprep.readers.kfashion.reader._TASK", 4)
     parts, other_report = outcome(raw, tmp_path / "parts")
@@ -104,7 +104,7 @@ def test_keys_that_occur_in_two_parts_are_told_apart_or_rejected(tmp_path, monke
 
 
 def test_a_dry_run_puts_nothing_beside_the_table(tmp_path, monkeypatch):
-    monkeypatch.setattr(aside, "IN_MEMORY", 10)
+    monkeypatch.setattr(spill, "IN_MEMORY", 10)
     raw = tree(tmp_path / "raw")
     report = convert.convert("kfashion", [raw], tmp_path / "out", check_images="none", max_rejected=1.0, dry_run=True)
     assert report.kept == 29
