@@ -8,13 +8,13 @@ import pytest
 from fschemas.failures import NonFiniteError
 from ftrain.metrics.bootstrap import pattern_interval, ratio_interval
 from ftrain.metrics.classification import (
-    answers,
     class_ranks,
     classification_metrics,
     confusion,
     dominance,
     majority_metrics,
     per_class,
+    predictions,
 )
 
 
@@ -35,7 +35,7 @@ def test_ranks_count_ties_against_the_model_and_leave_out_unknown_labels():
 
 def test_answers_of_ties_are_wrong():
     scores = [[3, 2, 1], [2, 2, 1], [0, 0, 0], [1, 5, 9], [-np.inf, -np.inf, -np.inf]]
-    predicted = answers(scores, [0, 0, 0, -1, 0])
+    predicted = predictions(scores, [0, 0, 0, -1, 0])
     assert predicted.tolist() == [0, 1, 1, 2, 1]
 
 
@@ -71,7 +71,7 @@ def test_metrics_agree_with_scikit_learn(seed):
     recalls = sklearn_metrics.recall_score(truth, predicted, average=None, labels=occurring)
     assert metrics["balanced_accuracy"] == pytest.approx(np.mean(recalls))
     np.testing.assert_array_equal(
-        confusion(answers(scores, labels), labels, 7),
+        confusion(predictions(scores, labels), labels, 7),
         sklearn_metrics.confusion_matrix(truth, predicted, labels=range(7)),
     )
 

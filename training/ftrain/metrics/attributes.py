@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fschemas.failures import NonFiniteError
 from ftrain.metrics.bootstrap import pattern_interval, ratio_interval
-from ftrain.metrics.classification import answers, balanced_accuracy, class_ranks, frequency_scores, macro_f1
+from ftrain.metrics.classification import balanced_accuracy, class_ranks, frequency_scores, macro_f1, predictions
 
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
@@ -89,7 +89,7 @@ def group_accuracy(
     for number, (name, ids) in enumerate(groups.items()):
         columns = np.array(ids, np.int64)
         labels = group_labels(truth[:, columns])
-        ranks, predicted = class_ranks(values[:, columns], labels), answers(values[:, columns], labels)
+        ranks, predicted = class_ranks(values[:, columns], labels), predictions(values[:, columns], labels)
         evaluated = labels >= 0
         outcomes[:, number] = evaluated * 1 + (ranks == 0)
         pairs = np.stack((labels[evaluated], predicted[evaluated]), axis=1)
@@ -113,8 +113,8 @@ def group_majority(
 
     `training_positive` is M, A bool (or its column sums, A); `positive` and `known` are N, A bool.
     """
-    learnt = np.asarray(training_positive)
-    counts = learnt if learnt.ndim == 1 else learnt.astype(bool).sum(axis=0)
+    labels = np.asarray(training_positive)
+    counts = labels if labels.ndim == 1 else labels.astype(bool).sum(axis=0)
     return group_accuracy(np.broadcast_to(frequency_scores(counts), np.shape(positive)), positive, known, groups)
 
 
@@ -144,12 +144,6 @@ def average_precision(scores: ArrayLike, positive: ArrayLike, known: ArrayLike) 
     return result
 
 
-def mean_average_precision(scores: ArrayLike, positive: ArrayLike, known: ArrayLike) -> float:
-    """Mean of `average_precision` over the attributes with a known positive; NaN if there are none."""
-    precisions = average_precision(scores, positive, known)
-    return _mean(precisions[~np.isnan(precisions)].tolist())
-
-
 def _checked(
     scores: ArrayLike, positive: ArrayLike, known: ArrayLike
 ) -> tuple[NDArray[np.floating], BoolArray, BoolArray]:
@@ -159,7 +153,7 @@ def _checked(
     assert values.shape == truth.shape == seen.shape, (values.shape, truth.shape, seen.shape)
     if np.isnan(values).any():
         row, column = np.argwhere(np.isnan(values))[0]
-        raise NonFiniteError(f"the score of row {row}, attribute {column} is NaN; look for NaN in the weights")
+        raise NonFiniteError(f"the score of row {row}, attribute {column} is NaN; check the weights for NaN")
     return values, truth & seen, seen
 
 

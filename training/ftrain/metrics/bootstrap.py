@@ -27,25 +27,23 @@ def ratio_interval(
     values = values[np.lexsort(values.T)]
     generator = np.random.default_rng(seed)
     rounds = max(1, _DRAWS_AT_ONCE // len(values))
-    ratios: list[np.ndarray] = []
+    ratios: list[NDArray[np.float64]] = []
     for start in range(0, num_resamples, rounds):
         drawn = generator.integers(0, len(values), size=(min(rounds, num_resamples - start), len(values)))
         ratios.append(values[drawn, 0].sum(axis=1) / values[drawn, 1].sum(axis=1))
-    tail = (1 - level) / 2
-    low, high = np.quantile(np.concatenate(ratios), [tail, 1 - tail])
-    return float(low), float(high)
+    return _percentiles(np.concatenate(ratios), level)
 
 
 def pattern_interval(
     patterns: ArrayLike,
-    figure: Callable[[NDArray[np.float64], NDArray[np.int64]], NDArray[np.float64]],
+    statistic: Callable[[NDArray[np.float64], NDArray[np.int64]], NDArray[np.float64]],
     num_resamples: int = 1000,
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[float, float]:
     """Percentile interval of any metric that depends only on how often each kind of image occurs.
 
-    `patterns` N, W describe the images by integers (such as label and prediction). `figure(weights, kinds)` takes the
+    `patterns` N, W describe the images by integers (such as label and prediction). `statistic(weights, kinds)` takes the
     counts R, M of the M distinct patterns `kinds` M, W in R resamples and returns R values. Resampling N of N images
     with replacement equals drawing these counts from a multinomial, so neither cost nor result depends on the order of
     images. Returns NaN, NaN without images; resamples in which the metric is NaN are left out.
@@ -60,11 +58,14 @@ def pattern_interval(
     for start in range(0, num_resamples, rounds):
         size = min(rounds, num_resamples - start)
         drawn = generator.multinomial(len(images), counts / len(images), size=size)
-        values.append(figure(drawn.astype(np.float64), kinds))
+        values.append(statistic(drawn.astype(np.float64), kinds))
     finite = np.concatenate(values)
     finite = finite[~np.isnan(finite)]
-    if not len(finite):
-        return math.nan, math.nan
+    return _percentiles(finite, level) if len(finite) else (math.nan, math.nan)
+
+
+def _percentiles(values: NDArray[np.float64], level: float) -> tuple[float, float]:
+    """Interval that holds the share `level` of the values N."""
     tail = (1 - level) / 2
-    low, high = np.quantile(finite, [tail, 1 - tail])
+    low, high = np.quantile(values, [tail, 1 - tail])
     return float(low), float(high)

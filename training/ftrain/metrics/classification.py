@@ -40,13 +40,13 @@ def class_ranks(scores: ArrayLike, labels: ArrayLike) -> IntArray:
         block = values[rows]
         if np.isnan(block).any():
             row = int(rows[np.isnan(block).any(axis=1)][0])
-            raise NonFiniteError(f"scores of row {row} contain NaN; look for NaN in the weights")
+            raise NonFiniteError(f"scores of row {row} contain NaN; check the weights for NaN")
         own = block[np.arange(len(rows)), truth[rows]]
         ranks[rows] = (block >= own[:, None]).sum(axis=1) - 1
     return ranks
 
 
-def answers(scores: ArrayLike, labels: ArrayLike) -> IntArray:
+def predictions(scores: ArrayLike, labels: ArrayLike) -> IntArray:
     """Predicted class of each row of `scores` N, C: N, the argmax.
 
     Among ties, it is one that differs from the label in `labels` N.
@@ -79,7 +79,7 @@ def classification_metrics(scores: ArrayLike, labels: ArrayLike, *, top: Sequenc
     no row has a label.
     """
     values, truth = np.asarray(scores), np.asarray(labels).astype(np.int64)
-    ranks, predicted = class_ranks(values, truth), answers(values, truth)
+    ranks, predicted = class_ranks(values, truth), predictions(values, truth)
     evaluated = truth >= 0
     num_evaluated, num_classes = int(evaluated.sum()), values.shape[1]
     metrics: dict[str, float] = {}
@@ -121,8 +121,8 @@ def majority_metrics(
 
     Among equally frequent classes, the lower index ranks first.
     """
-    learnt = np.asarray(training_labels).astype(np.int64)
-    counts = np.bincount(learnt[learnt >= 0], minlength=num_classes)
+    known = np.asarray(training_labels).astype(np.int64)
+    counts = np.bincount(known[known >= 0], minlength=num_classes)
     scores = frequency_scores(counts)
     return classification_metrics(np.broadcast_to(scores, (len(np.asarray(labels)), num_classes)), labels, top=top)
 
@@ -140,13 +140,13 @@ def per_class(scores: ArrayLike, labels: ArrayLike, names: Sequence[str]) -> dic
 
     `scores` is N, C. The precision of a class that is never predicted is 0.
     """
-    matrix = confusion(answers(scores, labels), labels, len(names))
-    hits, answered, occurring = np.diag(matrix), matrix.sum(axis=0), matrix.sum(axis=1)
+    matrix = confusion(predictions(scores, labels), labels, len(names))
+    hits, guessed, occurring = np.diag(matrix), matrix.sum(axis=0), matrix.sum(axis=1)
     return {
         names[index]: {
-            "precision": float(hits[index] / max(answered[index], 1)),
+            "precision": float(hits[index] / max(guessed[index], 1)),
             "recall": float(hits[index] / occurring[index]),
-            "f1": float(2 * hits[index] / (answered[index] + occurring[index])),
+            "f1": float(2 * hits[index] / (guessed[index] + occurring[index])),
             "count": float(occurring[index]),
         }
         for index in np.flatnonzero(occurring).tolist()
@@ -168,22 +168,22 @@ def dominance(predicted: ArrayLike, labels: ArrayLike, names: Sequence[str]) -> 
     num_evaluated = int(evaluated.sum())
     if not num_evaluated:
         return {"answer": "", "share": math.nan, "true_share": math.nan, "collapsed": False}
-    answered = np.bincount(guess[evaluated], minlength=len(names))
-    answer = int(answered.argmax())
-    num_true = int((truth[evaluated] == answer).sum())
-    others_answered, others_true = num_evaluated - int(answered[answer]), num_evaluated - num_true
-    collapsed = others_true >= _LEAST_OTHERS and others_answered < _NEGLECT * others_true
-    share, true_share = float(answered[answer] / num_evaluated), num_true / num_evaluated
-    return {"answer": names[answer], "share": share, "true_share": true_share, "collapsed": collapsed}
+    guessed = np.bincount(guess[evaluated], minlength=len(names))
+    top_class = int(guessed.argmax())
+    num_true = int((truth[evaluated] == top_class).sum())
+    others_predicted, others_true = num_evaluated - int(guessed[top_class]), num_evaluated - num_true
+    collapsed = others_true >= _LEAST_OTHERS and others_predicted < _NEGLECT * others_true
+    share, true_share = float(guessed[top_class] / num_evaluated), num_true / num_evaluated
+    return {"answer": names[top_class], "share": share, "true_share": true_share, "collapsed": collapsed}
 
 
 def _macro_f1(weights: FloatArray, kinds: IntArray) -> FloatArray:
     """Mean F1 R over the classes with labels; `weights` R, M counts the pairs `kinds` M, 2 (label, prediction)."""
     num_classes = int(kinds.max()) + 1
     right = kinds[:, 0] == kinds[:, 1]
-    occurring, answered = (_sums_by_class(weights, kinds[:, side], num_classes) for side in (0, 1))
+    occurring, guessed = (_sums_by_class(weights, kinds[:, side], num_classes) for side in (0, 1))
     hits = _sums_by_class(weights[:, right], kinds[right, 0], num_classes)
-    f1 = 2 * hits / np.maximum(occurring + answered, 1.0)
+    f1 = 2 * hits / np.maximum(occurring + guessed, 1.0)
     return np.where(occurring > 0, f1, 0.0).sum(axis=1) / np.maximum((occurring > 0).sum(axis=1), 1)
 
 

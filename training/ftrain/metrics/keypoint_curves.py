@@ -24,5 +24,5 @@ def detection_curve(
 
 def area_under_curve(thresholds: ArrayLike, shares: ArrayLike) -> float:
     """Trapezoidal area under the curve, divided by the range of the thresholds: 1 for a perfect model. Both are T."""
-    places = np.asarray(thresholds, np.float64)
-    return float(np.trapezoid(np.asarray(shares, np.float64), places) / (places[-1] - places[0]))
+    x = np.asarray(thresholds, np.float64)
+    return float(np.trapezoid(np.asarray(shares, np.float64), x) / (x[-1] - x[0]))

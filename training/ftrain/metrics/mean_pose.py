@@ -42,11 +42,11 @@ class MeanPose:
         relative = (np.asarray(points, np.float64) + 0.5) / _sizes(width, height)
         located = np.asarray(visibility) >= Visibility.OCCLUDED
         kinds = garment_indices(garments, landmark_set)
-        num_garments, num_points = len(landmark_set.garments), len(landmark_set)
-        sums, counts = np.zeros((num_garments, num_points, 2)), np.zeros((num_garments, num_points, 1))
+        num_garments, num_landmarks = len(landmark_set.garments), len(landmark_set)
+        sums, counts = np.zeros((num_garments, num_landmarks, 2)), np.zeros((num_garments, num_landmarks, 1))
         np.add.at(sums, kinds, np.where(located[..., None], relative, 0.0))
         np.add.at(counts, kinds, located[..., None].astype(np.float64))
-        overall = _ratio(sums.sum(axis=0), counts.sum(axis=0), np.full((num_points, 2), 0.5))
+        overall = _ratio(sums.sum(axis=0), counts.sum(axis=0), np.full((num_landmarks, 2), 0.5))
         return cls(landmark_set, np.clip(_ratio(sums, counts, overall), 0.0, 1.0))
 
     def predict(self, garments: Sequence[str] | ArrayLike, width: ArrayLike, height: ArrayLike) -> FloatArray:

@@ -58,7 +58,7 @@ def garment_indices(garments: Sequence[str] | ArrayLike, landmark_set: LandmarkS
     return indices
 
 
-def normalisers(
+def normalizers(
     points: NDArray[np.floating],
     visibility: NDArray[np.integer],
     garments: NDArray[np.int64],
@@ -99,16 +99,16 @@ def normalized_distances(
     shape = (len(kinds), len(landmark_set), 2)
     assert guess.shape == truth.shape == shape, (guess.shape, truth.shape, shape)
     assert seen.shape == shape[:2], (seen.shape, shape)
-    divisors = normalisers(truth, seen, kinds, np.asarray(width), np.asarray(height), landmark_set)
+    divisors = normalizers(truth, seen, kinds, np.asarray(width), np.asarray(height), landmark_set)
     excluded = np.any(~(divisors > 0), axis=1)
     visible = np.equal(seen, Visibility.VISIBLE)
     counted = visible & ~excluded[:, None]
     difference = np.where(counted[..., None], guess - truth, 0.0)
     distances = np.hypot(*np.moveaxis(difference / np.where(excluded[:, None], 1.0, divisors)[:, None, :], -1, 0))
     if not np.isfinite(distances).all():
-        image, point = np.argwhere(~np.isfinite(distances))[0]
-        place = f"image {image} of the batch, {landmark_set.points[point]}"
-        raise NonFiniteError(f"{place}: predicted at {guess[image, point].tolist()}; look for NaN in the weights")
+        image, index = np.argwhere(~np.isfinite(distances))[0]
+        name = f"image {image} of the batch, {landmark_set.points[index]}"
+        raise NonFiniteError(f"{name}: predicted at {guess[image, index].tolist()}; check the weights for NaN")
     lost = np.where(excluded, visible.sum(axis=1), 0).astype(np.int64)
     return PointErrors(distances, counted, kinds, excluded, lost)
 
@@ -119,8 +119,8 @@ def mean_error(errors: PointErrors, among: NDArray[np.bool_] | None = None) -> f
     The sum is exact, so the order of the images does not matter.
     """
     counted = errors.counted if among is None else errors.counted & among
-    num_points = int(counted.sum())
-    return math.fsum(errors.distances[counted].tolist()) / num_points if num_points else math.nan
+    num_landmarks = int(counted.sum())
+    return math.fsum(errors.distances[counted].tolist()) / num_landmarks if num_landmarks else math.nan
 
 
 def summarize(
@@ -142,13 +142,15 @@ def summarize(
         result |= {"ne_low": low, "ne_high": high}
     thresholds, shares = detection_curve(errors.distances, errors.counted)
     result["pck_auc"] = area_under_curve(thresholds, shares)
-    point_errors: dict[str, float] = {}
-    for index, point in enumerate(landmark_set.points):
+    landmark_errors: dict[str, float] = {}
+    for index, name in enumerate(landmark_set.points):
         among = np.zeros_like(errors.counted)
         among[:, index] = True
         if (errors.counted & among).any():
-            point_errors[f"ne_point/{point}"] = mean_error(errors, among)
-    result["ne_mean_of_points"] = math.fsum(point_errors.values()) / len(point_errors) if point_errors else math.nan
+            landmark_errors[f"ne_point/{name}"] = mean_error(errors, among)
+    result["ne_mean_of_points"] = (
+        math.fsum(landmark_errors.values()) / len(landmark_errors) if landmark_errors else math.nan
+    )
     if not landmark_set.normaliser_pairs:
         num_slots = int((~errors.excluded).sum()) * len(landmark_set)
         result["ne_diluted"] = math.fsum(errors.distances.ravel().tolist()) / num_slots if num_slots else math.nan
@@ -156,7 +158,7 @@ def summarize(
         among = np.broadcast_to((errors.garments == index)[:, None], errors.counted.shape)
         if (errors.counted & among).any():
             result[f"ne_garment/{garment}"] = mean_error(errors, among)
-    return result | point_errors | {
+    return result | landmark_errors | {
         "images": float(len(errors.excluded)),
         "points": float(errors.counted.sum()),
         "excluded_images": float(errors.excluded.sum()),

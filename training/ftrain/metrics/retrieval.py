@@ -100,17 +100,17 @@ def evaluate_retrieval(
     """
     assert metric in ("cosine", "euclidean"), metric
     assert (query_rows is None) == (gallery_rows is None), "query_rows and gallery_rows belong together"
-    questions, candidates = _embeddings(query, gallery, metric)
+    queries, candidates = _embeddings(query, gallery, metric)
     rows = None if query_rows is None or gallery_rows is None else _codes(query_rows, gallery_rows)
     items = _codes(query_items, gallery_items)
     for names in (items, rows or items):
-        assert [len(part) for part in names] == [len(questions), len(candidates)], (
+        assert [len(part) for part in names] == [len(queries), len(candidates)], (
             "one item and one row for each embedding"
         )
     truth = _Truth(items, rows)
-    metrics = _empty(len(questions), len(candidates), tuple(top))
-    for number, ranks in _ranks(questions, candidates, truth, metric, chunk):
-        _enter(metrics, number, ranks)
+    metrics = _empty(len(queries), len(candidates), tuple(top))
+    for number, ranks in _ranks(queries, candidates, truth, metric, chunk):
+        _record(metrics, number, ranks)
     return metrics
 
 
@@ -139,22 +139,22 @@ def attribute_map(
     count as 0 in all means). `query_rows`, `gallery_rows` and `chunk` are those of `evaluate_retrieval`.
     """
     kinds, candidate_kinds = np.asarray(query_attributes), np.asarray(gallery_attributes)
-    questions, candidates = np.asarray(query), np.asarray(gallery)
+    queries, candidates = np.asarray(query), np.asarray(gallery)
     precisions = np.zeros(len(kinds))
-    lonely = 0.0
+    without_match = 0.0
     metrics: dict[str, float] = {}
     for number, name in enumerate(names):
-        ask, among = np.flatnonzero(kinds == number), np.flatnonzero(candidate_kinds == number)
-        if not len(ask):
+        own, among = np.flatnonzero(kinds == number), np.flatnonzero(candidate_kinds == number)
+        if not len(own):
             continue
         found = evaluate_retrieval(
-            questions[ask], candidates[among], np.asarray(query_values)[ask], np.asarray(gallery_values)[among],
-            query_rows=None if query_rows is None else np.asarray(query_rows)[ask],
+            queries[own], candidates[among], np.asarray(query_values)[own], np.asarray(gallery_values)[among],
+            query_rows=None if query_rows is None else np.asarray(query_rows)[own],
             gallery_rows=None if gallery_rows is None else np.asarray(gallery_rows)[among], chunk=chunk,
         )  # fmt: skip
-        precisions[ask] = np.where(found.evaluated, found.average_precision, 0.0)
-        lonely += float((~found.evaluated).sum())
-        metrics[f"map/{name}"] = _mean(precisions[ask])
+        precisions[own] = np.where(found.evaluated, found.average_precision, 0.0)
+        without_match += float((~found.evaluated).sum())
+        metrics[f"map/{name}"] = _mean(precisions[own])
     low, high = ratio_interval(precisions, np.ones(len(precisions)))
     overall = {
         "map": _mean(precisions),
@@ -162,7 +162,11 @@ def attribute_map(
         "map_high": high,
         "map_of_attributes": _mean(list(metrics.values())),
     }
-    counts = {"queries": float(len(kinds)), "gallery": float(len(candidate_kinds)), "queries_without_match": lonely}
+    counts = {
+        "queries": float(len(kinds)),
+        "gallery": float(len(candidate_kinds)),
+        "queries_without_match": without_match,
+    }
     return overall | metrics | counts
 
 
@@ -198,19 +202,19 @@ class _Truth:
 
 
 def _ranks(
-    questions: torch.Tensor, candidates: torch.Tensor, truth: _Truth, metric: str, chunk: int
+    queries: torch.Tensor, candidates: torch.Tensor, truth: _Truth, metric: str, chunk: int
 ) -> Iterator[tuple[int, IntArray]]:
     """Yield the number and the ascending ranks of the matches of each query that has any.
 
-    `questions` is Nq, D and `candidates` Ng, D.
+    `queries` is Nq, D and `candidates` Ng, D.
     """
     squares = candidates.square().sum(dim=1)
     # q.g - |g|^2 / 2 orders candidates by their distance from q, and q.g by their cosine.
     offsets = squares / -2 if metric == "euclidean" else torch.zeros_like(squares)
-    spans, lengths = squares.sqrt().double().numpy(), questions.square().sum(dim=1).sqrt().double().numpy()
-    scores = torch.empty(min(chunk, len(questions)), len(candidates))
-    for start in range(0, len(questions), chunk):
-        part = questions[start : start + chunk]
+    spans, lengths = squares.sqrt().double().numpy(), queries.square().sum(dim=1).sqrt().double().numpy()
+    scores = torch.empty(min(chunk, len(queries)), len(candidates))
+    for start in range(0, len(queries), chunk):
+        part = queries[start : start + chunk]
         block = torch.addmm(offsets, part, candidates.T, out=scores[: len(part)]).numpy()
         for number, row in enumerate(block, start):
             right, itself = truth.of(number)
@@ -238,7 +242,7 @@ def _empty(num_queries: int, num_gallery: int, top: tuple[int, ...]) -> Retrieva
     )
 
 
-def _enter(metrics: RetrievalMetrics, number: int, ranks: IntArray) -> None:
+def _record(metrics: RetrievalMetrics, number: int, ranks: IntArray) -> None:
     """Store the metrics of one query from the ascending `ranks` of its matches."""
     num_relevant = len(ranks)
     precisions = np.arange(1, num_relevant + 1) / (ranks + 1)
@@ -259,7 +263,7 @@ def _embeddings(query: ArrayLike, gallery: ArrayLike, metric: str) -> tuple[torc
         assert array.ndim == 2, array.shape
         if not np.isfinite(array).all():
             row = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
-            raise NonFiniteError(f"the embedding of {name} {row} is not finite; look for NaN in the weights")
+            raise NonFiniteError(f"the embedding of {name} {row} is not finite; check the weights for NaN")
     assert arrays[0].shape[1] == arrays[1].shape[1], (arrays[0].shape, arrays[1].shape)
     if metric == "cosine":
         arrays = [array / np.maximum(np.linalg.norm(array, axis=1, keepdims=True), 1e-12) for array in arrays]

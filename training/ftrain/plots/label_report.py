@@ -19,13 +19,13 @@ from ftrain.data.types import EvaluatedSplit
 from ftrain.layers.attribute_loss import attribute_targets
 from ftrain.metrics.bootstrap import ratio_interval
 from ftrain.metrics.classification import (
-    answers,
     classification_metrics,
     confusion,
     dominance,
     frequency_scores,
     majority_metrics,
     per_class,
+    predictions,
 )
 from ftrain.plots.label_plots import plot_bars, plot_confusion
 
@@ -84,7 +84,7 @@ def classification(
     numbers: dict[str, dict[str, Any]] = {"model": classification_metrics(scores, labels, top=top)}
     if (training_labels >= 0).any():
         numbers["majority"] = majority_metrics(training_labels, labels, len(names), top=top)
-    numbers["collapse"] = dominance(answers(scores, labels), labels, names)
+    numbers["collapse"] = dominance(predictions(scores, labels), labels, names)
     return numbers
 
 
@@ -101,7 +101,7 @@ def write_classification(
 
     `scores` is N, C, `labels` N, `training_labels` M and `names` C.
     """
-    predicted = answers(scores, labels)
+    predicted = predictions(scores, labels)
     matrix = confusion(predicted, labels, len(names))
     rows = [[names[index], *matrix[index].tolist()] for index in range(len(names))]
     publish_bytes(out / f"plots/{name}_confusion.csv", csv_bytes(["truth", *names], rows))

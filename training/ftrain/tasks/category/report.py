@@ -15,7 +15,7 @@ from fschemas.failures import UsageError
 from fschemas.publish import publish_bytes
 from ftrain.data.types import EvaluatedSplit, Results
 from ftrain.metrics.attributes import attribute_recall, group_accuracy, group_majority
-from ftrain.metrics.classification import answers, dominance
+from ftrain.metrics.classification import dominance, predictions
 from ftrain.metrics.slices import slices
 from ftrain.plots import label_report
 from ftrain.plots.label_plots import plot_bars
@@ -213,7 +213,7 @@ def _collapse(learned: CategoryLabels, results: Results) -> dict[str, Any]:
     """Check collapse of the categories or, without them, of the attribute group with the most one-sided predictions."""
     labels = results.get("category")
     if labels is not None and (labels >= 0).any():
-        return dominance(answers(results["category_scores"], labels), labels, learned.categories)
+        return dominance(predictions(results["category_scores"], labels), labels, learned.categories)
     found: list[dict[str, Any]] = []
     for name, members in (learned.groups if learned.exclusive else {"": list(range(len(learned.attributes)))}).items():
         positive = results["attributes"][:, members] == 1

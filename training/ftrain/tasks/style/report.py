@@ -13,7 +13,7 @@ from fschemas.failures import UsageError
 from fschemas.publish import publish_bytes
 from fschemas.wording import count
 from ftrain.data.types import EvaluatedSplit
-from ftrain.metrics.classification import answers, per_class
+from ftrain.metrics.classification import per_class, predictions
 from ftrain.metrics.slices import slices
 from ftrain.plots.label_report import (
     classification,
@@ -112,7 +112,7 @@ def _numbers(labels: Labels, evaluated: EvaluatedSplit) -> dict[str, Any]:
     if all("garments" in note for note in notes):
         cuts["garments"] = [count(len(note["garments"]), "garment") for note in notes]
     numbers["classes"] = per_class(scores, truth, names)
-    numbers["slices"] = slices(answers(scores, truth) == truth, truth >= 0, cuts)
+    numbers["slices"] = slices(predictions(scores, truth) == truth, truth >= 0, cuts)
     return numbers
 
 
