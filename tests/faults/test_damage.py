@@ -30,9 +30,9 @@ from fschemas.shard_set import ShardSet
 from ftrain.data.split_lock import lock_digest
 from ftrain.fit import checkpoint
 from ftrain.fit import config as config_module
-from ftrain.fit.answer_file import publish_answers
 from ftrain.fit.checkpoint_state import TrainingState
 from ftrain.fit.run_folder import RunFolder
+from ftrain.inference.prediction_file import publish_predictions
 from ftrain.search.build import build_index, weights_digest
 from ftrain.search.index_file import IndexFolder
 from ftrain.tasks.task import Task
@@ -61,7 +61,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "answers").mkdir()
     keys = SourceTable.open(boxed).frame["key"].to_list()
     answers = [{"key": key, "box": [2.5, 3.0, 20.25, 21.0 + number]} for number, key in enumerate(keys)]
-    publish_answers(folder / "answers/predictions.jsonl", answers, "overlays", "overlay")
+    publish_predictions(folder / "answers/predictions.jsonl", answers, "overlays", "overlay")
     export(boxed, folder / "export", "coco")
     for name in ("evaluated", "validated"):
         shutil.copytree(folder / "run", folder / name)

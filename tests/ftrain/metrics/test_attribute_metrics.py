@@ -8,7 +8,6 @@ import pytest
 from fschemas.failures import NonFiniteError
 from ftrain.metrics.attributes import (
     attribute_recall,
-    average_precision,
     group_accuracy,
     group_majority,
     positive_positions,
@@ -198,27 +197,3 @@ def test_the_baseline_of_groups_is_the_commonest_value_of_training():
     assert (found["sleeve"]["top_1"], found["neck"]["top_1"], found["mean"]["top_1"]) == (0.75, 0.75, 0.75)
     assert found["neck"]["balanced_accuracy"] == 0.5
     np.testing.assert_equal(group_majority(training.sum(0), positive, known, GROUPS), found)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_average_precision_agrees_with_scikit_learn(seed):
-    from sklearn.metrics import average_precision_score
-
-    scores, positive, known = random_set(seed=seed)
-    positive[:, 4] = False
-    known[:, 6] = False
-    found = average_precision(scores, positive, known)
-    expected = [
-        average_precision_score(positive[known[:, a], a], scores[known[:, a], a])
-        if (positive & known)[:, a].any()
-        else math.nan
-        for a in range(15)
-    ]
-    np.testing.assert_allclose(found, expected)
-    assert np.isnan(found[[4, 6]]).all()
-
-
-def test_average_precision_by_hand():
-    scores = np.array([[4.0], [3], [2], [1]])
-    assert average_precision(scores, [[1], [0], [1], [0]], np.ones((4, 1)))[0] == pytest.approx((1 + 2 / 3) / 2)
-    assert np.isnan(average_precision(scores, np.zeros((4, 1)), np.ones((4, 1)))).all()

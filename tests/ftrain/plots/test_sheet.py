@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from ftrain.plots.label_plots import plot_bars, plot_confusion
-from ftrain.plots.label_report import labels_of, metric_lines, part_lines, properties, spread
 from ftrain.plots.legend import Entry, Head
 from ftrain.plots.plots import plot_errors
 from ftrain.plots.sheet import Tile, drawn_colors, mistaken, sheet, shortened
+from ftrain.reports.label_report import labels_of, metric_lines, part_lines, properties, spread
 from ftrain.tasks.category.answer import Line, draw_labels
 from ftrain.tasks.fashionnet import report as fashionnet_report
 from ftrain.tasks.keypoints import report as keypoint_report

@@ -385,7 +385,7 @@ def test_points_that_stand_still_are_a_collapse_and_fail_after_everything_is_wri
 
 @pytest.mark.parametrize("least", [1, 20])
 def test_slices_part_the_images(folder, tmp_path, without_sheet, least, monkeypatch):
-    monkeypatch.setattr("ftrain.plots.landmark_report.slices", lambda *given: slices(*given, least=least))
+    monkeypatch.setattr("ftrain.reports.landmark_report.slices", lambda *given: slices(*given, least=least))
     evaluated = oracle(ShardSet.open(folder), error=3.0)
     parts = report(KEYPOINTS, evaluated, tmp_path).get("slices", {})
     occluded = (evaluated.results["visibility"] == Visibility.OCCLUDED).any(axis=1)

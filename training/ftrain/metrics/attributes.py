@@ -1,4 +1,4 @@
-"""Multi-label attribute metrics: recall@k, accuracy within exclusive groups, and average precision.
+"""Multi-label attribute metrics: recall@k and accuracy within exclusive groups.
 
 Three definitions of recall@k are in use, and all three are computed, each ranked within one attribute type: `micro` =
 all hits / all positives of the set (as reproductions of the FashionNet table compute it), `macro` = mean over images of
@@ -122,26 +122,6 @@ def group_labels(positive: ArrayLike) -> IntArray:
     """Return the index of the only positive in each row of `positive` N, G: N; -1 unless exactly one is positive."""
     marked = np.asarray(positive).astype(bool)
     return np.where(marked.sum(axis=1) == 1, marked.argmax(axis=1), -1).astype(np.int64)
-
-
-def average_precision(scores: ArrayLike, positive: ArrayLike, known: ArrayLike) -> FloatArray:
-    """Average precision of each attribute (A) over the images for which it is known; NaN without a positive.
-
-    AP = sum over thresholds of (increase in recall) x precision; images with equal scores share a threshold, as in
-    scikit-learn. All arguments are N, A.
-    """
-    values, truth, seen = _checked(scores, positive, known)
-    result = np.full(values.shape[1], math.nan)
-    for column in range(values.shape[1]):
-        among = seen[:, column]
-        scored, right = values[among, column], truth[among, column]
-        if right.any():
-            order = np.argsort(-scored, kind="stable")
-            hits = np.cumsum(right[order])
-            last = np.append(np.diff(scored[order]) != 0, True)
-            steps = np.diff(hits[last], prepend=0)
-            result[column] = float((steps * hits[last] / (np.flatnonzero(last) + 1)).sum() / hits[-1])
-    return result
 
 
 def _checked(

@@ -20,12 +20,12 @@ from fschemas.splits import GALLERY_SPLITS
 from ftrain.data.image import decode_exactly
 from ftrain.data.remote import open_shards
 from ftrain.data.types import Results
-from ftrain.fit.agreement import ImageEncoder, has_annotations
 from ftrain.fit.checkpoint_state import TrainingState, step_folder
 from ftrain.fit.distributed import Processes, one_process
 from ftrain.fit.evaluation import results_of_split
 from ftrain.fit.run_folder import RunFolder
-from ftrain.fit.trained_task import predict_batch
+from ftrain.inference.label_mapping import ImageEncoder, has_annotations
+from ftrain.inference.trained_task import predict_batch
 from ftrain.layers.color import color_feature
 from ftrain.metrics.exact_search import Features
 from ftrain.search.approximate import Kind, build_approximate, require_faiss

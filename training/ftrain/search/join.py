@@ -14,14 +14,14 @@ from fschemas.folders import claim_output
 from fschemas.shard_set import ShardSet
 from ftrain.data.config import FitConfig, RunConfig
 from ftrain.data.remote import open_shards
-from ftrain.fit.agreement import agree
 from ftrain.fit.checkpoint import discard, save_checkpoint
 from ftrain.fit.checkpoint_state import TrainingState
 from ftrain.fit.distributed import Processes, one_process
 from ftrain.fit.evaluation import results_of_split
 from ftrain.fit.run_folder import RECEIPT_FILE, RunFolder
 from ftrain.fit.splits import Splits
-from ftrain.fit.trained_task import as_batch
+from ftrain.inference.label_mapping import agree
+from ftrain.inference.trained_task import as_batch
 from ftrain.layers.weights import weights_to_come
 from ftrain.tasks.joined.task import Joined, JoinedConfig, Member, inputs_of, parts_of
 from ftrain.tasks.retrieval.task import Retrieval

@@ -23,11 +23,11 @@ from fschemas.shard_set import ShardSet
 from fschemas.walk import readable
 from ftrain.data.remote import open_shards
 from ftrain.data.user_images import FoundImage, ImageError, find_images, quiet_decoder, read_image
-from ftrain.fit.answer_file import publish_answers
-from ftrain.fit.box_finder import BoxFinder
 from ftrain.fit.distributed import one_process
 from ftrain.fit.run_folder import RunFolder
-from ftrain.fit.trained_task import load_ahead, predict_batch
+from ftrain.inference.detector import Detector
+from ftrain.inference.prediction_file import publish_predictions
+from ftrain.inference.trained_task import load_ahead, predict_batch
 from ftrain.layers.color import color_feature
 from ftrain.metrics.exact_search import ExactSearch, Features, Found, Metric, Similarity
 from ftrain.search.approximate import ApproximateSearch
@@ -86,7 +86,7 @@ def query_index(
     similarity.check(opened.features, opened.features[:1])
     with one_process(device) as place, quiet_decoder():
         task = _load_task(opened, run, place)
-        find = None if boxes is None else BoxFinder(boxes, task, place)
+        find = None if boxes is None else Detector(boxes, task, place)
         images = _images_of(opened, shards)
         search = _Search(opened, opened.searcher(place), similarity, top, rerank)
         known = _KnownItems(opened, images, item)
@@ -102,7 +102,7 @@ def query_index(
                     answers.append(next(said))
                     publish_bytes(out / answers[-1]["sheet"], draw_result(photo.tile, answers[-1], images))
                 show("querying", len(answers), len(found))
-            publish_answers(out / RESULTS_FILE, answers, SHEET_FOLDER, "sheet")
+            publish_predictions(out / RESULTS_FILE, answers, SHEET_FOLDER, "sheet")
     return answers
 
 
@@ -204,7 +204,7 @@ def _images_of(index: IndexFolder, shards: str | None) -> ShardSet | None:
     return opened
 
 
-def _load(task: Task, index: IndexFolder, photo: FoundImage, find: BoxFinder | None) -> _Photo | Answer:
+def _load(task: Task, index: IndexFolder, photo: FoundImage, find: Detector | None) -> _Photo | Answer:
     try:
         image = read_image(photo.path)
     except ImageError as error:

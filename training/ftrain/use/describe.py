@@ -22,10 +22,10 @@ from fschemas.preflight import check_photo
 from fschemas.publish import exclusive, publish_bytes, publish_json
 from fschemas.walk import readable
 from ftrain.data.user_images import ImageError, quiet_decoder, read_image
-from ftrain.fit.box_finder import Box, BoxFinder, looks_at_boxes
 from ftrain.fit.distributed import one_process
 from ftrain.fit.run_folder import RunFolder
-from ftrain.fit.trained_task import predict_batch
+from ftrain.inference.detector import Box, Detector, uses_boxes
+from ftrain.inference.trained_task import predict_batch
 from ftrain.plots.overlay import INK, WHITE, label_font
 from ftrain.tasks.task import Task, task_function
 from ftrain.use.predict import canvas_of
@@ -72,8 +72,8 @@ def describe_photo(
         for run in runs:
             task, _, state = RunFolder(run).load()
             told.append(_can_be_told(task, category))
-            if boxes is not None and box is None and looks_at_boxes(task):
-                box = BoxFinder(boxes, task, place)(image)
+            if boxes is not None and box is None and uses_boxes(task):
+                box = Detector(boxes, task, place)(image)
             answer = _answer(task, image, category if told[-1] else None, place, box)
             name = readable(run.resolve().name)
             answers.append({"run": readable(run), "task": task.name, "checkpoint_step": state.step, "answer": answer})

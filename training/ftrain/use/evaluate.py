@@ -18,11 +18,11 @@ from ftrain.data.remote import open_shards
 from ftrain.data.split_lock import check_lock, lock_digest
 from ftrain.data.stream import usable_annotations
 from ftrain.data.types import EvaluatedSplit, Rows
-from ftrain.fit.agreement import agree, unknown_labels, unknown_lines
 from ftrain.fit.distributed import Processes, processes
 from ftrain.fit.evaluation import results_of_split
 from ftrain.fit.run_folder import CURVE_FILES, RunFolder
 from ftrain.fit.splits import Splits
+from ftrain.inference.label_mapping import agree, unknown_labels, unknown_lines
 from ftrain.tasks.task import Task, find_task, task_function
 from ftrain.use.key_metrics import key_metrics, publish_curves
 

@@ -23,7 +23,7 @@ from fschemas.progress import show
 from fschemas.publish import exclusive, publish_bytes, publish_sealed, withdraw
 from ftrain.data.stream import Batch
 from ftrain.fit.run_folder import RunFolder
-from ftrain.fit.trained_task import as_batch
+from ftrain.inference.trained_task import as_batch
 from ftrain.layers.backbone import Normalize
 from ftrain.tasks.task import Task
 from ftrain.use.export_formats import (

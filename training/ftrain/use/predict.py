@@ -27,11 +27,11 @@ from fschemas.wording import count
 from ftrain.data.image import decode
 from ftrain.data.remote import open_shards
 from ftrain.data.user_images import ImageError, find_images, quiet_decoder
-from ftrain.fit.answer_file import publish_answers
-from ftrain.fit.box_finder import Box
 from ftrain.fit.distributed import one_process
 from ftrain.fit.run_folder import RunFolder
 from ftrain.fit.splits import Splits
+from ftrain.inference.detector import Box
+from ftrain.inference.prediction_file import publish_predictions
 from ftrain.tasks.task import Task, task_function
 from ftrain.use.predictor import Predictor, Shown, shown_file
 
@@ -123,7 +123,7 @@ def _predict(
                     answers.append(answer)
                 list(pool.map(lambda item: _draw(predictor.task, out, *item), drawn))
                 show("predicting", len(answers), len(images))
-            publish_answers(out / PREDICTIONS_FILE, answers, OVERLAY_FOLDER, "overlay")
+            publish_predictions(out / PREDICTIONS_FILE, answers, OVERLAY_FOLDER, "overlay")
     return answers
 
 

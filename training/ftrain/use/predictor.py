@@ -18,9 +18,9 @@ from fschemas.failures import UsageError
 from fschemas.preflight import check_checkpoint, check_run
 from fschemas.walk import readable
 from ftrain.data.user_images import ImageError, find_images, quiet_decoder, read_image, upright_rgb
-from ftrain.fit.box_finder import Box, BoxFinder, looks_at_boxes
 from ftrain.fit.distributed import find_device
-from ftrain.fit.trained_task import Arrays, load_ahead, load_task, predict_batch
+from ftrain.inference.detector import Box, Detector, uses_boxes
+from ftrain.inference.trained_task import Arrays, load_ahead, load_task, predict_batch
 from ftrain.tasks.task import Task, task_function
 
 SEEN = "seen"  # in predictions of a run that uses boxes: the bounding box, or null for the whole image
@@ -49,7 +49,7 @@ class Predictor:
         self.device = device
         self.task: Task = load_task(run, checkpoint, tta, device)
         """The trained `torch.nn.Module`; `task.encoder` converts samples of a shard set to its inputs."""
-        self._find = None if boxes is None else BoxFinder(boxes, self.task, device)
+        self._find = None if boxes is None else Detector(boxes, self.task, device)
 
     def predict(
         self, images: ImageLike | Sequence[ImageLike], *, category: str | None = None, batch_size: int = 16
@@ -104,7 +104,7 @@ class Predictor:
         except ImageError as error:
             return shown, {**shown.note, "error": str(error)}, None, None
         kept = keep(image) if keep else None
-        if not looks_at_boxes(self.task):
+        if not uses_boxes(self.task):
             return shown, shown.note, self.task.encode_image(image), kept
         if self._find is not None:
             box = self._find(image)

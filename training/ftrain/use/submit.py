@@ -25,7 +25,7 @@ from ftrain.data.types import Results
 from ftrain.data.user_images import ImageError, quiet_decoder, read_image
 from ftrain.fit.distributed import one_process
 from ftrain.fit.run_folder import CONFIG_FILE
-from ftrain.fit.trained_task import Arrays, load_ahead, load_task, predict_batch
+from ftrain.inference.trained_task import Arrays, load_ahead, load_task, predict_batch
 from ftrain.tasks.keypoints.answer import check_category
 from ftrain.tasks.keypoints.task import Keypoints
 

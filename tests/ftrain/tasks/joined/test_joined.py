@@ -21,7 +21,7 @@ from ftrain.data.image import decode
 from ftrain.data.stream import RawSample
 from ftrain.fit.config import build_task, resolve
 from ftrain.fit.run_folder import RunFolder
-from ftrain.fit.trained_task import as_batch, load_task, predict_batch
+from ftrain.inference.trained_task import as_batch, load_task, predict_batch
 from ftrain.search.build import build_index
 from ftrain.search.join import join_runs
 from ftrain.search.query import query_index

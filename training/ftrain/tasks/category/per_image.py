@@ -8,8 +8,8 @@ import numpy as np
 
 from ftrain.data.types import EvaluatedSplit, Results
 from ftrain.metrics.classification import class_ranks
-from ftrain.plots import label_report
 from ftrain.plots.sheet import MARKS, Tile, mistaken
+from ftrain.reports import label_report
 from ftrain.tasks.category.labels import CategoryLabels
 from ftrain.tasks.category.metrics import box_overlap
 

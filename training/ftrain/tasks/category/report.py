@@ -17,9 +17,9 @@ from ftrain.data.types import EvaluatedSplit, Results
 from ftrain.metrics.attributes import attribute_recall, group_accuracy, group_majority
 from ftrain.metrics.classification import dominance, predictions
 from ftrain.metrics.slices import slices
-from ftrain.plots import label_report
 from ftrain.plots.label_plots import plot_bars
 from ftrain.plots.sheet import MARKS_ENTRY, ORDER_ENTRY, sheet
+from ftrain.reports import label_report
 from ftrain.tasks.category.labels import CategoryLabels
 from ftrain.tasks.category.metrics import label_metrics, metrics_by_target
 from ftrain.tasks.category.per_image import hits, images, tile

@@ -13,13 +13,12 @@ from fschemas.csv_text import csv_bytes, csv_table
 from fschemas.publish import publish_bytes
 from ftrain.data.types import EvaluatedSplit, Results
 from ftrain.metrics.attributes import group_labels
-from ftrain.metrics.classification import answers as class_answers
-from ftrain.metrics.classification import class_ranks, dominance
+from ftrain.metrics.classification import class_ranks, dominance, predictions
 from ftrain.metrics.normalized_error import PointErrors
 from ftrain.metrics.slices import slices
-from ftrain.plots import label_report
 from ftrain.plots.label_plots import plot_bars
-from ftrain.plots.landmark_report import landmark_metrics
+from ftrain.reports import label_report
+from ftrain.reports.landmark_report import landmark_metrics
 from ftrain.tasks.fashionnet.metrics import (
     Answers,
     attribute_metrics,
@@ -183,7 +182,7 @@ def _guard_groups(answers: Answers, results: Results, numbers: dict[str, Any]) -
     for members in answers.types.values():
         columns = list(members)
         labels = group_labels(results["attributes"][:, columns] == 1)
-        answered = class_answers(results["attribute_scores"][:, columns], labels)
+        answered = predictions(results["attribute_scores"][:, columns], labels)
         found.append(dominance(answered, labels, [answers.attributes[column] for column in columns]))
     if (
         found

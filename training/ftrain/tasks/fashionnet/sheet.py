@@ -8,10 +8,10 @@ import numpy as np
 
 from ftrain.data.types import EvaluatedSplit
 from ftrain.metrics.normalized_error import PointErrors
-from ftrain.plots import label_report
 from ftrain.plots.legend import side_entries
 from ftrain.plots.overlay import side_color
 from ftrain.plots.sheet import MARKS, MARKS_ENTRY, ORDER_ENTRY, Tile, mistaken, sheet
+from ftrain.reports import label_report
 from ftrain.tasks.fashionnet.answer import named_attributes
 from ftrain.tasks.fashionnet.labels import Answers
 

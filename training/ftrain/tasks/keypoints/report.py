@@ -14,7 +14,7 @@ from fschemas.publish import publish_bytes
 from fschemas.wording import count
 from ftrain.data.types import EvaluatedSplit
 from ftrain.metrics.normalized_error import PointErrors
-from ftrain.plots.landmark_report import error_sums, landmark_metrics
+from ftrain.reports.landmark_report import error_sums, landmark_metrics
 from ftrain.tasks.keypoints.sheet import contact_sheet
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from ftrain.metrics.exact_search import ExactSearch, Features, Similarity
 from ftrain.metrics.retrieval import RetrievalMetrics, evaluate_retrieval
 from ftrain.metrics.slices import slices
 from ftrain.plots.label_plots import plot_bars
-from ftrain.plots.label_report import classification, labels_of, metric_lines, spread, subtitle, write_classification
+from ftrain.reports.label_report import classification, labels_of, metric_lines, spread, subtitle, write_classification
 from ftrain.tasks.retrieval.chance import chance_metrics
 from ftrain.tasks.retrieval.plots import SHEET_QUERIES, SHEET_RANKS, plot_hits, ranking_sheet
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ftrain.data.types import EvaluatedSplit
-from ftrain.plots.label_report import image_of
+from ftrain.reports.label_report import image_of
 from ftrain.tasks.style.answer import glow
 
 LOOKED = "bright: where the network looked, dark: where it did not"

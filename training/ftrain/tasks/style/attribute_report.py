@@ -14,9 +14,9 @@ from ftrain.data.types import EvaluatedSplit, Results
 from ftrain.metrics.attributes import group_accuracy, group_majority
 from ftrain.metrics.classification import dominance
 from ftrain.plots.label_plots import plot_bars
-from ftrain.plots.label_report import finite, percent, subtitle
 from ftrain.plots.legend import Entry
 from ftrain.plots.sheet import Tile, sheet
+from ftrain.reports.label_report import finite, percent, subtitle
 from ftrain.tasks.style.attended import LOOKED, attended_image
 from ftrain.tasks.style.attribute_search import Entries, chance_metrics, entries, nearest, search_metrics
 from ftrain.tasks.style.labels import Labels

@@ -15,7 +15,9 @@ from fschemas.wording import count
 from ftrain.data.types import EvaluatedSplit
 from ftrain.metrics.classification import per_class, predictions
 from ftrain.metrics.slices import slices
-from ftrain.plots.label_report import (
+from ftrain.plots.legend import Entry
+from ftrain.plots.sheet import Tile, mistaken, sheet
+from ftrain.reports.label_report import (
     classification,
     finite,
     metric_lines,
@@ -26,8 +28,6 @@ from ftrain.plots.label_report import (
     subtitle,
     write_classification,
 )
-from ftrain.plots.legend import Entry
-from ftrain.plots.sheet import Tile, mistaken, sheet
 from ftrain.tasks.style.attended import LOOKED, attended_image
 from ftrain.tasks.style.attribute_report import report as report_attributes
 from ftrain.tasks.style.attribute_search import chance_metrics, entries, search_metrics

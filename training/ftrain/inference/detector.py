@@ -13,26 +13,26 @@ import numpy as np
 import torch
 
 from fschemas.failures import UsageError
-from ftrain.fit.trained_task import load_task, predict_batch
+from ftrain.inference.trained_task import load_task, predict_batch
 from ftrain.tasks.task import Task, task_function
 
 Box = Sequence[float]  # x1, y1, x2, y2: centers of the corner pixels, inclusive
 
 
-class BoxFinder:
+class Detector:
     """Predicts boxes with the run `finder` for the run of `task`; one image at a time, thread-safe.
 
     Raises `UsageError` if `task` takes full images, and if `finder` predicts no boxes or needs boxes itself.
     """
 
     def __init__(self, finder: Path, task: Task, device: torch.device) -> None:
-        if not looks_at_boxes(task):
+        if not uses_boxes(task):
             raise UsageError(
                 f"the run of {task.name} looks at whole images; --detector is for one that was trained with model.crop=box"
             )
         self.device = device
         self.task = load_task(finder, "best", None, device)
-        if looks_at_boxes(self.task):
+        if uses_boxes(self.task):
             raise UsageError(f"{finder}: looks at boxes itself; name a run that was trained on whole images")
         if "box" not in self._answer(np.full((64, 64, 3), 128, np.uint8)):
             raise UsageError(f"{finder}: finds no boxes; name a run of category that was trained on a set with boxes")
@@ -46,6 +46,6 @@ class BoxFinder:
         return task_function(self.task, "answer")(self.task, results, 0)
 
 
-def looks_at_boxes(task: Task) -> bool:
+def uses_boxes(task: Task) -> bool:
     """Whether the input of a task is cropped to the garment box."""
     return "box" in task.config.groups_to_view()

@@ -11,7 +11,7 @@ from fschemas.json_file import parse_json, seal
 from fschemas.publish import publish_bytes
 
 
-def publish_answers(path: Path, answers: list[dict[str, Any]], folder: str, field: str) -> None:
+def publish_predictions(path: Path, answers: list[dict[str, Any]], folder: str, field: str) -> None:
     """Write one line per prediction to `path`, and delete images of an earlier call that are not among the new ones.
 
     Each line carries its own digest (`seal`), because `fprep shard --boxes` reads these files. `field` of a prediction

@@ -18,9 +18,9 @@ from fschemas.failures import UsageError
 from fschemas.landmarks import DEEPFASHION_8, FASHIONAI_24
 from fschemas.shard import Sample
 from fschemas.shard_set import ShardSet
-from ftrain.fit.agreement import agree, has_annotations, unknown_labels, unknown_lines
 from ftrain.fit.config import build_task, resolve
 from ftrain.fit.evaluation import results_of_split
+from ftrain.inference.label_mapping import agree, has_annotations, unknown_labels, unknown_lines
 from ftrain.search.build import build_index
 from ftrain.search.index_file import IndexFolder
 from ftrain.tasks.fashionnet.config import FashionNetConfig

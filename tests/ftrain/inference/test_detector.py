@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 from fschemas.failures import UsageError
 from fschemas.shard_set import ShardSet
 from ftrain.cli import app
-from ftrain.fit.box_finder import BoxFinder
 from ftrain.fit.distributed import processes
 from ftrain.fit.evaluation import results_of_split
 from ftrain.fit.run_folder import RunFolder
 from ftrain.fit.train import TrainOptions, train
+from ftrain.inference.detector import Detector
 from ftrain.use.describe import describe_photo
 from ftrain.use.evaluate import evaluate_run
 from ftrain.use.predict import PredictOptions, predict_images, predict_samples
@@ -93,13 +93,13 @@ def test_another_run_says_where_the_garment_is(shards, runs, photo, tmp_path):
 def test_what_does_not_fit_is_refused(shards, runs, photo, tmp_path):
     whole, close = tiny_task(shards), tiny_task(shards, crop="box")
     with pytest.raises(UsageError, match="looks at whole images"):
-        BoxFinder(runs / "whole", whole, CPU)
+        Detector(runs / "whole", whole, CPU)
     with pytest.raises(UsageError, match="looks at boxes itself"):
-        BoxFinder(runs / "close", close, CPU)
+        Detector(runs / "close", close, CPU)
     bare = ShardSet.open(write_label_set(tmp_path / "bare", COUNTS, without=("box",)))
     write_run(tmp_path / "boxless", bare)
     with pytest.raises(UsageError, match="finds no boxes"):
-        BoxFinder(tmp_path / "boxless", close, CPU)
+        Detector(tmp_path / "boxless", close, CPU)
     with pytest.raises(UsageError, match="all of the runs look at whole images"):
         describe_photo(photo, [runs / "whole"], boxes=runs / "whole", device="cpu")
     for number, task in enumerate(("category", "retrieval", "style", "fashionnet", "keypoints")):

@@ -1,0 +1,1 @@
+"""Prediction with trained tasks: loading, detection of the garment, label mapping, prediction files."""
