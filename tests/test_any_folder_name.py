@@ -73,7 +73,7 @@ def test_every_command_of_ftrain(home: Path) -> None:
         run,
         *SMALL,
         "--set",
-        "model.labels=[category]",
+        "model.targets=[category]",
         "--workers",
         0,
         "-q",

@@ -60,7 +60,14 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params["indices"] = {}
     params["keypoints"]["tiny"] = {
         "model": {"backbone": "resnet18", "channels": 8, "input_size": 32},
-        "fit": {"epochs": 2, "batch_size": 8, "checkpoint_every": 2, "log_every": 1, "validate_every": 8, "seed": 1},
+        "fit": {
+            "epochs": 2,
+            "batch_size": 8,
+            "checkpoint_every_steps": 2,
+            "log_every_steps": 1,
+            "validate_every_epochs": 8,
+            "seed": 1,
+        },
     }
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     _dvc(folder, "init", "--no-scm", "-q")

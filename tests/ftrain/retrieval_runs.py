@@ -41,7 +41,14 @@ def batch_of(task: Retrieval, shards: ShardSet, rows: list[int]) -> dict[str, to
 
 
 def trainer_of(shards: ShardSet, run: Path, **fit: Any) -> Trainer:
-    settings = {"batch_size": 8, "epochs": 2, "log_every": 1, "sampler": "identities", "samples_per_identity": 2, **fit}
+    settings = {
+        "batch_size": 8,
+        "epochs": 2,
+        "log_every_steps": 1,
+        "sampler": "identities",
+        "samples_per_identity": 2,
+        **fit,
+    }
     task = task_of(shards)
     config = RunConfig(
         task="retrieval", model=task.config.model_dump(mode="json"), fit=FitConfig(**settings), hold_out=0.4

@@ -18,7 +18,7 @@ from ftrain.fit.loop import Trainer
 from ftrain.fit.tracking import CsvTracker, Trackers
 
 DEFAULT_FIT: dict[str, Any] = {
-    "epochs": 4, "batch_size": 8, "learning_rate": 0.01, "ema_decay": 0.9, "checkpoint_every": 3, "log_every": 1, "warmup_ratio": 0.1,
+    "epochs": 4, "batch_size": 8, "learning_rate": 0.01, "ema_decay": 0.9, "checkpoint_every_steps": 3, "log_every_steps": 1, "warmup_ratio": 0.1,
 }  # fmt: skip
 ALONE = Processes(0, 1, torch.device("cpu"))
 

@@ -14,13 +14,13 @@ _DATASETS = {"deepfashion-category": 24, "deepfashion-inshop": 30, "fashionai-ke
 _SPLITS = ["--val-share", "0.2", "--test-share", "0.2"]
 _TRAIN = ["--device", "cpu", "--workers", "0", "--threads", "1", "--tracker", "none"]
 _BACKBONE = ["-s", "model.backbone=test_efficientnet", "-s", "model.weights=none", "-s", "model.input_size=32"]
-_FIT = ["-s", "fit.checkpoint_every=1"]
+_FIT = ["-s", "fit.checkpoint_every_steps=1"]
 _MODULES = (
     "ftrain.cli", "ftrain.fit.train", "ftrain.use.evaluate", "ftrain.use.predict", "ftrain.use.describe", "ftrain.use.submit", "ftrain.use.export",
     "ftrain.search.build", "ftrain.search.query", "ftrain.search.join",
 )  # fmt: skip
 MODELS = {
-    "category": ("deepfashion-category", [*_BACKBONE, "-s", "model.hidden=8"]),
+    "category": ("deepfashion-category", [*_BACKBONE, "-s", "model.hidden_dim=8"]),
     "retrieval": ("deepfashion-inshop", [*_BACKBONE, "-s", "validation_split=none", "-s", "fit.sampler=shuffled"]),
 }
 

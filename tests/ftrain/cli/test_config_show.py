@@ -30,9 +30,9 @@ def test_every_key_has_its_value_type_and_meaning(task: str) -> None:
     config = load_config(task, None, "full", ["fit.seed=7"]).model_dump(mode="json")
     shown = {key.key: key.value for key in keys if "[]" not in key.key}
     flat = {name: value for name, value in config.items() if name not in ("model", "fit")}
-    assert shown == flat | {
-        f"{part}.{name}": value for part in ("model", "fit") for name, value in config[part].items()
-    }
+    views = {f"tta.{name}": value for name, value in config["model"].pop("tta").items()}
+    sections = {"model": config["model"] | views, "fit": config["fit"]}
+    assert shown == flat | {f"{part}.{name}": value for part, keys in sections.items() for name, value in keys.items()}
     for key in keys:
         assert key.help[:1].strip(), key
         assert key.help.endswith("."), key
@@ -52,7 +52,7 @@ def test_values_defaults_and_types_are_those_of_the_models() -> None:
     )
     assert keys["model.input_size"].type == "integer >= 32, <= 4096, multiple of 32"
     assert keys["model.scale"].type == "[number, number]"
-    assert keys["model.category"].type == "text | null"
+    assert keys["model.garment"].type == "text | null"
     assert keys["fit.optimizer"].type == "adamw | sgd"
     assert keys["fit.stages[].lr_scales"].type == "mapping to (number >= 0)"
     assert [stage["until"] for stage in keys["fit.stages"].value] == [0.5, 1.0]

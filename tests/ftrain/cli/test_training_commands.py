@@ -16,11 +16,11 @@ from ftrain.tasks.task import tasks
 def test_one_garment_alone_is_for_key_points(task: str) -> None:
     said = CliRunner().invoke(app, [task, "--help"], env={"COLUMNS": "200"})
     assert said.exit_code == 0
-    assert ("--category" in said.output) == (task == "keypoints")
+    assert ("--garment" in said.output) == (task == "keypoints")
     assert "--profile" in said.output
-    refused = CliRunner().invoke(app, [task, "nowhere", "--run", "run", "--category", "dress"])
+    refused = CliRunner().invoke(app, [task, "nowhere", "--run", "run", "--garment", "dress"])
     assert refused.exit_code != 0
-    assert ("No such option: --category" in refused.output) == (task != "keypoints")
+    assert ("No such option: --garment" in refused.output) == (task != "keypoints")
 
 
 def test_the_command_line_begins_with_the_name_of_the_program(monkeypatch: pytest.MonkeyPatch) -> None:

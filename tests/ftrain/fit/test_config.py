@@ -41,10 +41,10 @@ def test_defaults_then_profile_then_overrides(params: Path) -> None:
     assert small.fit.stages[0].freeze == ("network.backbone",)
     assert small.fit.stages[1].lr_scale == 0.1
     large = load_config(
-        "keypoints", params, "large", ["fit.epochs=0.5", "model.category=dress", "validation_split=test"]
+        "keypoints", params, "large", ["fit.epochs=0.5", "model.garment=dress", "validation_split=test"]
     )
     assert (large.fit.epochs, large.model["backbone"], large.train_split) == (0.5, "resnet50", "trainval")
-    assert (large.model["category"], large.validation_split) == ("dress", "test")
+    assert (large.model["garment"], large.validation_split) == ("dress", "test")
 
 
 def test_overrides_leave_the_profile_alone(params: Path) -> None:
@@ -52,8 +52,13 @@ def test_overrides_leave_the_profile_alone(params: Path) -> None:
     assert load_config("keypoints", params, None, []).fit.epochs == 3
 
 
+def test_views_that_are_not_set_keep_their_defaults(params: Path) -> None:
+    config = load_config("keypoints", params, None, ["model.tta.rotations=[5]"])
+    assert config.model["tta"] == {"flip": True, "rotations": [5.0], "scales": []}
+
+
 def test_what_is_written_is_read_back(params: Path, tmp_path: Path) -> None:
-    config = load_config("keypoints", params, None, ["model.tta_angles=[-10.0, 10.0]"])
+    config = load_config("keypoints", params, None, ["model.tta.rotations=[-10.0, 10.0]"])
     (tmp_path / "config.yaml").write_text(config.to_yaml())
     again = read_config(tmp_path / "config.yaml")
     assert again == config
@@ -98,7 +103,9 @@ def test_the_digest_is_of_the_values_not_of_their_order() -> None:
         ),
         (["model.scale=[0, 0]"], r"model\.scale=\[0, 0\] is not possible"),
         (["model.scale=[.nan, 1]"], r"model\.scale\.0=nan is not possible"),
-        (["model.tta_angles=[.nan]"], r"model\.tta_angles\.0=nan is not possible"),
+        (["model.tta.rotations=[.nan]"], r"model\.tta\.rotations\.0=nan is not possible"),
+        (["model.tta.flop=true"], r"unknown parameter model\.tta\.flop; did you mean flip\?"),
+        (["model.tta=true"], r"model\.tta=True is not possible"),
         (["model.input_size=1000000"], r"model\.input_size=1000000 is not possible"),
         (["model.channels=1000000000"], r"model\.channels=1000000000 is not possible"),
         (

@@ -115,7 +115,7 @@ def checkpoint_ledger(run: Path) -> str:
 
 def test_two_processes_resume_exactly_and_freeze_parts(forks: ForkServer, shard_folder: Path, tmp_path: Path) -> None:
     """Stages change what DistributedDataParallel waits for; it must neither hang nor train frozen parameters."""
-    options: dict[str, Any] = {"stages": STAGES, "micro_batches": 4, "checkpoint_every": 2, "keep_checkpoints": 9}
+    options: dict[str, Any] = {"stages": STAGES, "micro_batches": 4, "checkpoint_every_steps": 2, "keep_checkpoints": 9}
     train(forks, shard_folder, tmp_path / "whole", 2, **options)
     for limit in (3, 5, 10):
         train(forks, shard_folder, tmp_path / "parts", 2, workers=limit % 2, limit_steps=limit, **options)

@@ -96,7 +96,7 @@ def test_every_micro_batch_draws_numbers_of_its_own(shards: ShardSet, tmp_path: 
     drawn: list[list[float]] = []
     for seed in (0, 0, 1):
         trainer = make_trainer(
-            shards, tmp_path / str(len(drawn)), limit_steps=3, micro_batches=2, seed=seed, checkpoint_every=99
+            shards, tmp_path / str(len(drawn)), limit_steps=3, micro_batches=2, seed=seed, checkpoint_every_steps=99
         )
         forward, numbers = trainer.forward, []
 
@@ -133,7 +133,7 @@ STAGES = (
 
 
 def test_frozen_parts_rest_and_the_others_learn(shards: ShardSet, tmp_path: Path) -> None:
-    trainer = make_trainer(shards, tmp_path, stages=STAGES, checkpoint_every=10, keep_checkpoints=9, ema_decay=0)
+    trainer = make_trainer(shards, tmp_path, stages=STAGES, checkpoint_every_steps=10, keep_checkpoints=9, ema_decay=0)
     start = {name: tensor.clone() for name, tensor in trainer.task.state_dict().items()}
     trainer.train()
     middle, end = saved(tmp_path, 10), saved(tmp_path, 20)
@@ -202,7 +202,9 @@ def test_the_model_is_compiled_and_wrapped_once(
 def test_the_average_follows_the_weights_and_is_what_is_evaluated(
     shards: ShardSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = make_trainer(shards, tmp_path, limit_steps=3, checkpoint_every=1, keep_checkpoints=9, ema_decay=0.75)
+    trainer = make_trainer(
+        shards, tmp_path, limit_steps=3, checkpoint_every_steps=1, keep_checkpoints=9, ema_decay=0.75
+    )
     evaluated: list[Any] = []
     monkeypatch.setattr(
         metrics, "compute_metrics", lambda task, results: evaluated.append(results["scores"]) or {"accuracy": 0.5}

@@ -99,7 +99,7 @@ def alike(note: dict[str, Any]) -> None:
 
 
 ITEMS = {"classify": "none", "embedding_dim": 32}
-STYLE = {"embedding_dim": 32, "attribute_width": 16}
+STYLE = {"embedding_dim": 32, "attribute_dim": 16}
 NO_BOX = {"without": ("box",)}
 
 # task, its model, change of the annotations, arguments of the set, expected words
@@ -110,19 +110,19 @@ IMPOSSIBLE: dict[str, tuple[str, dict[str, Any], Change | None, dict[str, Any], 
     ),
     "keypoints: nothing located to learn": ("keypoints", {}, unlabeled("train", "landmarks"), {}, "landmark with coordinates"),
     "category: no label to validate": ("category", {}, everything("val"), NO_BOX, "no image has a label"),
-    "category: one class": ("category", {"labels": ["category"]}, alike, NO_BOX, "have the category 'Jeans'"),
+    "category: one class": ("category", {"targets": ["category"]}, alike, NO_BOX, "have the category 'Jeans'"),
     "category: no attribute": (
-        "category", {"labels": ["attributes"]}, unlabeled("train", "attributes"), NO_BOX, "for attributes: no training image has one",
+        "category", {"targets": ["attributes"]}, unlabeled("train", "attributes"), NO_BOX, "for attributes: no training image has one",
     ),
     "category: no names": (
-        "category", {"labels": ["category"]}, None, {**NO_BOX, "category": {"values": []}}, "needs category",
+        "category", {"targets": ["category"]}, None, {**NO_BOX, "category": {"values": []}}, "needs category",
     ),
     "fashionnet: nothing to validate": ("fashionnet", {}, everything("val"), {}, "visible landmark or a label"),
     "fashionnet: nothing to learn": ("fashionnet", {}, everything("train"), {}, "landmark with coordinates, and no labels"),
     "retrieval: no pairs to validate": ("retrieval", ITEMS, one_of_each("val"), {}, "no item has two images"),
     "retrieval: no pairs to learn": ("retrieval", ITEMS, one_of_each("train"), {}, "no item has two training images"),
     "retrieval: one item": ("retrieval", ITEMS, alike, {}, "have the item 'one'"),
-    "retrieval: one category": ("retrieval", {"triplet_weight": 0.0, "embedding_dim": 32}, alike, {}, "have the category 'Jeans'"),
+    "retrieval: one category": ("retrieval", {"triplet_loss_weight": 0.0, "embedding_dim": 32}, alike, {}, "have the category 'Jeans'"),
     "retrieval: no item at all": ("retrieval", ITEMS, unlabeled("train", "item"), {}, "has a known item"),
     "retrieval: no names": ("retrieval", {"embedding_dim": 32}, None, {"category": {"values": []}}, "carries no categories"),
     "style: no style to validate": ("style", STYLE, unlabeled("val", "style"), {}, "has a style"),
@@ -168,11 +168,11 @@ def test_without_validation_nothing_has_to_be_measured(task: str, model: dict[st
 def test_what_a_part_of_the_run_cannot_learn_is_noted(tmp_path: Path) -> None:
     single = label_set(tmp_path / "single", one_of_each("train"))
     assert [note.partition(":")[0] for note in preflight("retrieval", single, {"embedding_dim": 32})] == [
-        "model.triplet_weight"
+        "model.triplet_loss_weight"
     ]
     assert preflight("fashionnet", single) == ["nothing is learned for embedding: no item has two training images"]
     same = label_set(tmp_path / "same", alike)
-    assert preflight("category", same, {"labels": ["category"]})[0].startswith(
+    assert preflight("category", same, {"targets": ["category"]})[0].startswith(
         "nothing is learned for category: all training"
     )
 
@@ -181,7 +181,7 @@ SMALL = {"model": {"backbone": "resnet18", "input_size": 32}}
 NETWORKS: dict[str, tuple[str, dict[str, Any], str]] = {
     "one image": ("category", {"model": {"backbone": "resnet18", "input_size": 32}, "fit": {"batch_size": 1}}, "batch normalization one value"),
     "parts of one image": (
-        "retrieval", {"model": {**TINY, **ITEMS, "neck": "batch_norm"}, "fit": {"micro_batches": 4}}, "lower fit.micro_batches",
+        "retrieval", {"model": {**TINY, **ITEMS, "bn_neck": True}, "fit": {"micro_batches": 4}}, "lower fit.micro_batches",
     ),
     "one image after thawing": (
         "category",
@@ -249,7 +249,7 @@ def test_a_compiler_that_does_not_work_is_said_before_the_first_step(
 @pytest.mark.parametrize("task", ["keypoints", "category", "fashionnet", "retrieval", "style"])
 def test_a_rehearsal_changes_nothing(task: str, labels: str) -> None:
     """Weights, statistics and random state are unchanged, so that a run has the same bits with or without it."""
-    model = STYLE | {"local_backbone": "test_efficientnet", "local_size": 32} if task == "style" else {}
+    model = STYLE | {"local_backbone": "test_efficientnet", "local_input_size": 32} if task == "style" else {}
     config = resolve({"task": task, "model": {**TINY, **model}, "fit": {"batch_size": 4}}, "the test")
     shards = ShardSet.open(labels)
     torch.manual_seed(0)

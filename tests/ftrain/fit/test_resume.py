@@ -28,7 +28,7 @@ from ftrain.data.plan import EMPTY_LEDGER, extend_ledger
 from ftrain.fit import checkpoint
 from ftrain.fit.checkpoint_state import TrainingState
 
-RUN: dict[str, Any] = {"epochs": 8, "checkpoint_every": 2, "keep_checkpoints": 3}  # 40 steps
+RUN: dict[str, Any] = {"epochs": 8, "checkpoint_every_steps": 2, "keep_checkpoints": 3}  # 40 steps
 FILES = ("model", "ema", "optimizer")
 
 
@@ -145,8 +145,8 @@ def test_killed_while_workers_hang_the_run_can_be_taken_up_at_once(
 # --- through the command line -----------------------------------------------------------------------------------------
 
 SMALL = (
-    "-s", "fit.epochs=2", "-s", "fit.batch_size=4", "-s", "fit.ema_decay=0.9", "-s", "fit.log_every=1",
-    "-s", "fit.checkpoint_every=50", "-s", "model.backbone=test_resnet", "-s", "model.input_size=32", "-s", "model.channels=8",
+    "-s", "fit.epochs=2", "-s", "fit.batch_size=4", "-s", "fit.ema_decay=0.9", "-s", "fit.log_every_steps=1",
+    "-s", "fit.checkpoint_every_steps=50", "-s", "model.backbone=test_resnet", "-s", "model.input_size=32", "-s", "model.channels=8",
     "--tracker", "none", "--threads", "1", "--device", "cpu",
 )  # fmt: skip
 NUM_STEPS = 8
@@ -197,7 +197,7 @@ def test_a_signal_to_the_command_saves_its_step(
     step = state_of(run)[1].step
     assert 2 <= step < NUM_STEPS
     assert step == int(logged[-1]), "the step that it was in is saved"
-    again = command(forks, command_set, run, "--workers", "1", "--resume", "must")
+    again = command(forks, command_set, run, "--workers", "1", "--resume", "required")
     assert again.wait() == 0, again.text()
     assert f"resumed at step {step} of {NUM_STEPS}" in again.text()
     assert_same_end(run, command_whole)
@@ -266,7 +266,15 @@ def test_a_killed_worker_ends_the_command_with_4(
     forks: ForkServer, command_set: Path, command_whole: Path, tmp_path: Path
 ) -> None:
     child = command(
-        forks, command_set, tmp_path / "run", "--workers", "2", "-s", "fit.epochs=1000", "-s", "fit.checkpoint_every=1"
+        forks,
+        command_set,
+        tmp_path / "run",
+        "--workers",
+        "2",
+        "-s",
+        "fit.epochs=1000",
+        "-s",
+        "fit.checkpoint_every_steps=1",
     )
     child.wait_for("step 2/")
     worker = int(Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()[0])
@@ -280,7 +288,7 @@ def test_an_exploding_run_ends_with_6_twice(forks: ForkServer, command_set: Path
     sentences: list[str] = []
     for _ in range(2):
         child = command(
-            forks, command_set, tmp_path / "run", "-s", "fit.learning_rate=1e30", "-s", "fit.checkpoint_every=1"
+            forks, command_set, tmp_path / "run", "-s", "fit.learning_rate=1e30", "-s", "fit.checkpoint_every_steps=1"
         )
         assert child.wait() == ExitCode.NON_FINITE, child.text()
         sentences.append(child.text().splitlines()[-1])

@@ -73,7 +73,7 @@ def test_a_new_run(shards: ShardSet, tmp_path: Path) -> None:
     assert run.dataset()["plan_id"] == shards.plan_id
     assert "shards" not in run.dataset(), "the description, not the data"
     with pytest.raises(UsageError, match="no checkpoint to resume from"):
-        RunFolder(tmp_path / "other").start(config(), shards, "must")
+        RunFolder(tmp_path / "other").start(config(), shards, "required")
     assert RunFolder(tmp_path / "third").start(config(), shards, "never").startswith("new run")
 
 
@@ -93,7 +93,7 @@ def test_a_lock_that_is_let_go_within_a_second_is_waited_for(tmp_path: Path) -> 
 
 
 def test_the_same_run_is_taken_up(shards: ShardSet, copy: RunFolder) -> None:
-    for resume in ("auto", "must"):
+    for resume in ("auto", "required"):
         assert copy.start(same_config(copy), shards, resume) == f"going on with the run in {copy.path}"  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="holds a run already; choose another --run"):
         copy.start(same_config(copy), shards, "never")
@@ -102,8 +102,10 @@ def test_the_same_run_is_taken_up(shards: ShardSet, copy: RunFolder) -> None:
 def test_another_run_is_set_aside_whole(shards: ShardSet, copy: RunFolder) -> None:
     before = {path.relative_to(copy.path): path.read_bytes() for path in copy.path.rglob("*") if path.is_file()}
     wanted = config(learning_rate=0.5, epochs=2)
-    with pytest.raises(UsageError, match=r"fit\.checkpoint_every was 3 and is 100 and \d more; choose another --run"):
-        copy.start(wanted, shards, "must")
+    with pytest.raises(
+        UsageError, match=r"fit\.checkpoint_every_steps was 3 and is 100 and \d more; choose another --run"
+    ):
+        copy.start(wanted, shards, "required")
     assert {path.relative_to(copy.path): path.read_bytes() for path in copy.path.rglob("*") if path.is_file()} == before
     decision = copy.start(wanted, shards, "auto")
     aside = copy.path.with_name("run.superseded-1")
@@ -118,7 +120,7 @@ def test_another_run_is_set_aside_whole(shards: ShardSet, copy: RunFolder) -> No
 def test_another_shard_set_is_another_run(copy: RunFolder, tmp_path: Path) -> None:
     other = ShardSet.open(write_shard_set(tmp_path / "set", {"train": 44, "val": 13}))
     with pytest.raises(UsageError, match="the shard set is another one"):
-        copy.start(same_config(copy), other, "must")
+        copy.start(same_config(copy), other, "required")
 
 
 def test_a_model_can_be_used_without_its_data(finished: Path, shards: ShardSet, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_a_nan_stops_the_run_and_the_last_good_checkpoint_stays(shards: ShardSet
 
 def test_an_exploded_run_stops_too(shards: ShardSet, tmp_path: Path) -> None:
     with pytest.raises(NonFiniteError, match="is not finite"):
-        make_trainer(shards, tmp_path, learning_rate=1e30, warmup_ratio=0, checkpoint_every=1).train()
+        make_trainer(shards, tmp_path, learning_rate=1e30, warmup_ratio=0, checkpoint_every_steps=1).train()
     for path in (tmp_path / "checkpoints").glob("step-*"):
         assert all(torch.isfinite(tensor).all() for tensor in checkpoint.load_tensors(path, "model").values())
 

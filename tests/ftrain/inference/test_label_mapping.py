@@ -31,7 +31,7 @@ from ftrain.use.evaluate import evaluate_run
 
 RUN = Path("run")
 GROUPS = ["category", "attributes", "box", "landmarks", "item", "style"]
-STYLE_MODEL = {"backbone": "test_efficientnet", "embedding_dim": 32, "attribute_width": 16, "input_size": 64}
+STYLE_MODEL = {"backbone": "test_efficientnet", "embedding_dim": 32, "attribute_dim": 16, "input_size": 64}
 
 
 def set_of(folder: Path, change: Any, counts: dict[str, int]) -> ShardSet:

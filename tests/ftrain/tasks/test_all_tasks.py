@@ -54,23 +54,29 @@ class Case:
 
 _TINY = {"backbone": "test_efficientnet", "input_size": 64}
 
-_STYLE = {**_TINY, "embedding_dim": 32, "attribute_width": 16, "local_backbone": "test_efficientnet", "local_size": 32}
+_STYLE = {
+    **_TINY,
+    "embedding_dim": 32,
+    "attribute_dim": 16,
+    "local_backbone": "test_efficientnet",
+    "local_input_size": 32,
+}
 
 CASES = {
     "keypoints": Case("keypoints", {**_TINY, "channels": 16}, SQUARES, steps=50, learns=0.4),
     "category": Case("category", _TINY),
     "category-typed": Case(
-        "category", {**_TINY, "branches": "three", "hidden": 32, "box_head": "flat", "local_stride": 32, "label_smoothing": 0.1}, learns=0.6
+        "category", {**_TINY, "heads": "per_type", "hidden_dim": 32, "box_head": "linear", "roi_stride": 32, "label_smoothing": 0.1}, learns=0.6
     ),
-    "category-global": Case("category", {**_TINY, "local_size": 0, "labels": ["category"]}, partial(LABELS, without=("box",)), learns=0.4),
+    "category-global": Case("category", {**_TINY, "roi_cells": 0, "targets": ["category"]}, partial(LABELS, without=("box",)), learns=0.4),
     "style": Case("style", {**_STYLE, "dropout": 0.0}, separable=False),
     "style-linear": Case("style", {**_TINY, "embedding_dim": 32, "dropout": 0.0, "head": "linear", "triplet_loss_weight": 0.0, "category_loss_weight": 0.3}),
     "style-attributes": Case("style", {**_STYLE, "target": "attributes", "triplet_loss_weight": 1.0}, separable=False),
-    "fashionnet": Case("fashionnet", {**_TINY, "auxiliary": True}, FEW_ITEMS, learns=0.4, steps=40, separable=False),
-    "fashionnet-regression": Case("fashionnet", {**_TINY, "points": "regression", "without": ["embedding"], "gate": "hard", "distance": "squared"}),
+    "fashionnet": Case("fashionnet", {**_TINY, "auxiliary_category_loss": True}, FEW_ITEMS, learns=0.4, steps=40, separable=False),
+    "fashionnet-regression": Case("fashionnet", {**_TINY, "landmark_head": "regression", "targets": ["category", "attributes"], "visibility_gate": "hard", "landmark_loss": "squared"}),
     "retrieval": Case("retrieval", {**_TINY, "embedding_dim": 32}, FEW_ITEMS, PAIRS, separable=False),
     "retrieval-necked": Case(
-        "retrieval", {**_TINY, "embedding_dim": 32, "labels": "category", "neck": "batch_norm", "pooling": "gem", "mining": "all"}, LABELS, PAIRS,
+        "retrieval", {**_TINY, "embedding_dim": 32, "identity": "category", "bn_neck": True, "pooling": "gem", "mining": "all"}, LABELS, PAIRS,
         separable=False,
     ),
 }  # fmt: skip
@@ -94,7 +100,7 @@ def shards(case: Case, tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
 
 
 def config_of(case: Case, **fit: Any) -> RunConfig:
-    settings = {"batch_size": 8, "epochs": 2, "checkpoint_every": 1, "log_every": 1, **case.fit, **fit}
+    settings = {"batch_size": 8, "epochs": 2, "checkpoint_every_steps": 1, "log_every_steps": 1, **case.fit, **fit}
     return resolve({"task": case.task, "model": case.model, "fit": settings}, "the test")
 
 
@@ -207,10 +213,10 @@ def passes_of(task: Task, batch: Batch) -> tuple[int, Batch]:
 
 def test_no_tta_is_one_plain_view(case: Case, shards: ShardSet) -> None:
     """`--no-tta` uses one view, `--tta` all of them, neither the run's setting: the same in every task."""
-    views = {"flip_test": True, **({"tta_angles": [5.0]} if case.task == "keypoints" else {})}
+    views = {"tta": {"flip": True, "rotations": [5.0] if case.task == "keypoints" else []}}
     plain, rich = (
         fresh_task(replace(case, model={**case.model, **model}), shards).eval()
-        for model in ({"flip_test": False}, views)
+        for model in ({"tta": {"flip": False}}, views)
     )
     batch = batch_of(plain, shards, 4)
     once, expected = passes_of(plain, batch)
@@ -247,7 +253,7 @@ def test_two_processes_have_the_loss_of_two_halves(
         **{f"model.{name}": value for name, value in case.model.items()},
         **{f"fit.{k}": v for k, v in case.fit.items()},
     }
-    settings |= {"fit.batch_size": 8, "fit.micro_batches": 2, "fit.log_every": 1, "fit.validate_every": 9}
+    settings |= {"fit.batch_size": 8, "fit.micro_batches": 2, "fit.log_every_steps": 1, "fit.validate_every_epochs": 9}
     chosen = [word for name, value in settings.items() for word in ("--set", f"{name}={_yaml(value)}")]
     losses: list[list[float]] = []
     for world_size in (1, 2):

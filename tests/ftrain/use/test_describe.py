@@ -29,7 +29,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
 @pytest.fixture(scope="module")
 def runs(shards: ShardSet, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("describe")
-    return [write_run(folder / "all", shards), write_run(folder / "dresses", shards, category="dress")]
+    return [write_run(folder / "all", shards), write_run(folder / "dresses", shards, garment="dress")]
 
 
 @pytest.fixture

@@ -257,7 +257,7 @@ def test_augmented_copies_do_not_enter_the_baseline(folder, run, evaluated, tmp_
 
 
 def test_a_model_of_one_garment_is_evaluated_on_it_alone(folder, tmp_path):
-    run = write_run(tmp_path / "run", ShardSet.open(folder), category="skirt")
+    run = write_run(tmp_path / "run", ShardSet.open(folder), garment="skirt")
     metrics = evaluate_run(run, str(folder), tmp_path / "out", workers=0, device="cpu")
     assert list(metrics["garments"]) == ["skirt"]
     assert metrics["samples"] == len(table(tmp_path / "out/images.csv")) == 4

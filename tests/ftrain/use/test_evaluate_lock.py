@@ -29,7 +29,7 @@ def evaluate(tmp_path, monkeypatch):
         run = write_run(tmp_path / "run", ShardSet.open(shards))
         dataset = json.loads((shards / "dataset.json").read_text()) | ({"lock": carried} if carried else {})
         (shards / "dataset.json").write_text(json.dumps(seal(dataset)))
-        config = yaml.safe_load((run / "config.yaml").read_text()) | {"lock": asked}
+        config = yaml.safe_load((run / "config.yaml").read_text()) | {"split_lock": asked}
         (run / "config.yaml").write_text(yaml.safe_dump(config))
         state = checkpoint.check(run / "checkpoints/step-00000007")
         state.files["config.yaml"] = sha256_of(run / "config.yaml")

@@ -27,7 +27,7 @@ NAMES = ["points", "scores", "garment_scores"]
 
 @pytest.fixture(scope="module")
 def run(shards: ShardSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_run(tmp_path_factory.mktemp("export") / "run", shards, tta_angles=[5.0])
+    return write_run(tmp_path_factory.mktemp("export") / "run", shards, tta={"rotations": [5.0]})
 
 
 @pytest.fixture(scope="module")

@@ -81,10 +81,10 @@ def test_stages_say_what_they_train(shards: ShardSet) -> None:
 
 def test_one_way_through_the_network_is_counted(shards: ShardSet, tmp_path: Path) -> None:
     """Flips and rotations do not count, and the rows add up."""
-    run = write_run(tmp_path / "run", shards, flip_test=True, tta_angles=[-5.0, 5.0])
+    run = write_run(tmp_path / "run", shards, tta={"flip": True, "rotations": [-5.0, 5.0]})
     task, config = network_of(run, None, None, None, None, [])
     found = summarize(task, config)
-    plain = summarize(tiny_task(shards.metadata, flip_test=False), tiny_config())
+    plain = summarize(tiny_task(shards.metadata, tta={"flip": False}), tiny_config())
     assert found["totals"] == plain["totals"]
     assert found["totals"]["multiply_adds"] > 0
     assert found["input"] == [TINY["input_size"]] * 2

@@ -54,14 +54,15 @@ def _training_command(task_name: str) -> None:
         overrides: Annotated[
             list[str] | None, typer.Option("--set", "-s", metavar="A.B=C", help="Override a parameter.")
         ] = None,
-        category: Annotated[str | None, typer.Option(help="Train one garment only (model.category).")] = None,
+        garment: Annotated[str | None, typer.Option(help="Train one garment only (model.garment).")] = None,
         resume: Annotated[
-            Literal["auto", "never", "must"], typer.Option(help="auto: go on with the same run, set another one aside.")
+            Literal["auto", "never", "required"],
+            typer.Option(help="auto: go on with the same run, set another one aside."),
         ] = "auto",
         init_from: Annotated[
             Path | None, typer.Option(help="Run folder, or weight file of the backbone, to start from.")
         ] = None,
-        lock: Annotated[Path | None, typer.Option(help="Split lock that the shards must carry (lock).")] = None,
+        lock: Annotated[Path | None, typer.Option(help="Split lock that the shards must carry (split_lock).")] = None,
         amp: Annotated[Literal["none", "bf16"] | None, typer.Option(help="Mixed precision (fit.amp).")] = None,
         compile: Annotated[bool, typer.Option("--compile", help="torch.compile the model (fit.compile).")] = False,  # noqa: A002
         exact: Annotated[
@@ -86,8 +87,8 @@ def _training_command(task_name: str) -> None:
 
         params = params_here(params)
         chosen = list(overrides or [])
-        chosen += [f"model.category={category}"] if category else []
-        chosen += [f"lock={json.dumps(str(lock))}"] if lock else []
+        chosen += [f"model.garment={garment}"] if garment else []
+        chosen += [f"split_lock={json.dumps(str(lock))}"] if lock else []
         chosen += [f"fit.amp={amp}"] if amp else []
         chosen += ["fit.compile=true"] if compile else []
         chosen += ["fit.exact=true"] if exact else []
@@ -114,7 +115,7 @@ def _training_command(task_name: str) -> None:
     command.__doc__ = _first_line_of_module(task_name)
     if task_name != "keypoints":  # the other tasks have no models of a single garment
         signature = inspect.signature(command, eval_str=True)
-        kept = [parameter for name, parameter in signature.parameters.items() if name != "category"]
+        kept = [parameter for name, parameter in signature.parameters.items() if name != "garment"]
         command.__signature__ = signature.replace(parameters=kept)  # pyright: ignore[reportFunctionMemberAccess]
     app.command(task_name, rich_help_panel="Train")(command)
 
@@ -183,7 +184,7 @@ def evaluate(
 @app.command(rich_help_panel="Use")
 def submit(
     run: Annotated[
-        Path, typer.Argument(help="Run folder, or a folder of runs named by their garment (--category models).")
+        Path, typer.Argument(help="Run folder, or a folder of runs named by their garment (--garment models).")
     ],
     test: Annotated[Path, typer.Argument(help="test.csv of the challenge, with Images/ beside it.")],
     out: Annotated[Path, typer.Argument(help="CSV file to write.")],

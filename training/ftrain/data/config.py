@@ -47,6 +47,17 @@ class Stage(TaskConfig):
     """Weight of each loss term; 1 by default."""
 
 
+class Views(TaskConfig):
+    """Views averaged by test-time augmentation, in addition to the plain image."""
+
+    flip: bool = False
+    """Also flip each view left to right."""
+    rotations: tuple[float, ...] = ()
+    """Rotate by these angles, degrees; positive angles rotate the y axis toward the x axis."""
+    scales: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    """Enlarge around the center by these factors."""
+
+
 class ViewConfig(TaskConfig):
     """Input of the network and its augmentation. Base of the configurations of image tasks."""
 
@@ -79,6 +90,34 @@ class ViewConfig(TaskConfig):
     def groups_to_view(self) -> tuple[str, ...]:
         """The box group if the input is cropped to the bounding box."""
         return ("box",) if self.crop == "box" else ()
+
+
+class BackboneConfig(ViewConfig):
+    """Backbone of the network, and test-time augmentation."""
+
+    backbone: str = "resnet18"
+    """timm name of the network, with its tag if it has one."""
+    weights: str = "none"
+    """Initial weights of the backbone: none, imagenet, or the path of a file."""
+    tta: Views = Views()
+    """Test-time augmentation, unless `--tta` or `--no-tta` is given."""
+
+    @field_validator("tta", mode="before")
+    @classmethod
+    def _keep_other_views(cls, given: Any) -> Any:
+        default = cls.model_fields["tta"].default.model_dump()
+        return {**default, **given} if isinstance(given, dict) else given
+
+
+class TripletConfig(BackboneConfig):
+    """Losses on classes and on triplets of images."""
+
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Label smoothing of the softmax losses."""
+    triplet_margin: float = Field(0.2, ge=0)
+    """Margin of the triplet loss."""
+    mining: Mining = "batch_hard"
+    """Triplet mining strategy."""
 
 
 class FitConfig(BaseModel):
@@ -124,11 +163,11 @@ class FitConfig(BaseModel):
     """Order: shuffled, windowed (a few shards at a time), balanced (classes equally often) or identities (P x K)."""
     samples_per_identity: int = Field(4, ge=2)
     """K of the sampler `identities`: images per identity in a batch."""
-    validate_every: float = Field(1.0, gt=0, le=1e9)
+    validate_every_epochs: float = Field(1.0, gt=0, le=1e9)
     """Epochs between validations."""
-    checkpoint_every: int = Field(100, ge=1)
+    checkpoint_every_steps: int = Field(100, ge=1)
     """Steps between checkpoints."""
-    log_every: int = Field(25, ge=1)
+    log_every_steps: int = Field(25, ge=1)
     """Steps between log lines."""
     keep_checkpoints: int = Field(2, ge=1)
     """Number of most recent checkpoints to keep, besides the best."""
@@ -150,19 +189,19 @@ class RunConfig(BaseModel):
     train_split: str = "train"
     """Split to train on."""
     validation_split: str = "val"
-    """Split that selects the best checkpoint; with `none`, the last checkpoint is the best."""
+    """Split that selects the best checkpoint; holdout: a part of the training split; none: the last one is the best."""
     hold_out: float = Field(0.1, gt=0, lt=1)
-    """Fraction of the training groups held out for validation if the set has no validation split."""
-    lock: str = ""
+    """Fraction of the training groups held out for validation with `holdout`, or without a validation split."""
+    split_lock: str = ""
     """Split lock (a file, or its digest) that the shards must carry; empty: not required."""
 
     @property
     def digest(self) -> str:
         """SHA-256 of the values, independent of their order.
 
-        Excludes `lock`, which does not affect the weights.
+        Excludes `split_lock`, which does not affect the weights.
         """
-        values = self.model_dump(mode="json", exclude={"lock"})
+        values = self.model_dump(mode="json", exclude={"split_lock"})
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     def to_yaml(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -57,12 +57,18 @@ def config_keys(
     return keys, ", ".join([place, *(f"--set {override}" for override in overrides)])
 
 
-def _keys_of(model: type[BaseModel], prefix: str, values: dict[str, Any] | None) -> Iterator[ConfigKey]:
+def _keys_of(
+    model: type[BaseModel], prefix: str, values: dict[str, Any] | None, defaults: dict[str, Any] | None = None
+) -> Iterator[ConfigKey]:
     for name, field in model.model_fields.items():
-        yield _key(f"{prefix}{name}", field, None if values is None else values[name])
+        key = _key(f"{prefix}{name}", field, None if values is None else values[name])
         entry = _model_in(field.annotation)
+        if entry is not None and entry is field.annotation:
+            yield from _keys_of(entry, f"{key.key}.", key.value, key.default)
+            continue
+        yield key if defaults is None else replace(key, default=defaults[name])
         if entry is not None:
-            yield from _keys_of(entry, f"{prefix}{name}[].", None)
+            yield from _keys_of(entry, f"{key.key}[].", None)
 
 
 def _key(name: str, field: FieldInfo, value: Any) -> ConfigKey:

@@ -63,8 +63,8 @@ def resolve_values(
     """Check plain values and fill in the defaults; see `ftrain.fit.config.resolve`."""
     chosen = _check(model, values.get("model") or {}, place, "model.", overrides)
     values = {**values, "model": chosen.model_dump(mode="json")}
-    if isinstance(values.get("lock"), str):
-        values["lock"] = lock_digest(values["lock"])
+    if isinstance(values.get("split_lock"), str):
+        values["split_lock"] = lock_digest(values["split_lock"])
     return _check(RunConfig, values, place, "", overrides)
 
 

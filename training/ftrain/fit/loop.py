@@ -76,7 +76,7 @@ class Trainer:
             )
         self.num_steps = max(1, round(fit.epochs * self.plan.steps_per_epoch))
         self.stop_at = min(self.num_steps, limit_steps or self.num_steps)
-        self.validate_every = max(1, round(fit.validate_every * self.plan.steps_per_epoch))
+        self.validate_every = max(1, round(fit.validate_every_epochs * self.plan.steps_per_epoch))
         self.positions = positions_of_rank(fit, processes)
         task.to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         check_stages(task, fit.stages)
@@ -220,11 +220,11 @@ class Trainer:
         step = self.state.step
         validates = len(self.validation_rows) > 0 and (step == self.num_steps or step % self.validate_every == 0)
         ends = validates or bool(self.stop) or step == self.stop_at
-        if ends or step % self.fit.log_every == 0:
+        if ends or step % self.fit.log_every_steps == 0:
             self._log(losses, clock, always=ends)
         if is_live():
             show("training", step, self.num_steps)
-        if ends or step % self.fit.checkpoint_every == 0:
+        if ends or step % self.fit.checkpoint_every_steps == 0:
             self.state.validation_due = validates
             self._save()
         stop_for(self.stop, step)

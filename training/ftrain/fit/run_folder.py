@@ -72,7 +72,7 @@ class RunFolder:
             yield
 
     def start(
-        self, config: RunConfig, shards: ShardSet, resume: Literal["auto", "never", "must"],
+        self, config: RunConfig, shards: ShardSet, resume: Literal["auto", "never", "required"],
         names: dict[str, list[str]] | None = None,
     ) -> str:  # fmt: skip
         """Prepare the folder for training; return whether the run is new or resumed, or an old run was set aside.
@@ -88,7 +88,7 @@ class RunFolder:
                 raise UsageError(
                     f"{self.path}: holds a run already; choose another --run, or --resume auto to go on with it"
                 )
-            if difference and resume == "must":
+            if difference and resume == "required":
                 raise UsageError(
                     f"{self.path}: {difference}; choose another --run, or --resume auto to set the old run aside"
                 )
@@ -98,8 +98,8 @@ class RunFolder:
                 # It belongs to a finished run; the curves are now extended.
                 (self.path / RECEIPT_FILE).unlink(missing_ok=True)
                 return f"going on with the run in {self.path}"  # other files stay: checkpoints hold their digests
-        elif resume == "must":
-            raise UsageError(f"{self.path}: no checkpoint to resume from; train without --resume must")
+        elif resume == "required":
+            raise UsageError(f"{self.path}: no checkpoint to resume from; train without --resume required")
         publish_bytes(self.path / CONFIG_FILE, config.to_yaml().encode())
         note = {name: value for name, value in shards.metadata.items() if name not in ("shards", "index")}
         note |= {"names": names} if names else {}

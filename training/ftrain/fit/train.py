@@ -39,7 +39,7 @@ class TrainOptions:
     params: Path | None = None
     profile: str | None = None
     overrides: tuple[str, ...] = ()
-    resume: Literal["auto", "never", "must"] = "auto"
+    resume: Literal["auto", "never", "required"] = "auto"
     init_from: Path | None = None
     workers: int = 2
     threads: int | None = None
@@ -57,7 +57,7 @@ def train(task_name: str, options: TrainOptions) -> dict[str, Any]:
     config = load_config(task_name, options.params, options.profile, list(options.overrides), section=options.section)
     cv2.setNumThreads(0)
     shards = open_shards(options.shards)
-    check_lock(config.lock, shards)
+    check_lock(config.split_lock, shards)
     with processes(options.device, options.workers, options.threads) as group:
         if not group.is_main:
             return _train(config, shards, options, group)

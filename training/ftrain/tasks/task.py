@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, overload
@@ -20,7 +19,7 @@ import torch
 from torch import nn
 
 from fschemas.failures import UsageError
-from ftrain.data.config import TaskConfig, ViewConfig
+from ftrain.data.config import BackboneConfig, TaskConfig, ViewConfig, Views
 from ftrain.data.stream import Batch, Encoder
 from ftrain.data.types import EvaluatedSplit, Results, Rows
 from ftrain.data.view import encoded_image
@@ -30,19 +29,6 @@ _MODULES = {
     "compute_metrics": "metrics", "report": "report", "summary": "report", "answer": "answer", "draw": "answer", "check_category": "answer",
 }  # fmt: skip
 _ROTATIONS = (-10.0, 10.0)  # degrees, if rotations are requested and the configuration has none
-
-
-@dataclass(frozen=True)
-class Views:
-    """Views averaged by test-time augmentation, in addition to the plain image.
-
-    `flip`: also flip each view left to right. `rotations`: degrees; positive angles rotate the y axis toward the x
-    axis. `scales`: factors by which the image is enlarged around its center.
-    """
-
-    flip: bool = False
-    rotations: tuple[float, ...] = ()
-    scales: tuple[float, ...] = ()
 
 
 class Task(nn.Module):
@@ -153,15 +139,14 @@ class Task(nn.Module):
         `views` are explicit views, True for all views the task supports, False for the plain image alone, or None for
         those of the configuration. Raises `UsageError` for views the task does not support.
         """
-        own = Views(getattr(self.config, "flip_test", False), getattr(self.config, "tta_angles", ()))
+        own = self.config.tta if isinstance(self.config, BackboneConfig) else Views()
         if views is True:
             if not self.view_kinds:
                 raise UsageError(f"the task {self.name} has no test-time augmentation; leave --tta out")
-            views = Views(
-                "flip" in self.view_kinds, own.rotations or _ROTATIONS if "rotations" in self.view_kinds else ()
-            )
+            rotations = own.rotations or _ROTATIONS if "rotations" in self.view_kinds else ()
+            views = Views(flip="flip" in self.view_kinds, rotations=rotations)
         self.views = own if views is None else views or Views()
-        if unknown := [kind for kind, value in vars(self.views).items() if value and kind not in self.view_kinds]:
+        if unknown := [kind for kind, value in self.views if value and kind not in self.view_kinds]:
             raise UsageError(f"the task {self.name} has no test-time augmentation by {unknown[0]}")
 
     def encode_image(self, image: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:

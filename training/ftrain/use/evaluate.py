@@ -58,7 +58,7 @@ def evaluate_run(
     """
     out = claim_output(Path(out), "evaluation")
     folder, opened = RunFolder(Path(run)), open_shards(shards)
-    for asked in (lock_digest(lock), folder.config().lock):
+    for asked in (lock_digest(lock), folder.config().split_lock):
         check_lock(asked, opened)
     for name in CURVE_FILES:
         folder.check_curve(name)

@@ -69,7 +69,7 @@ def predicted(task, shards, split="test"):
 
 @pytest.mark.parametrize(("backbone", "parameters"), [("resnet18", 16_576_254), ("resnet50", 45_084_926)])
 def test_the_original_s_parameters_are_counted_to_the_last(backbone, parameters):
-    network = CategoryNetwork(backbone, "none", 224, 50, 1000, box_head="flat")
+    network = CategoryNetwork(backbone, "none", 224, 50, 1000, box_head="linear")
     assert sum(parameter.numel() for parameter in network.parameters()) == parameters
 
 
@@ -99,7 +99,7 @@ def test_what_is_classified_moves_the_box_only_if_asked_for(shards, wanted):
 
 
 def test_local_features_can_be_left_out(shards):
-    joined = [tiny_task(shards, local_size=size).network.attribute_head.in_features for size in (0, 2)]
+    joined = [tiny_task(shards, roi_cells=size).network.attribute_head.in_features for size in (0, 2)]
     width = joined[0]
     assert joined[1] > width
     assert width == tiny_task(shards).network.backbone.widths[-1]
@@ -194,7 +194,7 @@ def test_a_box_out_of_view_teaches_nothing():
 
 @pytest.mark.parametrize("flip", [False, True])
 def test_a_perfect_box_comes_back_in_pixels_of_the_source(shards, monkeypatch, flip):
-    task = tiny_task(shards, flip_test=flip)
+    task = tiny_task(shards, tta={"flip": flip})
     batch = batch_of(task, shards)
     outputs = task.network(batch["image"])
 
@@ -337,7 +337,7 @@ def test_a_photograph_without_a_garment_is_not_given_a_name(shards, tmp_path):
             {},
             "needs category or attributes, but this shard set carries box, landmarks, item, style",
         ),
-        (("attributes",), {"labels": ["attributes"]}, "needs attributes, but this shard set carries category, box"),
+        (("attributes",), {"targets": ["attributes"]}, "needs attributes, but this shard set carries category, box"),
     ],
 )
 def test_a_set_without_labels_is_refused(tmp_path, without, model, message):
@@ -349,8 +349,8 @@ def test_a_set_without_labels_is_refused(tmp_path, without, model, message):
 def test_branches_need_types(shards):
     metadata = json.loads(json.dumps(shards.metadata))
     metadata["vocabularies"]["category"]["groups"] = {}
-    with pytest.raises(UsageError, match=r"test-category have no types; take model\.branches=flat"):
-        build_task(tiny_config(branches="three"), metadata)
+    with pytest.raises(UsageError, match=r"test-category have no types; take model\.heads=shared"):
+        build_task(tiny_config(heads="per_type"), metadata)
 
 
 def test_boxes_or_one_kind_of_label_may_be_missing(tmp_path):

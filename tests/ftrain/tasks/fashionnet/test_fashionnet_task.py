@@ -29,14 +29,14 @@ from ftrain.tasks.task import task_function
 
 TINY = {"backbone": "test_efficientnet", "input_size": 64}
 PUBLISHED = {
-    "backbone": "vgg16", "input_size": 224, "trunk_stride": 8, "neck": "flatten", "norm": False, "pose_widths": (1024, 1024),
-    "points": "regression", "local_channels": 0, "gate": "hard", "local_width": 1024, "global_width": 4096, "fusion_width": 4096,
+    "backbone": "vgg16", "input_size": 224, "trunk_stride": 8, "fc_input": "flatten", "norm": False, "pose_dims": (1024, 1024),
+    "landmark_head": "regression", "local_channels": 0, "visibility_gate": "hard", "local_dim": 1024, "global_dim": 4096, "fusion_dim": 4096,
 }  # fmt: skip
 NOTEBOOKS = {
     **PUBLISHED,
     "norm": True,
-    "pose_widths": (4096, 4096),
-    "fusion_width": 0,
+    "pose_dims": (4096, 4096),
+    "fusion_dim": 0,
     "gate": "none",
     "window": 4 / 28,
 }
@@ -119,7 +119,7 @@ def test_heads_are_as_wide_as_the_vocabularies(categories, attributes):
 @pytest.mark.parametrize("points", ["regression", "heatmap"])
 def test_only_landmarks_with_coordinates_are_placed_and_the_others_are_absent(shop, points):
     """The original trained missing landmarks as visible at (0, 0)."""
-    task = task_of(shop, points=points, without=("embedding",)).train()
+    task = task_of(shop, landmark_head=points, targets=("category", "attributes")).train()
     batch = batch_of(task, shop)
     batch["keypoint_visibility"][:] = Visibility.ABSENT.value
     batch["keypoints"][:] = 0.0
@@ -166,7 +166,7 @@ def test_the_places_that_are_pooled_are_the_ones_that_are_evaluated(shop, points
         return original(features, points, gate, **options)
 
     monkeypatch.setattr(ftrain.tasks.fashionnet.network, "pool_landmarks", spy)
-    task = task_of(shop, points=points)
+    task = task_of(shop, landmark_head=points)
     with torch.no_grad():
         pose = task.network(batch_of(task, shop)["image"]).pose
     assert pooled_at[0] is pose.points
@@ -177,7 +177,7 @@ def test_the_places_that_are_pooled_are_the_ones_that_are_evaluated(shop, points
 
 
 def test_attributes_and_category_do_not_move_landmarks(shop):
-    task = task_of(shop, points="regression").train()
+    task = task_of(shop, landmark_head="regression").train()
     losses = task(batch_of(task, shop))
     (losses["attributes"] + losses["category"] + losses["triplet"]).backward()
     pose = task.network.pose
@@ -188,7 +188,7 @@ def test_attributes_and_category_do_not_move_landmarks(shop):
 
 def test_positive_attributes_weigh_as_much_as_their_many_negatives(shop):
     """The original weighted positives by their own frequency, and so hardly at all."""
-    task = task_of(shop, without=("category", "embedding")).train()
+    task = task_of(shop, targets=("attributes",)).train()
     batch = batch_of(task, shop, 2)
     batch["attributes"][:] = 0
     batch["attributes"][:, 0] = 1
@@ -205,7 +205,7 @@ def test_positive_attributes_weigh_as_much_as_their_many_negatives(shop):
 
 
 def test_unknown_labels_teach_nothing(shop):
-    task = task_of(shop, auxiliary=True).train()
+    task = task_of(shop, auxiliary_category_loss=True).train()
     batch = batch_of(task, shop)
     batch["category"][:] = -1
     batch["attributes"][:] = -1
@@ -243,7 +243,7 @@ def test_images_are_mirrored_but_never_upside_down():
 
 @pytest.mark.parametrize("points", ["regression", "heatmap"])
 def test_with_mirrored_views_a_mirrored_image_has_mirrored_landmarks(shop, points):
-    task = task_of(shop, points=points, flip_test=True)
+    task = task_of(shop, landmark_head=points, tta={"flip": True})
     batch = batch_of(task, shop)
     batch["matrix"] = torch.tensor([[1.0, 0, 0], [0, 1, 0]]).expand(6, 2, 3)
     batch["size"] = torch.full((6, 2), 64.0)
@@ -292,7 +292,7 @@ def test_heads_are_there_where_the_set_has_labels(tmp_path, shop):
         torch.testing.assert_close(answered["attribute_scores"][:, list(members)].sum(dim=1), torch.ones(6))
     assert task.untrained() is None
     assert FashionNet.sampling_labels(task.config, bare.columns) is None
-    other = task_of(shop, without=("category",)).network.fusion
+    other = task_of(shop, targets=("attributes", "embedding")).network.fusion
     assert other.category is None
     assert other.embedding is not None
 
@@ -304,7 +304,7 @@ def test_heads_are_there_where_the_set_has_labels(tmp_path, shop):
         (partial(write_label_set, without=("landmarks",)), {}, "carries no landmarks; the task fashionnet needs them"),
         (
             write_label_set,
-            {"without": ["category", "attributes", "embedding"]},
+            {"targets": []},
             "leaves nothing but landmarks to learn",
         ),
         (write_label_set, {"backbone": "test_vit"}, "no"),

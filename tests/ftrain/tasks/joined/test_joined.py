@@ -255,16 +255,16 @@ def test_the_command_says_what_it_made(shards: ShardSet, runs: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("task", "model", "num_parts"),
     [
-        ("fashionnet", {"auxiliary": True}, 2),
-        ("fashionnet", {"without": ["embedding"]}, 2),
-        ("style", {"embedding_dim": 32, "attribute_width": 16}, 2),
+        ("fashionnet", {"auxiliary_category_loss": True}, 2),
+        ("fashionnet", {"targets": ["category", "attributes"]}, 2),
+        ("style", {"embedding_dim": 32, "attribute_dim": 16}, 2),
         (
             "style",
-            {"embedding_dim": 32, "attribute_width": 16, "local_backbone": "test_efficientnet", "local_size": 32},
+            {"embedding_dim": 32, "attribute_dim": 16, "local_backbone": "test_efficientnet", "local_input_size": 32},
             2,
         ),
         ("retrieval", {"embedding_dim": 8}, 2),
-        ("category", {"hidden": 16}, 2),
+        ("category", {"hidden_dim": 16}, 2),
     ],
 )
 def test_every_task_with_a_backbone_has_parts(

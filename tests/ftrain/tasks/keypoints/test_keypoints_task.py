@@ -10,13 +10,14 @@ from tests.shard_sets import draw_sample
 
 from fschemas.failures import UsageError
 from fschemas.landmarks import DEEPFASHION_8, FASHIONAI_24, Visibility
+from ftrain.data.config import Views
 from ftrain.data.image import warp, warp_image
 from ftrain.data.stream import RawSample
 from ftrain.layers.heatmap import decode, flip_maps, gaussian_targets
 from ftrain.tasks.keypoints.config import KeypointsConfig
 from ftrain.tasks.keypoints.rotation import rotate
 from ftrain.tasks.keypoints.task import KeypointEncoder, Keypoints
-from ftrain.tasks.task import Views, task_function
+from ftrain.tasks.task import task_function
 
 SETS = (DEEPFASHION_8, FASHIONAI_24)
 TROUSERS = list(FASHIONAI_24.garments).index("trousers")
@@ -151,7 +152,7 @@ def test_a_batch_without_any_labelled_point_has_a_finite_loss():
 
 def test_it_learns_eight_squares_by_heart(one_thread):
     torch.manual_seed(0)
-    config = KeypointsConfig(backbone="test_efficientnet", channels=16, input_size=64, flip_test=False)
+    config = KeypointsConfig(backbone="test_efficientnet", channels=16, input_size=64, tta={"flip": False})
     task = Keypoints(config, dataset_of(DEEPFASHION_8)).train()
     batch = batch_of(task, range(8), DEEPFASHION_8)
     optimizer = torch.optim.AdamW(task.parameters(), 5e-3)
@@ -170,7 +171,7 @@ def test_it_learns_eight_squares_by_heart(one_thread):
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("angles", [(), (-10.0, 10.0)])
 def test_predictions_of_perfect_maps_are_the_truth_in_pixels_of_the_source(flip, angles, monkeypatch):
-    task = tiny_task(dataset_of(DEEPFASHION_8), flip_test=flip, tta_angles=angles)
+    task = tiny_task(dataset_of(DEEPFASHION_8), tta={"flip": flip, "rotations": angles})
     batch = batch_of(task, range(6), DEEPFASHION_8)
     with_points = batch["visibility"] >= Visibility.OCCLUDED
     perfect = gaussian_targets(batch["keypoints"], with_points, (16, 16), 4, 1.4)
@@ -240,16 +241,16 @@ def test_turned_views_are_chosen_and_keep_shapes():
     task.set_tta(None)
     assert torch.equal(plain["points"], task.predict(batch)["points"])
     task.set_tta(False)  # one plain view: flips are left out too
-    alone = tiny_task(dataset_of(FASHIONAI_24), flip_test=False)
+    alone = tiny_task(dataset_of(FASHIONAI_24), tta={"flip": False})
     assert torch.equal(alone.predict(batch)["points"], task.predict(batch)["points"])
-    own = tiny_task(dataset_of(FASHIONAI_24), tta_angles=(5.0,))
+    own = tiny_task(dataset_of(FASHIONAI_24), tta={"rotations": (5.0,)})
     for choice, angles in ((None, (5.0,)), (True, (5.0,)), (False, ())):
         own.set_tta(choice)
-        assert own.views == Views(choice is not False, angles)
+        assert own.views == Views(flip=choice is not False, rotations=angles)
 
 
 def test_cells_that_a_turned_view_does_not_show_are_averaged_over_the_others(monkeypatch):
-    task = tiny_task(dataset_of(DEEPFASHION_8), flip_test=False, tta_angles=(30.0, -30.0))
+    task = tiny_task(dataset_of(DEEPFASHION_8), tta={"rotations": (30.0, -30.0), "flip": False})
     monkeypatch.setattr(task, "_view", lambda image: (torch.ones(1, 8, 16, 16), torch.zeros(1, 3)))
     averaged, _ = task._averaged_maps(torch.zeros(1, 3, 64, 64))
     torch.testing.assert_close(averaged, torch.ones(1, 8, 16, 16))
@@ -258,18 +259,18 @@ def test_cells_that_a_turned_view_does_not_show_are_averaged_over_the_others(mon
 def test_a_model_of_one_garment_takes_its_rows_only():
     columns, rows = {"garment": np.array(["dress", "skirt", "dress", "blouse"])}, np.array([0, 1, 2, 3])
     assert Keypoints.rows_of_interest(KeypointsConfig(), columns, rows).tolist() == [0, 1, 2, 3]
-    assert Keypoints.rows_of_interest(KeypointsConfig(category="dress"), columns, rows).tolist() == [0, 2]
+    assert Keypoints.rows_of_interest(KeypointsConfig(garment="dress"), columns, rows).tolist() == [0, 2]
     with pytest.raises(UsageError, match="no 'trousers'"):
-        Keypoints.rows_of_interest(KeypointsConfig(category="trousers"), columns, rows)
+        Keypoints.rows_of_interest(KeypointsConfig(garment="trousers"), columns, rows)
     with pytest.raises(UsageError, match="no garment 'sock'"):
-        tiny_task(dataset_of(FASHIONAI_24), category="sock")
+        tiny_task(dataset_of(FASHIONAI_24), garment="sock")
 
 
 @pytest.mark.parametrize(
     ("model", "category", "message"),
     [
         ({}, "sock", "no garment 'sock'"),
-        ({"category": "dress"}, "skirt", "trained for dress only"),
+        ({"garment": "dress"}, "skirt", "trained for dress only"),
         ({"garment_loss_weight": 0.0}, None, "choose one with --category"),
     ],
 )

@@ -29,16 +29,16 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
         (
             {},
             ("item",),
-            "model.labels=item: no training image of the shard set has a known item; take another set, or category",
+            "model.identity=item: no training image of the shard set has a known item; take another set, or category",
         ),
         (
-            {"labels": "category", "classify": "none"},
+            {"identity": "category", "classify": "none"},
             ("category",),
             "no training image of the shard set has a known category",
         ),
         ({"classify": "category"}, ("category",), "model.classify=category: the shard set carries no categories"),
-        ({"labels": "category", "classify": "item"}, ("item",), "model.classify=item needs items to learn"),
-        ({"triplet_weight": 0.0, "classify": "none"}, (), "every loss has the weight 0"),
+        ({"identity": "category", "classify": "item"}, ("item",), "model.classify=item needs items to learn"),
+        ({"triplet_loss_weight": 0.0, "classify": "none"}, (), "every loss has the weight 0"),
         ({"backbone": "resnet5"}, (), "timm has no backbone 'resnet5'"),
     ],
 )
@@ -74,7 +74,7 @@ def test_an_unknown_part_of_a_split_is_named() -> None:
 
 
 def test_items_to_classify_are_those_of_training_and_stay_in_the_run(shards: ShardSet, tmp_path: Path) -> None:
-    chosen = {**{f"model.{name}": value for name, value in TINY.items()}, "model.classify": "item", "model.proxy_weight": 0.5,
+    chosen = {**{f"model.{name}": value for name, value in TINY.items()}, "model.classify": "item", "model.proxy_loss_weight": 0.5,
               "fit.batch_size": 8, "fit.sampler": "identities", "fit.samples_per_identity": 2, "fit.epochs": 1, "hold_out": 0.4}  # fmt: skip
     options = TrainOptions(
         str(shards.place), tmp_path / "run", overrides=tuple(f"{name}={value}" for name, value in chosen.items()), workers=0,

@@ -40,7 +40,7 @@ def _few_tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 
 def task_of(identity: str, categories: tuple[str, ...] = ()) -> Any:
     """A minimal task for reports."""
-    config = SimpleNamespace(labels=identity, classify="category" if categories else "none")
+    config = SimpleNamespace(identity=identity, classify="category" if categories else "none")
     return SimpleNamespace(config=config, categories=categories)
 
 

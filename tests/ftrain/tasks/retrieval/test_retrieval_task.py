@@ -53,7 +53,7 @@ def test_the_published_network_has_the_parameters_of_its_description() -> None:
 def test_all_categories_are_classes_and_learn() -> None:
     """The original keeps 20 of the 50 categories."""
     values = [f"category {number}" for number in range(50)]
-    task = Retrieval(RetrievalConfig(**TINY, labels="category"), {"vocabularies": {"category": {"values": values}}})
+    task = Retrieval(RetrievalConfig(**TINY, identity="category"), {"vocabularies": {"category": {"values": values}}})
     assert task.classifier is not None
     assert task.encoder.categories["category 49"] == 49
     image = torch.randint(0, 255, (4, 32, 32, 3), dtype=torch.uint8)
@@ -83,7 +83,11 @@ def test_every_image_is_an_anchor_with_partners(shards: ShardSet, labels: str) -
 def test_training_goes_on_in_training_mode_after_validation(shards: ShardSet, tmp_path: Path) -> None:
     """The original stays in evaluation mode after its first test."""
     trainer = trainer_of(
-        shards, tmp_path / "run", epochs=4, validate_every=0.5, stages=[{"until": 0.5, "freeze": ["backbone."]}, {}]
+        shards,
+        tmp_path / "run",
+        epochs=4,
+        validate_every_epochs=0.5,
+        stages=[{"until": 0.5, "freeze": ["backbone."]}, {}],
     )
     modes: list[tuple[bool, bool]] = []
     trainer.task.register_forward_pre_hook(
@@ -127,11 +131,11 @@ def test_a_query_is_not_found_by_queries_nor_by_itself() -> None:
         task_function(task, "compute_metrics")(task, results_of([east, north], [1, 2], [BOTH] * 2))
 
 
-@pytest.mark.parametrize("neck", ["none", "batch_norm"])
+@pytest.mark.parametrize("neck", [False, True])
 @pytest.mark.parametrize("flip", [False, True])
-def test_embeddings_have_length_one_whatever_the_image(shards: ShardSet, neck: str, flip: bool) -> None:
+def test_embeddings_have_length_one_whatever_the_image(shards: ShardSet, neck: bool, flip: bool) -> None:
     """The original adds distances of unnormalized embeddings to distances of colors."""
-    task = task_of(shards, neck=neck, flip_test=flip).eval()
+    task = task_of(shards, bn_neck=neck, tta={"flip": flip}).eval()
     baseline = task.untrained().eval()
     batch = batch_of(task, shards, [0, 1, 2])
     batch["image"][0] = 0
@@ -174,7 +178,7 @@ def test_items_categories_and_roles_of_samples(shards: ShardSet) -> None:
 
 def test_unknown_labels_are_in_no_loss(shards: ShardSet) -> None:
     task = task_of(
-        shards, classify="item", proxy_weight=1.0, label_smoothing=0.1, cosine_scale=16.0, neck="none"
+        shards, classify="item", proxy_loss_weight=1.0, label_smoothing=0.1, cosine_scale=16.0, bn_neck=False
     ).eval()
     rows = shards.rows("train")[:8].tolist()
     batch = batch_of(task, shards, rows)
@@ -193,12 +197,12 @@ def test_unknown_labels_are_in_no_loss(shards: ShardSet) -> None:
 
 
 def test_losses_of_weight_zero_have_no_parameters(shards: ShardSet) -> None:
-    task = task_of(shards, classify="none", triplet_weight=1.0)
+    task = task_of(shards, classify="none", triplet_loss_weight=1.0)
     assert [name for name, _ in task.named_parameters() if not name.startswith("backbone.")] == [
         "embed.weight",
         "embed.bias",
     ]
-    proxies = task_of(shards, classify="none", triplet_weight=0.0, proxy_weight=1.0)
+    proxies = task_of(shards, classify="none", triplet_loss_weight=0.0, proxy_loss_weight=1.0)
     assert isinstance(proxies.proxies, ProxyAnchor)
     assert proxies.proxies.proxies.shape == (6, 16)
     assert set(proxies(batch_of(proxies, shards, [0, 1]))) == {"loss", "proxy"}

@@ -37,11 +37,11 @@ from ftrain.tasks.task import task_function
 from ftrain.use.evaluate import evaluate_run, summary_lines
 from ftrain.use.predict import PredictOptions, predict_images
 
-TINY = {"backbone": "test_efficientnet", "embedding_dim": 32, "attribute_width": 16, "input_size": 64}
-LOCAL = {"local_backbone": "test_efficientnet", "local_size": 32}
+TINY = {"backbone": "test_efficientnet", "embedding_dim": 32, "attribute_dim": 16, "input_size": 64}
+LOCAL = {"local_backbone": "test_efficientnet", "local_input_size": 32}
 FASHIONAI = {"vocabularies": {"attributes": vocabulary("fashionai-attribute-54").to_json()}}
 KFASHION = {"vocabularies": {"style": vocabulary("kfashion-style-24").to_json()}}
-PUBLISHED = {"backbone": "resnet50", "embedding_dim": 1024, "attribute_width": 512}
+PUBLISHED = {"backbone": "resnet50", "embedding_dim": 1024, "attribute_dim": 512}
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def write_run(folder, shards, step=3, **model):
         # ResNet-50 up to stride 16, 8 x 512 attribute vectors, 2 x (512 + 1) x 512, conv (1,024 + 1) x 512, (1,536 + 1)
         # x 512 and (512 + 1) x 1,024 of the gate, (1,024 + 1) x 1,024 of the projection
         (FASHIONAI, {"target": "attributes", "head": "none"}, 11.96, 8_543_296 + 4_096 + 525_312 + 524_800 + 786_944 + 525_312 + 1_049_600),
-        (FASHIONAI, {"target": "attributes", "head": "none", "local_backbone": "resnet34", "local_size": 112}, 20.98, None),
+        (FASHIONAI, {"target": "attributes", "head": "none", "local_backbone": "resnet34", "local_input_size": 112}, 20.98, None),
         ({"vocabularies": {"style": {"name": "asen", "values": ["0", "1", "2"], "groups": {}}}}, {"head": "arcface"}, 32.69, 32_692_800),
     ],
 )  # fmt: skip
@@ -97,7 +97,7 @@ def test_it_has_the_parameters_of_the_published_networks(dataset, model, million
 
 def test_probabilities_keep_the_scale(shards):
     """The softmax of unscaled cosines is nearly flat: among three classes, none could exceed 0.79."""
-    task = task_of(shards.metadata, arcface_scale=20.0, flip_test=False).eval()
+    task = task_of(shards.metadata, arcface_scale=20.0, tta={"flip": False}).eval()
     batch = batch_of(task, shards)
     with torch.no_grad():
         embedding, _, deep = task._look(batch["image"])
@@ -202,7 +202,7 @@ def test_query_and_gallery_are_one_split(split, known, expected):
 
 def test_the_local_branch_learns_in_its_stage_and_counts_only_from_then(shards, tmp_path, one_thread):
     fit = {
-        "batch_size": 8, "epochs": 1, "checkpoint_every": 1, "validate_every": 9, "ema_decay": 0.5,
+        "batch_size": 8, "epochs": 1, "checkpoint_every_steps": 1, "validate_every_epochs": 9, "ema_decay": 0.5,
         "stages": [
             {"until": 0.5, "freeze": ["local"], "loss_weights": {"local": 0, "align": 0}},
             {"until": 1.0, "lr_scale": 0.1, "lr_scales": {"local": 10.0}},
@@ -407,7 +407,7 @@ def test_a_report_has_floors_tables_plots_and_images(shards, tmp_path, model):
     assert (tmp_path / "again/predictions.png").read_bytes() == (out / "predictions.png").read_bytes()
 
 
-@pytest.mark.parametrize("model", [{"certainty_threshold": 0.999}, {"target": "attributes", **LOCAL}])
+@pytest.mark.parametrize("model", [{"score_threshold": 0.999}, {"target": "attributes", **LOCAL}])
 def test_photographs_are_answered_and_drawn(shards, tmp_path, model):
     run = write_run(tmp_path / "run", shards, **model)
     Image.new("RGB", (60, 200), (120, 120, 120)).save(tmp_path / "nothing.png")
@@ -443,7 +443,7 @@ def test_categories_are_learnt_beside_styles(shards):
 
 
 def test_it_can_be_exported_for_batches_of_any_size(shards):
-    task = task_of(shards.metadata, flip_test=False, **LOCAL).eval()
+    task = task_of(shards.metadata, tta={"flip": False}, **LOCAL).eval()
     batch = {name: values for name, values in batch_of(task, shards, 5).items() if name in ("image", "matrix", "size")}
 
     class Predict(torch.nn.Module):
@@ -465,7 +465,7 @@ def test_it_can_be_exported_for_batches_of_any_size(shards):
 
 
 def test_the_mirror_image_is_averaged_on_request(shards):
-    task = task_of(shards.metadata, flip_test=False).eval()
+    task = task_of(shards.metadata, tta={"flip": False}).eval()
     batch = batch_of(task, shards)
     with torch.no_grad():
         plain, mirrored = task.predict(batch), task.predict({**batch, "image": batch["image"].flip(2)})

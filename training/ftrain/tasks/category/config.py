@@ -6,29 +6,25 @@ from typing import Literal
 
 from pydantic import Field
 
-from ftrain.data.config import ViewConfig
+from ftrain.data.config import BackboneConfig
 
 
-class CategoryConfig(ViewConfig):
+class CategoryConfig(BackboneConfig):
     """Network, image, losses. Defaults are the tiny profile."""
 
-    backbone: str = "resnet18"
-    """timm name of the network, with its tag if it has one."""
-    weights: str = "none"
-    """Initial weights of the backbone: none, imagenet, or the path of a file."""
-    labels: tuple[Literal["category", "attributes"], ...] = Field(("category", "attributes"), min_length=1)
+    targets: tuple[Literal["category", "attributes"], ...] = Field(("category", "attributes"), min_length=1)
     """Labels to learn."""
-    branches: Literal["flat", "three"] = "flat"
-    """Classifier: flat for all categories, three for one branch per type of clothes."""
-    local_size: int = Field(3, ge=0, le=14)
+    heads: Literal["shared", "per_type"] = "shared"
+    """Classifier: one for all categories, or one per type of clothes."""
+    roi_cells: int = Field(3, ge=0, le=14)
     """Cells per side pooled from the predicted box; 0: global features alone."""
-    local_stride: Literal[8, 16, 32] = 16
+    roi_stride: Literal[8, 16, 32] = 16
     """Stride of the features pooled from the box, pixels."""
-    box_head: Literal["maps", "flat"] = "maps"
-    """Box head: from maps, or flat for one linear layer as in the original."""
+    box_head: Literal["maps", "linear"] = "maps"
+    """Box head: one map per edge, or one linear layer as in the original."""
     box_gradient: bool = True
     """Whether the classification losses train the box."""
-    hidden: int = Field(0, ge=0, le=65_536)
+    hidden_dim: int = Field(0, ge=0, le=65_536)
     """Width of a hidden layer before the heads; 0: none."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Dropout before the heads."""
@@ -36,15 +32,13 @@ class CategoryConfig(ViewConfig):
     """auto: softmax in exclusive groups, else balanced; plain: unweighted, as in the original."""
     positive_rate: float | None = Field(None, gt=0, lt=1)
     """Share of positives in the training set, for `balanced`; null: computed per image."""
-    attribute_weight: float = Field(1.0, ge=0)
+    attributes_loss_weight: float = Field(1.0, ge=0)
     """Weight of the attribute loss."""
-    category_weight: float = Field(1.0, ge=0)
+    category_loss_weight: float = Field(1.0, ge=0)
     """Weight of the category loss."""
-    box_weight: float = Field(1.0, ge=0)
+    box_loss_weight: float = Field(1.0, ge=0)
     """Weight of the box loss."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Label smoothing of softmax losses."""
-    flip_test: bool = False
-    """Test-time augmentation: average with the flipped image."""
     score_threshold: float = Field(0.2, ge=0, lt=1)
     """Minimum score at which `ftrain predict` recognizes anything."""

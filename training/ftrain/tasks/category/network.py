@@ -66,30 +66,30 @@ class CategoryNetwork(nn.Module):
     """uint8 B, H, W, 3 to `CategoryOutputs`.
 
     `num_categories` or `num_attributes` of 0 omits a head; `types` (name to category ids) creates a branch per type.
-    `local_size` cells per side of the box, from the features at `local_stride`, are concatenated with the global
-    features (0: none). `box_head` is `maps`, or `flat` as in the original. Without `box_gradient` the classification
+    `roi_cells` cells per side of the box, from the features at `roi_stride`, are concatenated with the global
+    features (0: none). `box_head` is `maps`, or `linear` as in the original. Without `box_gradient` the classification
     losses do not train the box. `true_boxes` means that boxes have ground truth; a box that nothing trains is the whole
     image.
     """
 
     def __init__(
         self, backbone: str, weights: str, input_size: int, num_categories: int, num_attributes: int, *,
-        types: Mapping[str, Sequence[int]] | None = None, local_size: int = 3, local_stride: int = 32, box_head: str = "maps",
-        box_gradient: bool = True, true_boxes: bool = True, hidden: int = 0, dropout: float = 0.0,
+        types: Mapping[str, Sequence[int]] | None = None, roi_cells: int = 3, roi_stride: int = 32, box_head: str = "maps",
+        box_gradient: bool = True, true_boxes: bool = True, hidden_dim: int = 0, dropout: float = 0.0,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.backbone = Backbone(backbone, weights, strides=(local_stride, 32) if local_stride != 32 else (32,))
-        self.local_size, self.box_gradient = local_size, box_gradient
+        self.backbone = Backbone(backbone, weights, strides=(roi_stride, 32) if roi_stride != 32 else (32,))
+        self.roi_cells, self.box_gradient = roi_cells, box_gradient
         last = self.backbone.widths[-1]
-        self.flat_box = box_head == "flat"
-        cells = input_size // (32 if self.flat_box else local_stride)
+        self.flat_box = box_head == "linear"
+        cells = input_size // (32 if self.flat_box else roi_stride)
         self.box: nn.Module | None = None
-        if true_boxes or (local_size and box_gradient):
+        if true_boxes or (roi_cells and box_gradient):
             self.box = BoxHead(last, cells) if self.flat_box else BoxMaps(self.backbone.widths, cells)
-        num_features = last + self.backbone.widths[0] * local_size**2
-        self.hidden = nn.Sequential(nn.Linear(num_features, hidden), nn.ReLU()) if hidden else nn.Identity()
+        num_features = last + self.backbone.widths[0] * roi_cells**2
+        self.hidden = nn.Sequential(nn.Linear(num_features, hidden_dim), nn.ReLU()) if hidden_dim else nn.Identity()
         self.dropout = nn.Dropout(dropout)
-        num_joined = hidden or num_features
+        num_joined = hidden_dim or num_features
         self.attribute_head = nn.Linear(num_joined, num_attributes) if num_attributes else None
         self.category_head: nn.Module | None = None
         if num_categories:
@@ -106,9 +106,9 @@ class CategoryNetwork(nn.Module):
         else:
             boxes = self.box(features[-1] if self.flat_box else features)
         parts = [features[-1].float().mean(dim=(2, 3))]
-        if self.local_size:
+        if self.roi_cells:
             region = boxes if self.box_gradient else boxes.detach()
-            parts.append(pool_box(features[0], region, self.local_size).flatten(1))
+            parts.append(pool_box(features[0], region, self.roi_cells).flatten(1))
         joined = self.dropout(self.hidden(torch.cat(parts, dim=1)))
         category = None if self.category_head is None else self.category_head(joined)
         attributes = None if self.attribute_head is None else self.attribute_head(joined)

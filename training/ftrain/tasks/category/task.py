@@ -94,8 +94,8 @@ class Category(Task):
             exclusive=bool(attributes and attributes["exclusive"]),
             has_boxes=has_boxes,
         )
-        if config.branches == "three" and category and not self.labels.types:
-            raise UsageError(f"the categories {category['name']} have no types; take model.branches=flat")
+        if config.heads == "per_type" and category and not self.labels.types:
+            raise UsageError(f"the categories {category['name']} have no types; take model.heads=shared")
         self.encoder = CategoryEncoder(
             config,
             names_as_ids(dataset, "category") if category else {},
@@ -104,9 +104,9 @@ class Category(Task):
         )
         self.network = CategoryNetwork(
             config.backbone, config.weights, config.input_size, len(self.labels.categories), len(self.labels.attributes),
-            types=self.labels.types if config.branches == "three" else None, local_size=config.local_size,
-            local_stride=config.local_stride, box_head=config.box_head, box_gradient=config.box_gradient,
-            true_boxes=self.labels.has_boxes, hidden=config.hidden, dropout=config.dropout,
+            types=self.labels.types if config.heads == "per_type" else None, roi_cells=config.roi_cells,
+            roi_stride=config.roi_stride, box_head=config.box_head, box_gradient=config.box_gradient,
+            true_boxes=self.labels.has_boxes, hidden_dim=config.hidden_dim, dropout=config.dropout,
         )  # fmt: skip
         named = dataset.get("names", {}).get("category", self.labels.categories)
         never = torch.tensor([name not in named for name in self.labels.categories], dtype=torch.bool)
@@ -148,7 +148,7 @@ class Category(Task):
             for name, have in (("category", self.labels.categories), ("attributes", self.labels.attributes))
             if have and name not in lacks
         ]
-        if not learned and not (self.labels.has_boxes and self.config.box_weight):
+        if not learned and not (self.labels.has_boxes and self.config.box_loss_weight):
             name, why = next(iter(lacks.items()))
             raise UsageError(f"nothing can be learned for {name}: {why}; take a set with more classes")
         return [f"nothing is learned for {name}: {why}" for name, why in lacks.items()]
@@ -182,15 +182,15 @@ class Category(Task):
         config, outputs = self.config, self.network(batch["image"])
         parts: dict[str, Tensor] = {}
         if outputs.category is not None:
-            parts["category"] = config.category_weight * class_loss(
+            parts["category"] = config.category_loss_weight * class_loss(
                 outputs.category, batch["category"], config.label_smoothing
             )
         if outputs.attributes is not None:
-            parts["attributes"] = config.attribute_weight * self._attribute_loss(
+            parts["attributes"] = config.attributes_loss_weight * self._attribute_loss(
                 outputs.attributes, batch["attributes"]
             )
         if self.labels.has_boxes:
-            parts["box"] = config.box_weight * box_loss(outputs.boxes, batch["box"], batch["has_box"])
+            parts["box"] = config.box_loss_weight * box_loss(outputs.boxes, batch["box"], batch["has_box"])
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
     def predict(self, batch: Batch) -> Batch:
@@ -231,13 +231,13 @@ class Category(Task):
 def _learnt(config: CategoryConfig, dataset: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the vocabularies to learn: configured and in the set, unless all categories are unknown."""
     carried, vocabularies = dataset["column_groups"], dataset["vocabularies"]
-    learnt = {name: vocabularies[name] for name in config.labels if name in carried and vocabularies[name]["values"]}
+    learnt = {name: vocabularies[name] for name in config.targets if name in carried and vocabularies[name]["values"]}
     if dataset.get("names", {}).get("category", ["any"]) == []:
         learnt.pop("category", None)
     if not learnt:
         raise UsageError(
-            f"the task category needs {' or '.join(config.labels)}, but this shard set carries {', '.join(carried) or 'nothing'}"
-            f"{' without a name' if 'category' in carried else ''}; take another set or another model.labels"
+            f"the task category needs {' or '.join(config.targets)}, but this shard set carries {', '.join(carried) or 'nothing'}"
+            f"{' without a name' if 'category' in carried else ''}; take another set or another model.targets"
         )
     return learnt
 

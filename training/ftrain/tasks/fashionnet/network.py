@@ -5,7 +5,7 @@
                                 +-> conv5_global -> fc6_global                    --+-> fc7_fusion -> category, attributes, embedding
 
 Beyond the paper, any sequential timm network can provide trunk and conv5; landmarks may be predicted by heat maps with
-soft-argmax instead of a fully connected layer; and a `pool` neck replaces the layers on flattened maps, which hold most
+soft-argmax instead of a fully connected layer; and `fc_input: pool` replaces the layers on flattened maps, which hold most
 parameters of the original.
 """
 
@@ -26,7 +26,7 @@ from ftrain.tasks.fashionnet.landmark_pooling import gates, pool_landmarks
 from ftrain.tasks.fashionnet.soft_argmax import soft_argmax
 
 NUM_VISIBILITIES = 3  # visible, occluded, absent
-_POSE_CHANNELS = 128  # channels of the map for the pose branch with the `pool` neck, which keeps positions
+_POSE_CHANNELS = 128  # channels of the map for the pose branch with `fc_input: pool`, which keeps positions
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,12 @@ class FashionNetwork(nn.Module):
         strides = [stride for stride in (4, 8, 16) if stride <= config.trunk_stride]
         self.backbone = Backbone(config.backbone, config.weights, tuple(strides))
         deep = cut_after(self.backbone, config.backbone, config.trunk_stride)
-        used = strides.index(config.map_stride) if config.points == "heatmap" else len(strides) - 1
+        used = strides.index(config.map_stride) if config.landmark_head == "heatmap" else len(strides) - 1
         self.pose = PoseBranch(config, heads, deep, self.backbone.widths[used:])
         self._pose_levels = used
         self.local = LocalBranch(config, heads.points, self.backbone.widths[-1])
         self.whole = GlobalBranch(config, copy.deepcopy(deep))
-        self.fusion = Fusion(config, heads, config.local_width + config.global_width)
+        self.fusion = Fusion(config, heads, config.local_dim + config.global_dim)
 
     def forward(self, image: Tensor) -> Seen:
         """See the class."""
@@ -93,20 +93,20 @@ class PoseBranch(nn.Module):
         self.backbone = deep
         channels = deep.width
         self.reduce: nn.Module = nn.Identity()
-        if config.neck == "pool":
+        if config.fc_input == "pool":
             channels = min(_POSE_CHANNELS, channels)
             self.reduce = _conv(deep.width, channels, 1)
         cells = config.input_size // deep.stride
         layers, width = [], channels * cells**2
-        for next_width in config.pose_widths:
+        for next_width in config.pose_dims:
             layers += _dense(width, next_width, config)
             width = next_width
         self.layers = nn.Sequential(*layers)
         self.visibility = nn.Linear(width, heads.points * NUM_VISIBILITIES)
         self.auxiliary = nn.Linear(width, heads.auxiliary) if heads.auxiliary else None
-        self.places = nn.Linear(width, heads.points * 2) if config.points == "regression" else None
+        self.places = nn.Linear(width, heads.points * 2) if config.landmark_head == "regression" else None
         self.decoder = None
-        if config.points == "heatmap":
+        if config.landmark_head == "heatmap":
             self.decoder = MapDecoder(deep.width, widths, config.map_channels, heads.points)
 
     def forward(self, levels: Sequence[Tensor]) -> Pose:
@@ -151,16 +151,16 @@ class LocalBranch(nn.Module):
 
     def __init__(self, config: NetworkConfig, num_points: int, width: int) -> None:
         super().__init__()
-        self.stride, self.size = config.trunk_stride, config.pooled
-        self.gate: Gate = config.gate
-        self.window = config.window * config.input_size
+        self.stride, self.size = config.trunk_stride, config.window_cells
+        self.gate: Gate = config.visibility_gate
+        self.window = config.window_size * config.input_size
         self.reduce: nn.Module = nn.Identity()
         if config.local_channels:
             width, self.reduce = config.local_channels, _conv(width, config.local_channels, 1)
-        self.layer = nn.Linear(num_points * width * config.pooled**2, config.local_width)
+        self.layer = nn.Linear(num_points * width * config.window_cells**2, config.local_dim)
 
     def forward(self, features: Tensor, pose: Pose) -> Tensor:
-        """Map trunk features B, C, h, w to B, local_width."""
+        """Map trunk features B, C, h, w to B, local_dim."""
         windows = pool_landmarks(
             self.reduce(features), pose.points, gates(pose.visibility, self.gate),
             stride=self.stride, window=self.window, size=self.size,
@@ -173,14 +173,14 @@ class GlobalBranch(nn.Module):
 
     def __init__(self, config: NetworkConfig, deep: DeepStages) -> None:
         super().__init__()
-        self.backbone, self.neck = deep, config.neck
-        cells = (config.input_size // deep.stride) ** 2 if config.neck == "flatten" else 1
-        self.layer = nn.Linear(deep.width * cells, config.global_width)
+        self.backbone, self.fc_input = deep, config.fc_input
+        cells = (config.input_size // deep.stride) ** 2 if config.fc_input == "flatten" else 1
+        self.layer = nn.Linear(deep.width * cells, config.global_dim)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map trunk features B, C, h, w to B, global_width."""
+        """Map trunk features B, C, h, w to B, global_dim."""
         deep = self.backbone(features)
-        return self.layer(deep.flatten(1) if self.neck == "flatten" else deep.mean(dim=(2, 3)))
+        return self.layer(deep.flatten(1) if self.fc_input == "flatten" else deep.mean(dim=(2, 3)))
 
 
 class Fusion(nn.Module):
@@ -189,9 +189,9 @@ class Fusion(nn.Module):
     def __init__(self, config: NetworkConfig, heads: Heads, width: int) -> None:
         super().__init__()
         layers = _active(width, config)
-        if config.fusion_width:
-            layers += _dense(width, config.fusion_width, config)
-            width = config.fusion_width
+        if config.fusion_dim:
+            layers += _dense(width, config.fusion_dim, config)
+            width = config.fusion_dim
         self.layers = nn.Sequential(*layers)
         self.category = nn.Linear(width, heads.category) if heads.category else None
         self.attributes = nn.Linear(width, heads.attributes) if heads.attributes else None

@@ -86,7 +86,7 @@ class FashionNet(Task):
         self.encoder = FashionNetEncoder(config, self.landmarks, known, num_attributes, "embedding" in heads)
         self.network = FashionNetwork(config, Heads(
             points=len(self.landmarks), category=num_categories, attributes=num_attributes,
-            embedding=config.embedding_dim if "embedding" in heads else 0, auxiliary=num_categories if config.auxiliary else 0,
+            embedding=config.embedding_dim if "embedding" in heads else 0, auxiliary=num_categories if config.auxiliary_category_loss else 0,
         ))  # fmt: skip
 
     def label_groups(self) -> tuple[str, ...]:
@@ -176,12 +176,12 @@ class FashionNet(Task):
         classes = visibility_classes(torch.where(inside, visibility, Visibility.ABSENT.value))
         wanted = torch.where(located[..., None], batch["keypoints"], pose.points.detach())
         squares = ((pose.points - wanted) / (_UNIT * config.input_size)).square().sum(dim=2)
-        costs = squares if config.distance == "squared" else (squares + 1e-6).sqrt()
+        costs = squares if config.landmark_loss == "squared" else (squares + 1e-6).sqrt()
         counts = located.sum(dim=1).clamp_min(1)
         parts = {"landmarks": ((costs * located).sum(dim=1) / counts).mean(), "maps": costs.new_zeros(())}
         if pose.maps is not None:
             of_maps = map_loss(pose.maps, batch["keypoints"], located, config.map_stride, _SIGMA)
-            parts["maps"] = config.heatmap_loss_weight * (of_maps.sum(dim=1) / counts).mean()
+            parts["maps"] = config.maps_loss_weight * (of_maps.sum(dim=1) / counts).mean()
         parts["visibility"] = F.cross_entropy(pose.visibility.float().flatten(0, 1), classes.flatten())
         return parts
 
@@ -238,7 +238,7 @@ def _heads(config: FashionNetConfig, dataset: dict[str, Any]) -> tuple[Head, ...
             f"the task fashionnet needs category or attributes beside landmarks, but the shard set carries {carried}"
         )
     wanted: tuple[Head, ...] = ("category", "attributes", "embedding")
-    chosen: tuple[Head, ...] = tuple(name for name in wanted if has[name] and name not in config.without)
+    chosen: tuple[Head, ...] = tuple(name for name in wanted if has[name] and name in config.targets)
     if not chosen:
-        raise UsageError("model.without leaves nothing but landmarks to learn; take `ftrain keypoints` for those")
+        raise UsageError("model.targets leaves nothing but landmarks to learn; take `ftrain keypoints` for those")
     return chosen

@@ -18,14 +18,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fschemas.failures import UsageError
-from ftrain.data.config import TaskConfig
+from ftrain.data.config import TaskConfig, Views
 from ftrain.data.image import decode
 from ftrain.data.stream import Batch, RawSample
 from ftrain.data.types import Rows
 from ftrain.layers.backbone import Backbone
 from ftrain.tasks.retrieval.encoder import RetrievalEncoder
 from ftrain.tasks.retrieval.task import Retrieval
-from ftrain.tasks.task import Task, Views, find_task
+from ftrain.tasks.task import Task, find_task
 
 _SCORES = ("attribute_scores", "category_scores")  # outputs used for a run without an embedding
 _LEAST_SCORE = (

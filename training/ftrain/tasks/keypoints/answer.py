@@ -18,7 +18,7 @@ def answer(task: Keypoints, results: Results, number: int, category: str | None 
     """Return size, garment (`category`, or the predicted one) with its score, and its landmarks in pixels."""
     landmarks, scores = task.landmarks, results["garment_scores"][number]
     garments = list(landmarks.garments)
-    garment = category or task.config.category or garments[int(scores.argmax())]
+    garment = category or task.config.garment or garments[int(scores.argmax())]
     width, height = (int(side) for side in results["size"][number])
     points = [
         {
@@ -43,7 +43,7 @@ def check_category(task: Keypoints, category: str | None) -> None:
 
     A run of one garment predicts that garment only; a run without a garment classifier needs a category.
     """
-    own = task.config.category
+    own = task.config.garment
     if category is not None:
         task.landmarks.valid_points(category)  # raises for an unknown garment
     if own is not None and category not in (None, own):

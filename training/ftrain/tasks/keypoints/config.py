@@ -6,18 +6,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from ftrain.data.config import ViewConfig
+from ftrain.data.config import BackboneConfig, Views
 
 Offset = Literal["parabola", "quarter"]
 
 
-class KeypointsConfig(ViewConfig):
+class KeypointsConfig(BackboneConfig):
     """Network, image and augmentation. Defaults are the tiny profile."""
 
-    backbone: str = "resnet18"
-    """timm name of the network, with its tag if it has one."""
-    weights: str = "none"
-    """Initial weights of the backbone: none, imagenet, or the path of a file."""
     channels: int = Field(64, ge=8, le=65_536)
     """Channels of the feature pyramid and of RefineNet."""
     sigma: float = Field(1.4, gt=0)
@@ -26,7 +22,7 @@ class KeypointsConfig(ViewConfig):
     """Online hard keypoint mining: share of the valid keypoints that train RefineNet."""
     garment_loss_weight: float = Field(0.05, ge=0)
     """Weight of the garment classification loss."""
-    category: str | None = None
+    garment: str | None = None
     """Train and evaluate one garment only; null: all in one model."""
     rotation: float = Field(30.0, ge=0)
     """Augmentation: maximum rotation in either direction, degrees."""
@@ -36,9 +32,7 @@ class KeypointsConfig(ViewConfig):
     """Augmentation: maximum shift in either direction, as a share of the input size."""
     blur_sigma: float = Field(1.0, ge=0)
     """Standard deviation of the blur of predicted heat maps, in cells."""
-    offset: Offset = "parabola"
+    subpixel_offset: Offset = "parabola"
     """Subcell refinement: log-parabola, or a quarter cell toward the higher neighbor (CPN)."""
-    flip_test: bool = True
-    """Test-time augmentation: average with the flipped image."""
-    tta_angles: tuple[float, ...] = ()
-    """Test-time augmentation: average with rotations by these angles, degrees."""
+    tta: Views = Views(flip=True)
+    """Test-time augmentation, unless `--tta` or `--no-tta` is given."""

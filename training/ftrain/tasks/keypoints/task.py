@@ -74,8 +74,8 @@ class Keypoints(Task):
         super().__init__(config, dataset)
         self.config: KeypointsConfig = config
         self.landmarks = known_landmarks(dataset, self.name)
-        if config.category is not None:
-            self.landmarks.valid_points(config.category)  # raises for an unknown garment
+        if config.garment is not None:
+            self.landmarks.valid_points(config.garment)  # raises for an unknown garment
         self.encoder = KeypointEncoder(config, self.landmarks)
         state = backbone_weights(config.backbone, config.weights)
         self.network = CascadedPyramidNetwork(len(self.landmarks), config.backbone, state, config.channels)
@@ -91,11 +91,11 @@ class Keypoints(Task):
     def rows_of_interest(cls, config: TaskConfig, columns: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
         """Return all rows, or those of the configured garment."""
         assert isinstance(config, KeypointsConfig)
-        if config.category is None:
+        if config.garment is None:
             return rows
-        chosen = rows[columns["garment"][rows] == config.category]
+        chosen = rows[columns["garment"][rows] == config.garment]
         if len(chosen) == 0:
-            raise UsageError(f"the split has no {config.category!r}; choose another model.category")
+            raise UsageError(f"the split has no {config.garment!r}; choose another model.garment")
         return chosen
 
     def check_training(self, rows: Rows) -> list[str]:
@@ -148,7 +148,7 @@ class Keypoints(Task):
         """
         image = self.normalize(batch["image"])
         maps, garment_scores = self._averaged_maps(image)
-        points, scores = decode(maps.float(), _STRIDE, self.config.blur_sigma, self.config.offset)
+        points, scores = decode(maps.float(), _STRIDE, self.config.blur_sigma, self.config.subpixel_offset)
         source = points_of_source(points, batch["matrix"], batch["size"])
         probabilities = garment_scores.float().softmax(dim=1)
         passed_on = {name: batch[name] for name in ("target", "visibility", "garment", "size") if name in batch}

@@ -29,7 +29,7 @@ class RetrievalEncoder:
         """Return int64 scalars `identity`, `category`, `item_class` (-1 unknown) and the `role` in the search."""
         item, category = str(note.get("item", "")), self.categories.get(note.get("category", ""), -1)
         numbers = {
-            "identity": item_number(item) if self.config.labels == "item" else category,
+            "identity": item_number(item) if self.config.identity == "item" else category,
             "category": category,
             "item_class": self.items.get(item, -1),
             "role": role_of(note),

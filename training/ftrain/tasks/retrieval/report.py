@@ -70,7 +70,7 @@ def report(task: Retrieval, evaluated: EvaluatedSplit, out: Path) -> dict[str, A
 
     Raises `UsageError` if no query has a match in the gallery.
     """
-    identity = task.config.labels  # item or category
+    identity = task.config.identity  # item or category
     categories = task.categories if task.config.classify == "category" else ()  # classes of `class_scores`
     study = _study(identity, evaluated)
     numbers: dict[str, Any] = {

@@ -56,14 +56,14 @@ class Retrieval(Task):
         self.embed = nn.Linear(self.backbone.widths[-1], config.embedding_dim)
         nn.init.orthogonal_(self.embed.weight)  # the initial embedding preserves the angles between backbone features
         nn.init.zeros_(self.embed.bias)
-        self.neck = nn.BatchNorm1d(config.embedding_dim) if config.neck == "batch_norm" else nn.Identity()
+        self.neck = nn.BatchNorm1d(config.embedding_dim) if config.bn_neck else nn.Identity()
         num_classes = {"category": len(self.categories), "item": len(items), "none": 0}[config.classify]
         self.classifier = (
             nn.Linear(config.embedding_dim, num_classes, bias=not config.cosine_scale) if num_classes else None
         )
         self.proxies = (
             ProxyAnchor(len(items), config.embedding_dim, config.proxy_margin, config.proxy_scale)
-            if config.proxy_weight
+            if config.proxy_loss_weight
             else None
         )
         self.learnt = True  # False: embeddings are the backbone features
@@ -83,7 +83,7 @@ class Retrieval(Task):
     def sampling_labels(cls, config: TaskConfig, columns: dict[str, np.ndarray]) -> np.ndarray | None:
         """Return the identity: item or category."""
         assert isinstance(config, RetrievalConfig)
-        return columns.get(config.labels)
+        return columns.get(config.identity)
 
     @classmethod
     def names_to_learn(
@@ -94,10 +94,10 @@ class Retrieval(Task):
         Raises `UsageError` if no training image has a known identity.
         """
         assert isinstance(config, RetrievalConfig)
-        if config.labels not in columns or not (columns[config.labels][rows] != "").any():
-            other = "category" if config.labels == "item" else "item"
+        if config.identity not in columns or not (columns[config.identity][rows] != "").any():
+            other = "category" if config.identity == "item" else "item"
             raise UsageError(
-                f"model.labels={config.labels}: no training image of the shard set has a known {config.labels}; "
+                f"model.identity={config.identity}: no training image of the shard set has a known {config.identity}; "
                 f"take another set, or {other}"
             )
         if not _learns_items(config) or "item" not in columns:
@@ -107,12 +107,16 @@ class Retrieval(Task):
     def check_training(self, rows: Rows) -> list[str]:
         """Require pairs for triplets, and at least two classes for the cross-entropy and the proxies."""
         config, lacks = self.config, {}
-        sought, several = rows.names(config.labels), "two at least are needed to tell apart"
-        if config.triplet_weight and not has_pairs(sought):
-            lacks["triplet_weight"] = f"no {config.labels} has two training images, so there are no pairs to learn from"
-        elif config.triplet_weight and len(set(sought.tolist())) < 2:
-            lacks["triplet_weight"] = f"all training images have the {config.labels} {str(sought[0])!r}; {several}"
-        if self.classifier is not None and config.classification_weight:
+        sought, several = rows.names(config.identity), "two at least are needed to tell apart"
+        if config.triplet_loss_weight and not has_pairs(sought):
+            lacks["triplet_loss_weight"] = (
+                f"no {config.identity} has two training images, so there are no pairs to learn from"
+            )
+        elif config.triplet_loss_weight and len(set(sought.tolist())) < 2:
+            lacks["triplet_loss_weight"] = (
+                f"all training images have the {config.identity} {str(sought[0])!r}; {several}"
+            )
+        if self.classifier is not None and config.classification_loss_weight:
             classes = sorted(set(rows.names(config.classify).tolist()))
             if len(classes) < 2:
                 found = (
@@ -120,12 +124,12 @@ class Retrieval(Task):
                     if classes
                     else "no training image has one"
                 )
-                lacks["classification_weight"] = f"{found}; {several}"
+                lacks["classification_loss_weight"] = f"{found}; {several}"
         if self.proxies is not None and len(set(rows.names("item").tolist())) < 2:
-            lacks["proxy_weight"] = f"there are not two items; {several}"
+            lacks["proxy_loss_weight"] = f"there are not two items; {several}"
         learning = [
-            config.triplet_weight,
-            self.classifier is not None and config.classification_weight,
+            config.triplet_loss_weight,
+            self.classifier is not None and config.classification_loss_weight,
             self.proxies is not None,
         ]
         if len(lacks) == sum(map(bool, learning)):
@@ -138,7 +142,7 @@ class Retrieval(Task):
         assert isinstance(self.encoder, RetrievalEncoder)
         labels = map(self.encoder.labels, rows.annotations())
         if not has_match((int(found["role"]), {int(found["identity"])} - {-1}) for found in labels):
-            raise UsageError(f"no {self.config.labels} has two images, so nothing can be found again")
+            raise UsageError(f"no {self.config.identity} has two images, so nothing can be found again")
 
     @classmethod
     def published_dataset(cls, config: TaskConfig) -> dict[str, Any]:
@@ -157,15 +161,15 @@ class Retrieval(Task):
         through = self.neck(deep)
         if self.classifier is not None:
             labels = batch["category" if config.classify == "category" else "item_class"]
-            parts["classification"] = config.classification_weight * self._cross_entropy(through, labels)
-        if config.triplet_weight:
+            parts["classification"] = config.classification_loss_weight * self._cross_entropy(through, labels)
+        if config.triplet_loss_weight:
             loss = triplet_loss(
                 deep if config.distance == "cosine" else F.normalize(deep.float(), dim=1), batch["identity"],
                 margin=config.triplet_margin, mining=config.mining, distance=config.distance,
             )  # fmt: skip
-            parts["triplet"] = config.triplet_weight * loss
+            parts["triplet"] = config.triplet_loss_weight * loss
         if self.proxies is not None:
-            parts["proxy"] = config.proxy_weight * self.proxies(through, batch["item_class"])
+            parts["proxy"] = config.proxy_loss_weight * self.proxies(through, batch["item_class"])
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
     def predict(self, batch: Batch) -> Batch:
@@ -228,20 +232,22 @@ class Retrieval(Task):
 
 
 def _learns_items(config: RetrievalConfig) -> bool:
-    return bool((config.classify == "item" and config.classification_weight) or config.proxy_weight)
+    return bool((config.classify == "item" and config.classification_loss_weight) or config.proxy_loss_weight)
 
 
 def _categories(config: RetrievalConfig, dataset: dict[str, Any]) -> tuple[str, ...]:
     """Return the category names, empty without a vocabulary; raises `UsageError` if they are needed."""
     vocabulary = dataset["vocabularies"].get("category")
-    needed = [f"model.{key}=category" for key in ("labels", "classify") if getattr(config, key) == "category"]
+    needed = [f"model.{key}=category" for key in ("identity", "classify") if getattr(config, key) == "category"]
     if needed and not (vocabulary and vocabulary["values"]):
         raise UsageError(f"{needed[0]}: the shard set carries no categories; take item, or none for classify")
     if not (
-        config.triplet_weight or config.proxy_weight or (config.classify != "none" and config.classification_weight)
+        config.triplet_loss_weight
+        or config.proxy_loss_weight
+        or (config.classify != "none" and config.classification_loss_weight)
     ):
         raise UsageError(
-            "every loss has the weight 0; raise model.triplet_weight, model.classification_weight or model.proxy_weight"
+            "every loss has the weight 0; raise model.triplet_loss_weight, model.classification_loss_weight or model.proxy_loss_weight"
         )
     return tuple(vocabulary["values"]) if vocabulary else ()
 
@@ -251,6 +257,10 @@ def _items(config: RetrievalConfig, dataset: dict[str, Any]) -> tuple[str, ...]:
         return ()
     names = dataset.get("names", {}).get("item", [])
     if not names:
-        asked = "model.classify=item" if config.classify == "item" else f"model.proxy_weight={config.proxy_weight:g}"
+        asked = (
+            "model.classify=item"
+            if config.classify == "item"
+            else f"model.proxy_loss_weight={config.proxy_loss_weight:g}"
+        )
         raise UsageError(f"{asked} needs items to learn, and no training image of the shard set has one")
     return tuple(names)

@@ -23,13 +23,13 @@ _TILE = 420  # pixels, longer side of the image of one attribute
 def answer(task: Style, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
     """Return size, the style (or the value of each attribute) with its score, and the attention.
 
-    The value is "" unless the best score exceeds `least_score`: chance plus `certainty_threshold` of the distance from
+    The value is "" unless the best score exceeds `least_score`: chance plus `score_threshold` of the distance from
     chance to 1. `attention` is a grid of 0 … 255 over `region`, the square covered by the network input; `box` is the
     part of it covered by the local branch. Both are x1, y1, x2, y2 in pixels, edge to edge, and may extend beyond the
     image.
     """
     del category
-    labels, least_certainty = task.labels, task.config.certainty_threshold
+    labels, least_certainty = task.labels, task.config.score_threshold
     width, height = (int(side) for side in results["size"][number])
     said: dict[str, Any] = {"width": width, "height": height, "region": _rounded(results["region"][number])}
     parts: dict[str, dict[str, Any]] = {}

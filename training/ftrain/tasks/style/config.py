@@ -6,37 +6,33 @@ from typing import Literal
 
 from pydantic import Field
 
-from ftrain.data.config import Mining, ViewConfig
+from ftrain.data.config import TripletConfig, Views
 
 Styles = Literal["fine", "main"]
 
 
-class StyleConfig(ViewConfig):
+class StyleConfig(TripletConfig):
     """Network, image and losses. Defaults are the tiny profile with the published loss weights."""
 
     target: Literal["style", "attributes"] = "style"
     """Labels to learn: styles, or attributes to search by."""
     styles: Styles = "fine"
     """Classes: the styles of the data set, or the main styles of K-Fashion."""
-    backbone: str = "resnet18"
-    """timm name of the network, with its tag if it has one."""
-    weights: str = "none"
-    """Initial weights of the backbone: none, imagenet, or the path of a file."""
     local_backbone: str = ""
     """timm name of the network of the local branch; empty: no local branch."""
     local_weights: str = "none"
     """Initial weights of the local branch, like `weights`."""
-    local_size: int = Field(64, ge=32, le=4096, multiple_of=16)
+    local_input_size: int = Field(64, ge=32, le=4096, multiple_of=16)
     """Side of the attended square, pixels."""
-    detail: int = Field(2, ge=1, le=4)
+    local_zoom: int = Field(2, ge=1, le=4)
     """The attended square is cropped from an image of this many times input_size."""
-    threshold: float = Field(0.1, gt=0, le=0.7)
+    attention_threshold: float = Field(0.1, gt=0, le=0.7)
     """Threshold of the attention map, scaled to 0 … 1."""
     local_share: float = Field(0.4, ge=0, le=1)
     """Weight of the local branch in the similarity of two images."""
     embedding_dim: int = Field(256, ge=8, le=65_536, multiple_of=2)
     """Dimension of the embedding."""
-    attribute_width: int = Field(128, ge=8, le=65_536)
+    attribute_dim: int = Field(128, ge=8, le=65_536)
     """Dimension of the attribute embedding."""
     head: Literal["arcface", "linear", "none"] = "arcface"
     """Classifier; none (attributes only): triplet loss alone, as published."""
@@ -46,9 +42,7 @@ class StyleConfig(ViewConfig):
     """Margin of ArcFace, radians."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """Dropout in the neck before the classifier."""
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
-    """Label smoothing."""
-    class_loss_weight: float = Field(1.0, ge=0)
+    classes_loss_weight: float = Field(1.0, ge=0)
     """Weight of the classification loss."""
     triplet_loss_weight: float = Field(0.1, ge=0)
     """Weight of the triplet loss."""
@@ -58,11 +52,7 @@ class StyleConfig(ViewConfig):
     """Weight of the loss that aligns the local with the global branch."""
     category_loss_weight: float = Field(0.0, ge=0)
     """Weight of the garment category loss, an auxiliary task for styles; 0: not learned."""
-    triplet_margin: float = Field(0.2, gt=0)
-    """Margin of the triplet loss, in cosine distance."""
-    mining: Mining = "batch_hard"
-    """Triplet mining strategy."""
-    flip_test: bool = True
-    """Test-time augmentation: average with the flipped image."""
-    certainty_threshold: float = Field(0.15, ge=0, lt=1)
-    """Minimum score to recognize a value, on a scale from 0 (chance) to 1 (certain)."""
+    tta: Views = Views(flip=True)
+    """Test-time augmentation, unless `--tta` or `--no-tta` is given."""
+    score_threshold: float = Field(0.15, ge=0, lt=1)
+    """Minimum certainty at which `ftrain predict` recognizes a value: (score - chance) / (1 - chance)."""

@@ -25,7 +25,7 @@ class StyleEncoder:
     def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
         """Return `image` uint8 S, S, 3, `matrix` 2, 3 (source to input), `size` 2 of the source, and labels.
 
-        S is `input_size`, with a local branch `detail` times that. Labels: `values` A (one per attribute, -1 unknown),
+        S is `input_size`, with a local branch `local_zoom` times that. Labels: `values` A (one per attribute, -1 unknown),
         `asked` (the attribute that trains the local branch), `role` in the search; for attributes `positive` V uint8
         (all values of the image), and `category` if it is learned.
         """
@@ -46,4 +46,4 @@ def prepared_view(config: StyleConfig) -> ViewConfig:
     """Return the view that workers prepare: enlarged if the local branch crops from it."""
     if not config.local_backbone:
         return config
-    return config.model_copy(update={"input_size": config.input_size * config.detail})
+    return config.model_copy(update={"input_size": config.input_size * config.local_zoom})

@@ -63,10 +63,10 @@ class Style(Task):
             self.backbone = Backbone(config.backbone, config.weights, (ATTENDED_STRIDE, DEEP_STRIDE))
         else:
             self.backbone = attended_backbone(config.backbone, config.weights)
-        self.attribute_vectors = nn.Parameter(torch.randn(len(self.labels.attributes), config.attribute_width))
+        self.attribute_vectors = nn.Parameter(torch.randn(len(self.labels.attributes), config.attribute_dim))
         # The common space has half the dimension of the features, as published: 512 of 1,024.
         width = self.backbone.widths[0]
-        self.attention = AttributeAttention(width, config.attribute_width, max(8, width // 2), config.embedding_dim)
+        self.attention = AttributeAttention(width, config.attribute_dim, max(8, width // 2), config.embedding_dim)
         self.neck = StyleNeck(self.backbone.widths[1], config.embedding_dim, config.dropout) if of_style else None
         evaluated = config.embedding_dim // 2 if of_style else config.embedding_dim
         self.heads = nn.ModuleList(
@@ -77,7 +77,7 @@ class Style(Task):
         self.local: LocalBranch | None = None
         if config.local_backbone:
             self.local = LocalBranch(
-                config.local_backbone, config.local_weights, config.local_size, config.threshold, config.attribute_width,
+                config.local_backbone, config.local_weights, config.local_input_size, config.attention_threshold, config.attribute_dim,
                 config.embedding_dim,
             )  # fmt: skip
         # An untrained local branch does not contribute to the similarity.
@@ -164,7 +164,7 @@ class Style(Task):
         embedding, maps, deep = self._look(batch["image"])
         nothing = embedding.new_zeros(())
         parts = {
-            "classes": config.class_loss_weight * self._class_loss(embedding, deep, values) if len(self.heads) else nothing,
+            "classes": config.classes_loss_weight * self._class_loss(embedding, deep, values) if len(self.heads) else nothing,
             "triplet": config.triplet_loss_weight * self._triplets(embedding, values), "local": nothing, "align": nothing,
         }  # fmt: skip
         if self.category_head is not None and deep is not None:
@@ -224,8 +224,8 @@ class Style(Task):
     def _look(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return embeddings B, A, E and maps B, A, h, w of the global branch, and the deep features for styles."""
         whole = image
-        if self.config.detail > 1 and self.local is not None:
-            whole = F.avg_pool2d(image.permute(0, 3, 1, 2).float(), self.config.detail).permute(0, 2, 3, 1)
+        if self.config.local_zoom > 1 and self.local is not None:
+            whole = F.avg_pool2d(image.permute(0, 3, 1, 2).float(), self.config.local_zoom).permute(0, 2, 3, 1)
         features = self.backbone(whole)
         embedding, maps = self.attention(features[0], self.attribute_vectors)
         return embedding, maps, features[1] if self.neck is not None else None
