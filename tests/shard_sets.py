@@ -26,7 +26,7 @@ def draw_sample(number: int, split: str, landmarks: LandmarkSet, size: int = 64)
     image = generator.integers(0, 60, size=(height, width, 3), dtype=np.uint8)
     points = np.zeros((len(landmarks), 2))
     visibility = np.full(len(landmarks), Visibility.NOT_APPLICABLE.value)
-    for point in landmarks.valid_points(garment):
+    for point in landmarks.valid_landmarks(garment):
         x, y = generator.integers(6, width - 6), generator.integers(6, height - 6)
         color = np.array([80 + 20 * point, 255 - 25 * point, (97 * point) % 256])
         image[y - 2 : y + 3, x - 2 : x + 3] = np.clip(color, 0, 255)

@@ -33,7 +33,7 @@ from ftrain.fit.train import TrainOptions, train
 from ftrain.search.build import build_index
 from ftrain.search.query import query_index
 from ftrain.use import export as export_module
-from ftrain.use.describe import describe_photo
+from ftrain.use.describe import describe_image
 from ftrain.use.evaluate import evaluate_run
 from ftrain.use.export import export_run
 from ftrain.use.predict import PredictOptions, predict_images
@@ -105,7 +105,7 @@ FOLDERS: dict[str, Callable[[Inputs, Path], object]] = {
         given.run, str(given.points), out, workers=0, device="cpu", allow_collapse=True
     ),
     "predict": lambda given, out: predict_images(given.run, [given.photos], out, CPU),
-    "describe": lambda given, out: describe_photo(given.photos / "a.jpg", [given.run], out, device="cpu"),
+    "describe": lambda given, out: describe_image(given.photos / "a.jpg", [given.run], out, device="cpu"),
     "ftrain export": _export,
     "index": lambda given, out: build_index(given.likes, str(given.items), out, workers=0, device="cpu"),
     "query": lambda given, out: query_index(given.index, [given.photos], out, device="cpu", top=3),

@@ -31,7 +31,7 @@ WRONG = {
     "ftrain evaluate": ["evaluate", "NOWHERE", "RUN"],
     "ftrain submit": ["submit", "RUN", "NOWHERE", "out.csv"],
     "ftrain predict": ["predict", "RUN", "NOWHERE", "--out", "out"],
-    "ftrain describe": ["describe", "NOWHERE"],
+    "ftrain describe": ["describe", "NOWHERE", "RUN"],
     "ftrain export": ["export", "NOWHERE", "out", "--to", "onnx"],
     "ftrain summary": ["summary", "NOWHERE"],
     "ftrain compare": ["compare", "RUN", "NOWHERE"],

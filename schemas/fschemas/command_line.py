@@ -42,7 +42,7 @@ def shell_word(word: str) -> str:
     return f"$'{printable(plain)}'"
 
 
-def say(value: Any, text: str, *, as_json: bool) -> None:
+def print_result(value: Any, text: str, *, as_json: bool) -> None:
     """Print the result of a command to stdout, as JSON or as text."""
     if as_json:
         line = json.dumps(value, ensure_ascii=False)
@@ -50,13 +50,13 @@ def say(value: Any, text: str, *, as_json: bool) -> None:
     sys.stdout.write(f"{printable(text)}\n")
 
 
-def say_each(values: Iterable[Any], text: str, *, as_json: bool) -> None:
+def print_results(values: Iterable[Any], text: str, *, as_json: bool) -> None:
     """Print the results of a command to stdout, as JSON Lines or as one text."""
     if not as_json:
-        say(None, text, as_json=False)
+        print_result(None, text, as_json=False)
         return
     for value in values:
-        say(value, "", as_json=True)
+        print_result(value, "", as_json=True)
 
 
 def print_version(wanted: bool) -> None:
@@ -64,7 +64,7 @@ def print_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        say(None, f"fashionkit {version('fashionkit')}", as_json=False)
+        print_result(None, f"fashionkit {version('fashionkit')}", as_json=False)
         raise SystemExit(0)
 
 

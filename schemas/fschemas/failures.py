@@ -114,7 +114,7 @@ def explain(error: BaseException) -> tuple[ExitCode, str] | None:
     return None
 
 
-def placed(error: Exception, place: object) -> FashionkitError | None:
+def with_path(error: Exception, place: object) -> FashionkitError | None:
     """Convert an environment error of another library to a `FashionkitError` with its location; None for other errors.
 
     For errors without a location. Errors of the operating system and of this package already have one.

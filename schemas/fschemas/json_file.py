@@ -42,7 +42,7 @@ def read_json(
     *,
     format: str = "",  # noqa: A002 - the name of the entry
     sealed: bool = False,
-    place: str = "",
+    source: str = "",
     missing: str = "",
     remedy: str = _REMEDY,
     limit: int = _MOST_BYTES,
@@ -50,22 +50,22 @@ def read_json(
     """Read a JSON object and check it against `shape` (see the module).
 
     For a `sealed` document (see `seal`), its digest is compared with the content, so that no change goes unnoticed.
-    Messages refer to the file as `place` (by default its path).
+    Messages refer to the file as `source` (by default its path).
 
     Raises `UsageError` if the file does not exist (with the message `missing`), is not a regular file, or has another
     "format" than `format`. Raises `IntegrityError`, with the entry and `remedy`, if the file is empty, larger than
     `limit` bytes, not UTF-8, not JSON, nested too deeply, not an object, or not of the expected shape. Other disk
     errors are not caught.
     """
-    place = place or str(path)
+    source = source or str(path)
     try:
         with open_regular(path) as file:
             content = file.read(limit + 1)
     except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(missing or f"{place}: no such file") from None
+        raise UsageError(missing or f"{source}: no such file") from None
     if len(content) > limit:
-        raise IntegrityError(f"{place}: larger than {limit} bytes; {remedy}")
-    return parse_json(content, shape, format=format, sealed=sealed, place=place, remedy=remedy)
+        raise IntegrityError(f"{source}: larger than {limit} bytes; {remedy}")
+    return parse_json(content, shape, format=format, sealed=sealed, source=source, remedy=remedy)
 
 
 def parse_json(
@@ -74,7 +74,7 @@ def parse_json(
     *,
     format: str = "",  # noqa: A002
     sealed: bool = False,
-    place: str,
+    source: str,
     remedy: str = _REMEDY,
 ) -> dict[str, Any]:
     """Parse the content of a file, or one line of it, like `read_json`."""
@@ -82,18 +82,18 @@ def parse_json(
         value: object = json.loads(content.decode(), parse_constant=_refuse)
     except UnicodeDecodeError as error:
         raise IntegrityError(
-            f"{place}: not UTF-8 (byte {error.start} is 0x{content[error.start]:02x}); {remedy}"
+            f"{source}: not UTF-8 (byte {error.start} is 0x{content[error.start]:02x}); {remedy}"
         ) from None
     except RecursionError:
-        raise IntegrityError(f"{place}: nested too deeply to be a file of ours; {remedy}") from None
+        raise IntegrityError(f"{source}: nested too deeply to be a file of ours; {remedy}") from None
     except ValueError as error:
         # For a long number, Python's message refers to a function to call.
         reason = "a number of too many digits" if "set_int_max_str_digits" in str(error) else str(error)
         raise IntegrityError(
-            f"{place}: {'not valid JSON' if content.strip() else 'empty'} ({reason}); {remedy}"
+            f"{source}: {'not valid JSON' if content.strip() else 'empty'} ({reason}); {remedy}"
         ) from None
     if not isinstance(value, dict):
-        raise IntegrityError(f"{place}: holds {_kind(value)} instead of an object; {remedy}")
+        raise IntegrityError(f"{source}: holds {_kind(value)} instead of an object; {remedy}")
     document = cast("dict[str, Any]", value)
     fault = _deep(document)
     if not fault and sealed:
@@ -101,10 +101,10 @@ def parse_json(
     if format and not fault:
         fault = fault_of(document, {"format": str})
         if not fault and document["format"] != format:
-            raise UsageError(f"{place}: format {document['format'][:80]!r}, but this version reads {format}; {remedy}")
+            raise UsageError(f"{source}: format {document['format'][:80]!r}, but this version reads {format}; {remedy}")
     fault = fault or fault_of(document, shape)
     if fault:
-        raise IntegrityError(f"{place}: {fault}; {remedy}")
+        raise IntegrityError(f"{source}: {fault}; {remedy}")
     return document
 
 

@@ -32,22 +32,22 @@ class Visibility(IntEnum):
 class LandmarkSet:
     """A fixed order of K landmarks.
 
-    `partners[i]` is the index of landmark i in a flipped image. `garments` gives the valid indices per garment.
+    `flip_index[i]` is the index of landmark i in a flipped image. `garments` gives the valid indices per garment.
     `normaliser_pairs` gives, per garment, the two landmarks whose distance normalizes an error; in a set without pairs,
     x is divided by the width and y by the height of the image.
     """
 
     name: str
-    points: tuple[str, ...]
-    partners: tuple[int, ...]
+    names: tuple[str, ...]
+    flip_index: tuple[int, ...]
     garments: dict[str, tuple[int, ...]]
     normaliser_pairs: dict[str, tuple[int, int]]
     skeleton: tuple[tuple[int, int], ...]
 
     def __len__(self) -> int:
-        return len(self.points)
+        return len(self.names)
 
-    def valid_points(self, garment: str) -> tuple[int, ...]:
+    def valid_landmarks(self, garment: str) -> tuple[int, ...]:
         """Indices of the landmarks that the garment has. Raises `UsageError` for an unknown garment."""
         if garment not in self.garments:
             known = ", ".join(self.garments)
@@ -58,21 +58,21 @@ class LandmarkSet:
         """Return the set as plain JSON values, for tables, shard sets and run folders."""
         return {
             "name": self.name,
-            "points": list(self.points),
-            "partners": list(self.partners),
+            "points": list(self.names),
+            "partners": list(self.flip_index),
             "garments": {garment: list(points) for garment, points in self.garments.items()},
             "normaliser_pairs": {garment: list(pair) for garment, pair in self.normaliser_pairs.items()},
             "skeleton": [list(edge) for edge in self.skeleton],
         }
 
 
-def _partners_by_name(points: tuple[str, ...]) -> tuple[int, ...]:
+def _flip_index(points: tuple[str, ...]) -> tuple[int, ...]:
     """Flip indices: swap left and right, but not in and out."""
     mirrored = [name.replace("left", "?").replace("right", "left").replace("?", "right") for name in points]
     return tuple(points.index(name) for name in mirrored)
 
 
-_FASHIONAI_POINTS = (
+_FASHIONAI_NAMES = (
     "neckline_left", "neckline_right", "center_front", "shoulder_left", "shoulder_right", "armpit_left", "armpit_right",
     "waistline_left", "waistline_right", "cuff_left_in", "cuff_left_out", "cuff_right_in", "cuff_right_out",
     "top_hem_left", "top_hem_right", "waistband_left", "waistband_right", "hemline_left", "hemline_right", "crotch",
@@ -81,8 +81,8 @@ _FASHIONAI_POINTS = (
 
 FASHIONAI_24 = LandmarkSet(
     name="fashionai-24",
-    points=_FASHIONAI_POINTS,
-    partners=_partners_by_name(_FASHIONAI_POINTS),
+    names=_FASHIONAI_NAMES,
+    flip_index=_flip_index(_FASHIONAI_NAMES),
     garments={
         "blouse": (0, 1, 2, 3, 4, 5, 6, 9, 10, 11, 12, 13, 14),
         "outwear": (0, 1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14),
@@ -98,14 +98,14 @@ FASHIONAI_24 = LandmarkSet(
     ),
 )  # fmt: skip
 
-_DEEPFASHION_POINTS = (
+_DEEPFASHION_NAMES = (
     "collar_left", "collar_right", "sleeve_left", "sleeve_right", "waistline_left", "waistline_right", "hem_left", "hem_right",
 )  # fmt: skip
 
 DEEPFASHION_8 = LandmarkSet(
     name="deepfashion-8",
-    points=_DEEPFASHION_POINTS,
-    partners=_partners_by_name(_DEEPFASHION_POINTS),
+    names=_DEEPFASHION_NAMES,
+    flip_index=_flip_index(_DEEPFASHION_NAMES),
     garments={"upper": (0, 1, 2, 3, 6, 7), "lower": (4, 5, 6, 7), "full": (0, 1, 2, 3, 4, 5, 6, 7)},
     normaliser_pairs={},
     skeleton=((0, 1), (0, 2), (1, 3), (0, 4), (1, 5), (4, 5), (4, 6), (5, 7), (6, 7)),
@@ -113,8 +113,8 @@ DEEPFASHION_8 = LandmarkSet(
 
 DEEPFASHION2_294 = LandmarkSet(
     name="deepfashion2-294",
-    points=landmarks_deepfashion2.POINTS,
-    partners=landmarks_deepfashion2.PARTNERS,
+    names=landmarks_deepfashion2.POINTS,
+    flip_index=landmarks_deepfashion2.PARTNERS,
     garments={category: tuple(indices) for category, indices in landmarks_deepfashion2.RANGES.items()},
     normaliser_pairs={},
     skeleton=landmarks_deepfashion2.SKELETON,

@@ -82,14 +82,14 @@ def check_file(path: Path, missing: str, remedy: str) -> None:
         raise UsageError(f"{path}: this is {what_is(path)}; {remedy}")
 
 
-def check_photo(photo: Path) -> None:
+def check_image_file(image: Path) -> None:
     """Raise `UsageError` unless this is a file, which may be an image."""
-    name = readable(photo)
-    if photo.is_dir():
+    name = readable(image)
+    if image.is_dir():
         raise UsageError(
-            f"{name}: this is {what_is(photo)}, but one image is needed here; the image comes before the runs"
+            f"{name}: this is {what_is(image)}, but one image is needed here; the image comes before the runs"
         )
-    if not photo.exists():
+    if not image.exists():
         raise UsageError(f"{name}: no such image")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -19,8 +19,13 @@ _BETWEEN_FRAMES = 0.1  # seconds
 _BAR = 24  # characters
 _FIRST_LINES = 20  # log lines that are always written
 _SOON, _LATER = 5.0, 30.0  # seconds between plain lines: at a new tenth of the work, and at any time
+Progress = Callable[[str, int, int], None]  # stage, done, total
 _active: list[Reporter] = []  # reporters of running commands, innermost last
 _drawn: list[Reporter] = []  # the reporter whose bar is visible
+
+
+def no_progress(stage: str, done: int, total: int) -> None:
+    """Report nothing."""
 
 
 def show(stage: str, done: int, total: int) -> None:
@@ -39,7 +44,7 @@ def log(stage: str, done: int, total: int, sentence: str, note: str, *, always: 
     if _active:
         _active[-1].log(stage, done, total, sentence, note, always=always)
     else:
-        say(sentence)
+        log_line(sentence)
 
 
 class Reporter:
@@ -106,7 +111,7 @@ class Reporter:
         due = self._due(done, total, now)
         if due or always or self._logged < _FIRST_LINES:
             self._logged += 1
-            say(f"{sentence}{self._left(done, total, now)}")
+            log_line(f"{sentence}{self._left(done, total, now)}")
 
     def _enter_stage(self, stage: str, done: int, now: float) -> None:
         if stage != self.stage:
@@ -156,7 +161,7 @@ class Reporter:
             sys.stderr.flush()
 
 
-def say(sentence: str) -> None:
+def log_line(sentence: str) -> None:
     """Write a line to stderr, above the bar if there is one."""
     sys.stderr.write(f"{_CLEAR if _drawn else ''}{sentence}\n")
     sys.stderr.flush()

@@ -24,7 +24,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from fschemas.failures import EnvironmentProblem, placed
+from fschemas.failures import EnvironmentProblem, with_path
 from fschemas.json_file import seal
 from fschemas.regular_file import open_regular
 
@@ -56,8 +56,8 @@ def publish(final: Path) -> Generator[Path]:
         with suppress(OSError):  # report the first error
             _remove(temporary)
         if isinstance(error, OSError):
-            name_place(error, final)
-        told = placed(error, final) if isinstance(error, Exception) else None
+            set_filename(error, final)
+        told = with_path(error, final) if isinstance(error, Exception) else None
         if told is not None:
             raise told from error
         raise
@@ -87,7 +87,7 @@ def withdraw(final: Path) -> None:
         final.unlink(missing_ok=True)
         _sync(final.parent)
     except OSError as error:
-        name_place(error, final)
+        set_filename(error, final)
         raise
 
 
@@ -98,7 +98,7 @@ def withdraw_folder(final: Path) -> None:
         shutil.rmtree(final.rename(going))
     except OSError as error:
         _remove(going)  # as far as possible; the next cleanup removes the rest
-        name_place(error, final)
+        set_filename(error, final)
         raise
 
 
@@ -197,7 +197,7 @@ def exclusive(folder: Path) -> Generator[None]:
                 f"{folder}: {_holder(descriptor)} is writing here; wait for it or choose another folder"
             ) from None
         except OSError as error:
-            name_place(error, folder)
+            set_filename(error, folder)
             raise
         remove_leftovers(folder)
         yield
@@ -242,7 +242,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def name_place(error: OSError, final: Path) -> None:
+def set_filename(error: OSError, final: Path) -> None:
     """Set the path of an operating system error to `final` if it has none or that of a temporary."""
     if error.errno is not None and (error.filename is None or TEMPORARY_PREFIX in str(error.filename)):
         error.filename = str(final)

@@ -66,7 +66,7 @@ class Folder:
 class ShardSet:
     """An open shard set: `metadata` is dataset.json, `columns` the index as arrays with one entry per sample."""
 
-    place: str
+    location: str
     metadata: dict[str, Any]
     columns: dict[str, np.ndarray]
     files: Files
@@ -133,14 +133,16 @@ class ShardSet:
         missing = [group for group in groups if group not in self.metadata["column_groups"]]
         if missing:
             carried = ", ".join(self.metadata["column_groups"]) or "no annotation"
-            raise UsageError(f"{self.place}: the task needs {', '.join(missing)}, but this shard set carries {carried}")
+            raise UsageError(
+                f"{self.location}: the task needs {', '.join(missing)}, but this shard set carries {carried}"
+            )
 
     def rows(self, split: str) -> np.ndarray:
         """Row numbers (N,), int64, of a split in index order. Raises `UsageError` for a split without samples."""
         rows = np.flatnonzero(self.columns["split"] == split)
         if len(rows) == 0:
             known = ", ".join(f"{name} ({entry['samples']})" for name, entry in self.metadata["splits"].items())
-            raise UsageError(f"{self.place}: the split {split!r} has no samples; there are {known}")
+            raise UsageError(f"{self.location}: the split {split!r} has no samples; there are {known}")
         return rows
 
     def read(self, row: int) -> tuple[bytes, dict[str, Any]]:
@@ -214,10 +216,10 @@ class ShardSet:
     def _damaged(self, row: int) -> FashionkitError:
         name = self.metadata["shards"][int(self.columns["shard"][row])]["name"]
         error = IntegrityError(
-            f"{self.place}/{name}: sample {self.columns['key'][row]} is damaged (CRC differs); "
+            f"{self.location}/{name}: sample {self.columns['key'][row]} is damaged (CRC differs); "
             "delete the shard and run `fprep shard` again"
         )
-        return _unless_rewritten(error, self.place, self.metadata, self.files)
+        return _unless_rewritten(error, self.location, self.metadata, self.files)
 
     def _descriptor(self, shard: int) -> int:
         """Open a shard and mark it as most recently used; closes the least recently used one if too many are open."""
@@ -256,7 +258,7 @@ def read_dataset_file(path: Path, place: str) -> dict[str, Any]:
     Raises the same errors as `read_json`.
     """
     return read_json(
-        path, _SET_SHAPE, format=FORMAT, sealed=True, place=f"{place}/{DATASET_FILE}",
+        path, _SET_SHAPE, format=FORMAT, sealed=True, source=f"{place}/{DATASET_FILE}",
         missing=f"{place}: no finished shard set here ({DATASET_FILE} is missing); run `fprep shard` first",
         remedy="run `fprep shard` again",
     )  # fmt: skip

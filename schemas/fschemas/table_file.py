@@ -68,7 +68,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
         stored = file.metadata.metadata or {}
         if METADATA_KEY not in stored:
             raise UsageError(f"{path}: a Parquet file, but not a table of fprep; write it with `fprep convert`")
-        return parse_json(stored[METADATA_KEY], _SHAPE, place=f"{path}: its metadata", remedy="write it again")
+        return parse_json(stored[METADATA_KEY], _SHAPE, source=f"{path}: its metadata", remedy="write it again")
 
 
 @contextmanager

@@ -62,17 +62,19 @@ def read_yaml(path: Path) -> Any:
     return parse_yaml(content, str(path))
 
 
-def parse_yaml(content: bytes | str, place: str) -> Any:
-    """Parse YAML text, plain values only; `place` is the source in messages of `UsageError`."""
+def parse_yaml(content: bytes | str, source: str) -> Any:
+    """Parse YAML text, plain values only; `source` names it in messages of `UsageError`."""
     if len(content) > MOST_BYTES:
-        raise YamlLimitError(f"{place}: more than {MOST_BYTES} characters of YAML, the most that is read; shorten it")
+        raise YamlLimitError(f"{source}: more than {MOST_BYTES} characters of YAML, the most that is read; shorten it")
     try:
         value = _value(content)
     # Scalars can raise other errors than YAML's: a date with month 13, a number of 5,000 digits.
     except (yaml.YAMLError, ValueError, OverflowError, TypeError) as error:
-        raise UsageError(f"{place}: not valid YAML ({' '.join(str(error).split())})") from None
+        raise UsageError(f"{source}: not valid YAML ({' '.join(str(error).split())})") from None
     if value is _TOO_LARGE:
-        raise YamlLimitError(f"{place}: its aliases stand for more than {MOST_VALUES} values; write out what is needed")
+        raise YamlLimitError(
+            f"{source}: its aliases stand for more than {MOST_VALUES} values; write out what is needed"
+        )
     return value
 
 

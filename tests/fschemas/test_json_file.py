@@ -94,7 +94,7 @@ def test_what_is_no_document_is_damage_in_one_sentence(tmp_path: Path, content: 
 
 def test_a_missing_file_is_no_damage(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"set/dataset\.json: no such file"):
-        read_json(tmp_path / "a" / "b", place="set/dataset.json")
+        read_json(tmp_path / "a" / "b", source="set/dataset.json")
     with pytest.raises(UsageError, match="a folder, but must be a regular file"):
         read_json(tmp_path)
 

@@ -15,7 +15,7 @@ GARMENTS = [(name, garment) for name in SETS for garment in LANDMARK_SETS[name].
 @pytest.mark.parametrize("name", SETS)
 def test_flipping_twice_is_the_identity(name):
     landmarks = LANDMARK_SETS[name]
-    width, partners = 100, np.array(landmarks.partners)
+    width, partners = 100, np.array(landmarks.flip_index)
     points = np.random.default_rng(0).uniform(0, width, (len(landmarks), 2))
 
     def flip(points):
@@ -28,15 +28,15 @@ def test_flipping_twice_is_the_identity(name):
 @pytest.mark.parametrize(("name", "garment"), GARMENTS)
 def test_partners_and_edges_stay_inside_a_garment(name, garment):
     landmarks = LANDMARK_SETS[name]
-    valid = set(landmarks.valid_points(garment))
-    assert {landmarks.partners[point] for point in valid} == valid
-    assert len(valid) == len(landmarks.valid_points(garment))
+    valid = set(landmarks.valid_landmarks(garment))
+    assert {landmarks.flip_index[point] for point in valid} == valid
+    assert len(valid) == len(landmarks.valid_landmarks(garment))
 
 
 @pytest.mark.parametrize("name", SETS)
 def test_names_are_unique_and_edges_join_points(name):
     landmarks = LANDMARK_SETS[name]
-    assert len(set(landmarks.points)) == len(landmarks) == len(landmarks.partners)
+    assert len(set(landmarks.names)) == len(landmarks) == len(landmarks.flip_index)
     assert all(0 <= a < len(landmarks) and 0 <= b < len(landmarks) and a != b for a, b in landmarks.skeleton)
     assert len({frozenset(edge) for edge in landmarks.skeleton}) == len(landmarks.skeleton)
 
@@ -50,7 +50,7 @@ def test_deepfashion2_has_consecutive_ranges_in_the_order_of_its_categories():
 
 def test_deepfashion2_outlines_are_whole_and_symmetric():
     edges = {frozenset(edge) for edge in DEEPFASHION2_294.skeleton}
-    mirrored = {frozenset(DEEPFASHION2_294.partners[point] for point in edge) for edge in edges}
+    mirrored = {frozenset(DEEPFASHION2_294.flip_index[point] for point in edge) for edge in edges}
     assert mirrored == edges
     for points in DEEPFASHION2_294.garments.values():
         reached, ahead = {points[0]}, [points[0]]
@@ -80,4 +80,4 @@ FLIPS = [
 @pytest.mark.parametrize(("category", "pairs"), FLIPS)
 def test_deepfashion2_partners(category, pairs):
     start = DEEPFASHION2_294.garments[category][0]
-    assert {number: DEEPFASHION2_294.partners[start + number - 1] - start + 1 for number in pairs} == pairs
+    assert {number: DEEPFASHION2_294.flip_index[start + number - 1] - start + 1 for number in pairs} == pairs

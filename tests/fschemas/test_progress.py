@@ -95,7 +95,7 @@ def test_sentences_stand_above_the_bar(clock: Clock, monkeypatch: pytest.MonkeyP
     with Reporter():
         clock.now += 1
         show("working", 1, 3)
-        progress.say("a word")
+        progress.log_line("a word")
         assert sys.stderr.getvalue().endswith("\r\x1b[Ka word\n")  # type: ignore[attr-defined]
         assert restore_terminal() == "\x1b[?25h\r\x1b[K", "a command that ends here wipes the bar"
 

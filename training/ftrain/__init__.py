@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from ftrain.use.predictor import Predictor, load
 
 __all__ = ["Predictor", "ShardDataset", "load"]
-_PLACES = {"Predictor": "ftrain.use.predictor", "ShardDataset": "ftrain.data.dataset", "load": "ftrain.use.predictor"}
+_EXPORTS = {"Predictor": "ftrain.use.predictor", "ShardDataset": "ftrain.data.dataset", "load": "ftrain.use.predictor"}
 
 let_waiting_threads_sleep()  # OpenMP reads its settings when torch loads it
 
 
 def __getattr__(name: str) -> Any:
     """Import the names of the API on first use: torch takes seconds."""
-    if name not in _PLACES:
+    if name not in _EXPORTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        return getattr(import_module(_PLACES[name]), name)
+        return getattr(import_module(_EXPORTS[name]), name)
     except ModuleNotFoundError as error:
         raise ImportError(not_installed(error.name) or str(error), name=error.name) from error
 

@@ -6,7 +6,7 @@ Writes `audit.parquet`, `audit.txt` and, on request, `splits.lock.json` next to 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -29,11 +29,11 @@ from fprep.readers.class_names import similar_names_of
 from fschemas import wording
 from fschemas.failures import RejectedError, UsageError
 from fschemas.folders import claim_output
+from fschemas.progress import Progress, no_progress
 from fschemas.publish import exclusive, publish
 from fschemas.table_file import read_table, write_table
 
 AUDIT_FILE, SUMMARY_FILE = "audit.parquet", "audit.txt"
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Audit:
 def audit(
     places_of_tables: Sequence[Path], *, out: Path | None = None, images: Path | None = None, follow_links: bool = False, near: bool = True,
     distance: int = LARGEST_DISTANCE, lock: bool = False, workers: int = 0, limit: int | None = None, dry_run: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> Audit:  # fmt: skip
     """Audit the tables together and publish the results in `out` (default: the folder of the first table).
 
@@ -82,7 +82,6 @@ def audit(
     Raises `UsageError` and `IntegrityError`.
     """
     _check_options(places_of_tables, images, distance, limit, lock)
-    tell = progress or _say_nothing
     tables = open_tables(places_of_tables, limit)
     out = claim_output(out or tables[0].path.parent, "audit")
     rows = rows_of(tables)
@@ -93,9 +92,9 @@ def audit(
         images=images,
         follow_links=follow_links,
         workers=workers,
-        progress=partial(tell, "images"),
+        progress=partial(progress, "images"),
     )
-    pairs = near_pairs(all_images.views, distance=distance, progress=partial(tell, "pairs"))
+    pairs = near_pairs(all_images.views, distance=distance, progress=partial(progress, "pairs"))
     findings, where = Findings(), places(rows)
     audit_leaks.find_image_faults(where, all_images, findings)
     identical = audit_leaks.find_identical(where, all_images, findings)
@@ -104,7 +103,7 @@ def audit(
     audit_leaks.find_shared_groups(where, rows, findings)
     audit_leaks.find_coarse_leaks(tables, where, rows, findings)
     find_conflicts(Labels(tables, where), [(row, other, 0) for row, other in identical] + similar, findings)
-    baselines = _check_tables(tables, where, findings, tell)
+    baselines = _check_tables(tables, where, findings, progress)
     frame, notes = findings.frame(), _notes(all_images, near)
     text = summary_text(tables, frame, baselines, notes)
     num_images = int(all_images.of_row.max(initial=-1)) + 1
@@ -125,12 +124,12 @@ def refuse_findings(result: Audit, allowed_not: Literal["leak", "error"] | None)
 
 
 def _check_tables(
-    tables: Sequence[AuditTable], where: Sequence[Place], findings: Findings, tell: Progress
+    tables: Sequence[AuditTable], where: Sequence[Place], findings: Findings, progress: Progress
 ) -> list[Baseline]:
     baselines: list[Baseline] = []
     start = 0
     for number, table in enumerate(tables):
-        tell("labels", number, len(tables))
+        progress("labels", number, len(tables))
         find_label_faults(table, where[start : start + len(table.frame)], findings)
         baselines += find_balance(table, findings)
         _find_rejected(table, findings)
@@ -138,7 +137,7 @@ def _check_tables(
             for sentence in told:
                 findings.add("label_near_equal", "warning", sentence, table=table.name)
         start += len(table.frame)
-    tell("labels", len(tables), len(tables))
+    progress("labels", len(tables), len(tables))
     return baselines
 
 
@@ -198,7 +197,3 @@ def _check_options(given: Sequence[Path], images: Path | None, distance: int, li
         raise UsageError(f"--limit {limit}: expected at least 1 row")
     if limit is not None and lock:
         raise UsageError("--write-lock needs all rows; leave --limit out")
-
-
-def _say_nothing(stage: str, done: int, total: int) -> None:
-    pass

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from fprep.cli.options import AsJson, DryRun, FollowLinks, Limit, Quiet, RawRoot, Workers
-from fschemas.command_line import say
+from fschemas.command_line import print_result
 from fschemas.preflight import check_tables
 
 _OUT = "Folder for audit.parquet and audit.txt; by default that of the first table."
@@ -44,5 +44,5 @@ def audit(
             tables, out=out, images=images, follow_links=follow_links, near=near, distance=distance, lock=write_lock, workers=workers or 0, limit=limit,
             dry_run=dry_run, progress=report,
         )  # fmt: skip
-    say(result.to_json(), result.text.removesuffix("\n"), as_json=as_json)
+    print_result(result.to_json(), result.text.removesuffix("\n"), as_json=as_json)
     refuse_findings(result, fail_on)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from fprep.cli.options import AsJson, DryRun, FollowLinks, Limit, Quiet, Workers
-from fschemas.command_line import say
+from fschemas.command_line import print_result
 from fschemas.failures import UsageError
 from fschemas.preflight import check_paths
 from fschemas.wording import count
@@ -86,7 +86,7 @@ def convert(
     if failure is not None and not found.kept:
         failure = ConversionRejected(found, f"{failure}{input_hint(dataset, raw, out)}")
     values = found.to_json()
-    say(values, "\n".join(_lines(values, out, found.published, dry_run)), as_json=as_json)
+    print_result(values, "\n".join(_lines(values, out, found.published, dry_run)), as_json=as_json)
     if failure is not None:
         raise failure
 

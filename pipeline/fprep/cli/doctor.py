@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fprep.cli.options import AsJson, FollowLinks, Quiet
-from fschemas.command_line import say
+from fschemas.command_line import print_result
 from fschemas.failures import UsageError
 from fschemas.preflight import check_paths
 
@@ -32,6 +32,6 @@ def doctor(
     rows = 200 if trial else 0
     with Reporter(unit="entries", quiet=quiet) as report:
         checkup = run_doctor(path, limit=limit, try_rows=rows, follow_links=follow_links, progress=report)
-    say(checkup.to_json(), checkup.to_text(), as_json=as_json)
+    print_result(checkup.to_json(), checkup.to_text(), as_json=as_json)
     if not checkup.commands:
         raise UsageError(f"{path}: nothing here can be converted as it is")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fprep.cli.options import AsJson, DryRun, Limit, Quiet, RawRoot, Table
-from fschemas.command_line import say
+from fschemas.command_line import print_result
 from fschemas.preflight import check_tables
 
 _INCLUDE = "hf: include images even if their license does not permit redistribution."
@@ -40,4 +40,4 @@ def export(
             table, out, to, images=images, copy=copy, include_images=include_images, predictions=predictions,
             limit=limit, dry_run=dry_run, progress=lambda done, total: report("exporting", done, total),
         )  # fmt: skip
-    say(summary, describe(summary, out, dry_run=dry_run), as_json=as_json)
+    print_result(summary, describe(summary, out, dry_run=dry_run), as_json=as_json)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fprep.cli.options import AsJson, Quiet
-from fschemas.command_line import say
+from fschemas.command_line import print_result
 from fschemas.failures import IntegrityError
 from fschemas.preflight import check_shards
 from fschemas.wording import count
@@ -35,7 +35,7 @@ def lint(
         )
     values = [{"severity": finding.severity, "place": finding.place, "what": finding.what} for finding in findings]
     lines = [f"{finding.severity}: {finding.place}: {finding.what}" for finding in findings]
-    say(values, "\n".join(lines) or f"{shards}: sound", as_json=as_json)
+    print_result(values, "\n".join(lines) or f"{shards}: sound", as_json=as_json)
     if num_errors := sum(finding.severity == "error" for finding in findings):
         errors = count(num_errors, "error")
         raise IntegrityError(f"{shards}: {errors}; delete the damaged files and run `fprep shard` again")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fprep.cli.options import AsJson
-from fschemas.command_line import say
+from fschemas.command_line import print_result
 
 
 def readers(as_json: AsJson = False) -> None:
@@ -23,4 +23,4 @@ def readers(as_json: AsJson = False) -> None:
         lines += [f"{name}: {reader.paper}; {reader.license}"]
         lines += [f"  recognizes {variant}: {', '.join(patterns)}" for variant, patterns in reader.variants.items()]
         lines += [f"  --map {key}=…  {meaning}" for key, meaning in reader.mapping.items()]
-    say(values, "\n".join(lines), as_json=as_json)
+    print_result(values, "\n".join(lines), as_json=as_json)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fprep.cli.options import AsJson, DryRun, FollowLinks, Limit, Quiet, RawRoot, Table
-from fschemas.command_line import say
+from fschemas.command_line import print_result
 from fschemas.preflight import check_tables
 from fschemas.wording import count
 
@@ -44,4 +44,4 @@ def report(
     verb = "would be written: " if dry_run else ""
     lines = [f"{out}: {verb}{count(values['rows'], 'row')}, {count(values['images'], 'image')}{missing}, {size}"]
     lines += [f"note: {remark}" for remark in values["remarks"]]
-    say(values, "\n".join(lines), as_json=as_json)
+    print_result(values, "\n".join(lines), as_json=as_json)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fprep.cli.options import AsJson, DryRun, Quiet, Workers
-from fschemas.command_line import say
+from fschemas.command_line import print_result
 
 _DEFECTS = "Insert the defects found in real archives, and list them in defects.json."
 _NUM_IMAGES = "Number of images: 1000, or the published number with --no-images."
@@ -37,7 +37,7 @@ def sample(
     if dry_run:
         what = "images and their annotations" if with_images else "rows of annotation"
         text = f"{out}: would get {images} {what} of {dataset}"
-        say({"dataset": dataset, "images": images}, text, as_json=as_json)
+        print_result({"dataset": dataset, "images": images}, text, as_json=as_json)
         return
     with Reporter(quiet=quiet) as report:
         counts = writer(
@@ -45,4 +45,4 @@ def sample(
             progress=lambda done: report.advance("rendering", done, images),
         )  # fmt: skip
     text = ", ".join(f"{value} {name}" for name, value in counts.items())
-    say(counts, f"{out}: {text}", as_json=as_json)
+    print_result(counts, f"{out}: {text}", as_json=as_json)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fprep.cli.options import AsJson, DryRun, FollowLinks, Quiet, RawRoot, Table, Workers
-from fschemas.command_line import say
+from fschemas.command_line import print_result
 from fschemas.preflight import check_tables
 from fschemas.wording import count
 
@@ -54,4 +54,4 @@ def shard(
     splits = ", ".join(f"{number} {split}" for split, number in summary["splits"].items())
     state = "nothing to do: " if summary["unchanged"] else ""
     size_of_set = f"{count(summary['shards'], 'shard')} ({summary['reused']} kept), {summary['bytes'] / 1e6:.1f} MB"
-    say(summary, f"{out}: {state}{size_of_set}, {splits}", as_json=as_json)
+    print_result(summary, f"{out}: {state}{size_of_set}, {splits}", as_json=as_json)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from fprep.convert.conversion import Conversion, Progress
+from fprep.convert.conversion import Conversion
 from fprep.convert.report import ConvertReport, evaluate, publish_conversion
 from fprep.raw.folder import RawFolder
 from fprep.readers.reader import check_mapping
@@ -19,6 +19,7 @@ from fprep.readers.registry import find_reader
 from fschemas.failures import UsageError
 from fschemas.folder_kinds import kind_of_folder
 from fschemas.folders import claim_output
+from fschemas.progress import Progress, no_progress
 from fschemas.publish import exclusive
 
 
@@ -38,7 +39,7 @@ def convert(
     workers: int = 0,
     limit: int | None = None,
     dry_run: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> ConvertReport:
     """Convert `raw` with the reader `reader_name` and publish table, rejected rows and report in the folder `out`.
 
@@ -59,10 +60,9 @@ def convert(
     check_mapping(reader, mapping or {})
     given = [raw] if isinstance(raw, str | Path) else raw
     folder = RawFolder.open([Path(path) for path in given], follow_links=follow_links)
-    tell = progress or _say_nothing
-    folder.mapping, folder.workers, folder.progress = dict(mapping or {}), workers, functools.partial(tell, "read")
+    folder.mapping, folder.workers, folder.progress = dict(mapping or {}), workers, functools.partial(progress, "read")
     report = ConvertReport(reader.name, check_images)
-    work = Conversion(reader, folder, report, tell, group_split)
+    work = Conversion(reader, folder, report, progress, group_split)
     with contextlib.closing(folder):
         if dry_run:
             work.run(check_images, val_share, test_share, workers, limit)
@@ -75,15 +75,11 @@ def convert(
                 options |= {"group_split": True} if group_split else {}
                 options |= {"follow_links": True} if follow_links else {}
                 options |= {"mapping": dict(sorted(folder.mapping.items()))} if folder.mapping else {}
-                tell("publish", 0, 1)
+                progress("publish", 0, 1)
                 publish_conversion(out, work.reader, folder, (rows for _, rows in work.rows()), report, options)
-                tell("publish", 1, 1)
+                progress("publish", 1, 1)
     evaluate(report, out, on_reject, max_rejected, dry_run=dry_run)
     return report
-
-
-def _say_nothing(stage: str, done: int, total: int) -> None:
-    pass
 
 
 def _check_options(max_rejected: float, val_share: float, test_share: float, limit: int | None) -> None:

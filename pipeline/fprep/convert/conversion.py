@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,10 +29,9 @@ from fprep.readers.class_names import warn_similar_names
 from fprep.readers.orientation import ASSUMED, EXIF_ORIENTATION, to_upright
 from fprep.readers.reader import BOX_TEXT, Reader, columns_of
 from fprep.readers.units import CoordinateFormat, to_pixels
+from fschemas.progress import Progress
 from fschemas.tables import COLUMN_GROUPS, SampleTable, table_class
 from fschemas.wording import count
-
-Progress = Callable[[str, int, int], None]
 
 _ROWS_AT_ONCE = 16384  # if wide columns are spilled to disk
 _LOOK_AT = 8  # with spilled columns, evidence samples blocks 1/8 as large, 8 times as far apart
@@ -42,9 +41,9 @@ class Conversion:
     """One run over the rows. `frame` holds the rows kept so far; `rows` yields them with their spilled columns."""
 
     def __init__(
-        self, reader: Reader, raw: RawFolder, report: ConvertReport, tell: Progress, group_split: bool
+        self, reader: Reader, raw: RawFolder, report: ConvertReport, progress: Progress, group_split: bool
     ) -> None:
-        self.reader, self.raw, self.report, self.tell, self.group_split = reader, raw, report, tell, group_split
+        self.reader, self.raw, self.report, self.progress, self.group_split = reader, raw, report, progress, group_split
         self.frame = pl.DataFrame()
         self.wanted_splits: dict[str, float] = {}
         self.written = CoordinateFormat.of(raw.mapping)
@@ -52,7 +51,7 @@ class Conversion:
 
     def run(self, images: str, val_share: float, test_share: float, workers: int, limit: int | None) -> None:
         """Read and check everything. See `fprep.convert.command.convert` for the arguments."""
-        self.tell("read", 0, 1)
+        self.progress("read", 0, 1)
         frame = self.reader.read(self.raw).collect()
         note_unfollowed_links(self.raw)
         if self.reader.any_groups:
@@ -64,7 +63,7 @@ class Conversion:
         schema = {name: kind for name, kind in columns_of(self.reader.table).items() if name not in spill}
         missing = {name: kind for name, kind in schema.items() if name not in frame.columns}
         self.frame = frame.with_columns(pl.lit(None, kind).alias(name) for name, kind in missing.items())
-        self.tell("read", 1, 1)
+        self.progress("read", 1, 1)
         if limit is not None and limit < len(self.frame):
             chosen = {index * len(self.frame) // limit for index in range(limit)}
             self._leave_out([index for index in range(len(self.frame)) if index not in chosen])
@@ -80,10 +79,10 @@ class Conversion:
             self._fill_boxes()
         self._drop_duplicates()
         if self.group_split:
-            root, tell = self.raw.root if images != "none" else None, functools.partial(self.tell, "looks")
+            root, progress = self.raw.root if images != "none" else None, functools.partial(self.progress, "looks")
             self.frame, twins = regroup(
                 self.frame, root, val_share, test_share, self.raw.notes, follow_links=self.raw.follow_links, workers=workers,
-                progress=tell,
+                progress=progress,
             )  # fmt: skip
             self._drop_twins(twins)
             self._want({"val": val_share, "test": test_share})
@@ -125,7 +124,7 @@ class Conversion:
         self, index: int, rule: str, message: str, column: str, found: str, rules: tuple[str, ...] = ()
     ) -> None:
         row = self._line(index)
-        points = self.reader.landmark_set.points if self.reader.landmark_set else ()
+        points = self.reader.landmark_set.names if self.reader.landmark_set else ()
         place = self.raw.place(row, "landmark" if column in points else column)
         self.raw.reject(row, rule, message, place=place, column=column, found=found, rules=rules)
 
@@ -158,8 +157,8 @@ class Conversion:
         self._keep(dropped)
 
     def _check_images(self, *, decode: bool, workers: int) -> None:
-        tell = functools.partial(self.tell, "images")
-        self.frame, facts = inspect_images(self.raw, self.frame, decode=decode, workers=workers, progress=tell)
+        progress = functools.partial(self.progress, "images")
+        self.frame, facts = inspect_images(self.raw, self.frame, decode=decode, workers=workers, progress=progress)
         sizes = self.frame.select("width", "height").rows()  # as stated by the annotations
         facts = [compare_size(fact, *size) if size[0] else fact for fact, size in zip(facts, sizes, strict=True)]
         turned, assumed = orientations_of(self.frame, self.raw, self.reader, facts, sizes)
@@ -262,7 +261,7 @@ class Conversion:
         self.frame = self.frame.with_columns(pl.Series("split", splits, pl.String))
 
     def _check_rules(self) -> None:
-        self.tell("check", 0, 1)
+        self.progress("check", 0, 1)
         again = self.frame["key"].is_duplicated().arg_true()
         broken: set[int] = set()
         for start, part in self.rows():
@@ -276,7 +275,7 @@ class Conversion:
                 self._reject(start + index, rules[0], message, column, value, tuple(rules))
             broken |= {start + index for index in found}
         self._keep(broken)
-        self.tell("check", 1, 1)
+        self.progress("check", 1, 1)
 
     def _as_read(self, part: pl.DataFrame, start: int, index: int) -> dict[str, Any]:
         """Return row `index` of `part`, which starts at row `start`, with the raw form of its coordinates."""

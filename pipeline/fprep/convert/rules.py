@@ -65,8 +65,8 @@ def count_warnings(frame: pl.DataFrame, reader: Reader, raw: RawFolder) -> None:
     size = {side: frame[side].cast(pl.Float32).fill_null(np.inf).to_numpy()[:, None] for side in ("width", "height")}
     border = (present & ((x >= size["width"]) | (y >= size["height"]) | (x < 0) | (y < 0))).any(1)
     swapped = np.zeros(len(frame), bool)
-    for left, right in enumerate(landmarks.partners):
-        if left < right and not landmarks.points[left].startswith(_LIMBS):
+    for left, right in enumerate(landmarks.flip_index):
+        if left < right and not landmarks.names[left].startswith(_LIMBS):
             swapped |= present[:, left] & present[:, right] & (x[:, left] > x[:, right])
     labelled = (frame["split"] != "unlabelled").to_numpy()
     missing = np.zeros(len(frame), bool)
@@ -94,7 +94,7 @@ def _as_in_the_file(row: Row, origin: int, written: CoordinateFormat) -> Row:
 def _not_applicable(row: Row, landmarks: LandmarkSet | None) -> Problem:
     assert landmarks is not None
     valid = landmarks.garments[row["garment"]]
-    for index, name in enumerate(landmarks.points):
+    for index, name in enumerate(landmarks.names):
         if (index in valid) == (row["landmark_visibility"][index] == Visibility.NOT_APPLICABLE):
             found = f"{row['quoted_x'][index]:g}_{row['quoted_y'][index]:g}"
             return name, f"{name} ({found}) is annotated, but the garment {row['garment']} has no such point", found
@@ -105,7 +105,7 @@ def _outside(row: Row, landmarks: LandmarkSet | None) -> Problem:
     assert landmarks is not None
     width, height, origin = row["width"], row["height"], row["origin"]
     size = "the image" if width is None else f"the image of {width} x {height}"
-    for index, (name, x, y) in enumerate(zip(landmarks.points, row["landmark_x"], row["landmark_y"], strict=False)):
+    for index, (name, x, y) in enumerate(zip(landmarks.names, row["landmark_x"], row["landmark_y"], strict=False)):
         if min(x, y) - origin < -1 or (width is not None and (x - origin > width or y - origin > height)):
             first, second = row["quoted_x"][index], row["quoted_y"][index]
             return name, f"{name} ({first:g}, {second:g}) lies outside {size}", f"{first:g}_{second:g}"

@@ -82,8 +82,8 @@ class SourceTable:
         return tuple(name for name in self.frame.columns if name not in SampleTable.column_names())
 
     @property
-    def partners(self) -> tuple[int, ...]:
-        """Left-right partners of the landmark set; empty for a table without landmarks."""
+    def flip_index(self) -> tuple[int, ...]:
+        """Flip index of the landmark set; empty for a table without landmarks."""
         landmark_set: dict[str, Any] | None = self.metadata.get("landmark_set")
         return tuple(landmark_set["partners"]) if landmark_set else ()
 
@@ -152,7 +152,7 @@ def _found_boxes(files: Sequence[Path]) -> dict[str, list[float]]:
                 is_sealed |= SEAL.encode() in line  # the key name itself may be damaged
                 try:
                     shape, place = {"key?": str, "box?": [float]}, f"{path}:{number}"
-                    answer = parse_json(line, shape, sealed=True, place=place, remedy=_REPEAT)
+                    answer = parse_json(line, shape, sealed=True, source=place, remedy=_REPEAT)
                     if "box" in answer:
                         boxes[answer["key"]] = [float(edge) for edge in answer["box"]]
                 except (FashionkitError, KeyError) as error:

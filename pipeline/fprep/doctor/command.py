@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from fprep.readers.registry import readers
 from fschemas.command_line import shell_word
 from fschemas.failures import FashionkitError, UsageError
 from fschemas.folder_kinds import kind_of_folder
+from fschemas.progress import Progress, no_progress
 from fschemas.walk import is_utf8, list_folder, readable
 from fschemas.wording import count
 
@@ -104,16 +105,13 @@ def shown(path: Path, given: Path) -> str:
     return os.path.normpath(given / os.path.relpath(path, real_path(given)))
 
 
-Progress = Callable[[str, int, int], None]
-
-
 def doctor(
     path: Path,
     *,
     limit: int | None = None,
     try_rows: int = 0,
     follow_links: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> Checkup:
     """Diagnose a folder, archive or annotation file.
 
@@ -121,14 +119,13 @@ def doctor(
     a trial, without writing anything. `follow_links` is that of `fprep convert`. Raises `UsageError` if `path` does not
     exist.
     """
-    tell = progress or _say_nothing
     path = Path(path)
     if not (path.is_dir() or path.is_file()):
         what = "neither a folder nor a regular file" if path.exists() else absent(path)
         raise UsageError(f"{path}: {what}; give the folder that the archive was unpacked into")
     home = real_path(path)
     looked = scan(_start(home), max_entries=limit or MAX_ENTRIES, follow_links=follow_links)
-    known, strange = _know_files(looked, tell)
+    known, strange = _know_files(looked, progress)
     checkup = Checkup(path, looked, findings=[*_look_around(path, looked), *strange, *_look_at_names(looked)])
     for file in looked.files():
         checkup.findings += look_at_archive(file)
@@ -138,7 +135,7 @@ def doctor(
         if diagnosis.command and is_utf8(str(path)):
             diagnosis.command = _command(diagnosis, path, out) + (" --follow-links" if follow_links else "")
             if try_rows:
-                diagnosis.findings.append(_try(diagnosis, try_rows, follow_links, tell))
+                diagnosis.findings.append(_try(diagnosis, try_rows, follow_links, progress))
         else:
             diagnosis.command = ""
     return checkup
@@ -165,10 +162,6 @@ def _look_around(path: Path, looked: Scan) -> Iterator[Finding]:
         yield Finding("note", "junk", looked.root, told)
 
 
-def _say_nothing(stage: str, done: int, total: int) -> None:
-    pass
-
-
 def _start(path: Path) -> Path:
     """Return the folder to scan: the parent if the given one is part of a data set, such as `Anno`, `Eval` or `Img`."""
     inner = LABEL_FOLDERS | IMAGE_FOLDERS
@@ -183,14 +176,14 @@ def _start(path: Path) -> Path:
     return start
 
 
-def _know_files(looked: Scan, tell: Progress) -> tuple[dict[Path, tuple[Signature, Head]], list[Finding]]:
+def _know_files(looked: Scan, progress: Progress) -> tuple[dict[Path, tuple[Signature, Head]], list[Finding]]:
     """Recognize annotation files, and return findings about files that only have the name of one."""
     known: dict[Path, tuple[Signature, Head]] = {}
     ambiguous: dict[Path, tuple[tuple[Signature, ...], Head]] = {}
     findings: list[Finding] = []
     budget = _MAX_HEADS
     for number, folder in enumerate(looked.folders.values(), start=1):
-        tell("folders", number, len(looked.folders))
+        progress("folders", number, len(looked.folders))
         names = [name for name in folder.files if name.lower().endswith(_TEXT_SUFFIXES)][:_HEADS_OF_A_FOLDER]
         for name in names[: max(0, budget)]:
             file = folder.path / name
@@ -260,7 +253,7 @@ def _name_outputs(diagnoses: list[Diagnosis]) -> list[str]:
     return names
 
 
-def _try(diagnosis: Diagnosis, rows: int, follow_links: bool, tell: Progress) -> Finding:
+def _try(diagnosis: Diagnosis, rows: int, follow_links: bool, progress: Progress) -> Finding:
     """Convert some rows without writing anything, and report the result."""
     from fprep.convert.command import convert
 
@@ -269,7 +262,7 @@ def _try(diagnosis: Diagnosis, rows: int, follow_links: bool, tell: Progress) ->
     try:
         report = convert(
             diagnosis.reader, diagnosis.raw or [diagnosis.home], diagnosis.home.parent / "table", check_images=check_images, max_rejected=1.0,
-            workers=1, limit=rows, mapping=mapping, follow_links=follow_links, dry_run=True, progress=lambda stage, done, total: tell(f"{diagnosis.reader}: {stage}", done, total),
+            workers=1, limit=rows, mapping=mapping, follow_links=follow_links, dry_run=True, progress=lambda stage, done, total: progress(f"{diagnosis.reader}: {stage}", done, total),
         )  # fmt: skip
     except FashionkitError as error:
         return Finding(

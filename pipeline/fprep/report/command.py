@@ -5,7 +5,7 @@ The page is self-contained: no script, no other file, no network. The same table
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,17 +23,16 @@ from fprep.report.shapes import landmark_section, size_section
 from fprep.report.sheets import audit_section, item_section, sheet_section
 from fschemas.failures import UsageError
 from fschemas.folders import claim_file
+from fschemas.progress import Progress, no_progress
 from fschemas.publish import publish_bytes, remove_leftovers_of
 
 _BEGIN, _END = b"<!doctype html>", b"Made by fprep report."
 _MOST_IMAGES = 2000
 
-Progress = Callable[[str, int, int], None]
-
 
 def write_page(
     table: Path, out: Path, *, audit: Path | None = None, images: str | None = None, max_images: int = 60,
-    limit: int | None = None, follow_links: bool = False, dry_run: bool = False, progress: Progress | None = None,
+    limit: int | None = None, follow_links: bool = False, dry_run: bool = False, progress: Progress = no_progress,
 ) -> dict[str, Any]:  # fmt: skip
     """Write the page of a table to the file `out` and return a summary.
 
@@ -50,11 +49,10 @@ def write_page(
     if out.suffix.lower() not in (".html", ".htm"):
         example = out.with_suffix(".html").name
         raise UsageError(f"{out}: the page is HTML; give it a name that ends in .html, such as {example}")
-    tell = progress or _say_nothing
     data = load(table, audit, limit)
     others = OtherTables(data)
     choice = choose(data, others, 0 if images == NO_IMAGES else max_images)
-    shown = read_images(data, others, choice.rows(), images, partial(tell, "images"), follow_links=follow_links)
+    shown = read_images(data, others, choice.rows(), images, partial(progress, "images"), follow_links=follow_links)
     parts = _sections(data, shown, choice)
     page = document(
         f"{data.dataset}: report", parts, dataset=data.dataset, metadata=data.metadata, remarks=data.remarks,
@@ -81,10 +79,6 @@ def _check(max_images: int, limit: int | None) -> None:
 
 def _is_page(content: bytes) -> bool:
     return content.lower().startswith(_BEGIN) and _END in content
-
-
-def _say_nothing(stage: str, done: int, total: int) -> None:
-    pass
 
 
 def _sections(data: PageData, images: Images, choice: Choice) -> list[Section]:

@@ -105,10 +105,10 @@ def load_recipe(name: str) -> Recipe:
 
 
 class Augmenter:
-    """Applies a recipe to images. `partners` is the flip index of the landmark set, empty if there are no landmarks."""
+    """Applies a recipe to images. `flip_index` is the flip index of the landmark set, empty if there are no landmarks."""
 
-    def __init__(self, recipe: Recipe, partners: tuple[int, ...], seed: int) -> None:
-        self.recipe, self.partners, self.seed = recipe, partners, seed
+    def __init__(self, recipe: Recipe, flip_index: tuple[int, ...], seed: int) -> None:
+        self.recipe, self.flip_index, self.seed = recipe, flip_index, seed
         library = _albumentations()
         self._transforms = [_build(transform, f"recipe {recipe.name}") for transform in recipe.transforms]
         keypoints = library.KeypointParams(format="xy", remove_invisible=False)
@@ -158,9 +158,9 @@ class Augmenter:
         return moved_pixels, replace(geometry, points=points, box=box, others=others), mirrored
 
     def _swapped(self, geometry: Geometry) -> Geometry:
-        if not self.partners:
+        if not self.flip_index:
             return geometry
-        order = np.array(self.partners)
+        order = np.array(self.flip_index)
         return replace(geometry, points=geometry.points[order], visibility=geometry.visibility[order])
 
 

@@ -60,10 +60,17 @@ def shard(
         source, size=size, quality=quality, copies=copies, recipe=recipe, shard_samples=shard_samples, seed=seed,
         splits=splits, limit=limit, lock=locked,
     )  # fmt: skip
-    columns, partners = source.annotation_columns, source.partners
+    columns, flip_index = source.annotation_columns, source.flip_index
     follow_links = follow_links or follows_links(source.metadata)
     options = SampleOptions(
-        source.raw_root(Path(images) if images else None), columns, size, quality, seed, recipe, partners, follow_links
+        source.raw_root(Path(images) if images else None),
+        columns,
+        size,
+        quality,
+        seed,
+        recipe,
+        flip_index,
+        follow_links,
     )
     if dry_run:
         return _summary(plan, [], reused=_count_finished(out, plan), unchanged=existing_plan_id(out) == plan.plan_id)

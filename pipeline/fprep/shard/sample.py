@@ -36,7 +36,7 @@ CONVERSION_QUALITY = 95  # JPEG quality of images encoded only because of their 
 class SampleOptions:
     """Options of a sample besides its row.
 
-    `columns` are the annotation columns, `size` is the longest side in pixels (None: original size), `partners` the
+    `columns` are the annotation columns, `size` is the longest side in pixels (None: original size), `flip_index` the
     flip index of the landmark set. `follow_links` allows images behind links that leave `root`; see
     `fprep.raw.safe_open.open_inside`.
     """
@@ -47,7 +47,7 @@ class SampleOptions:
     quality: int = 90
     seed: int = 0
     recipe: Recipe | None = None
-    partners: tuple[int, ...] = ()
+    flip_index: tuple[int, ...] = ()
     follow_links: bool = False
 
 
@@ -77,7 +77,7 @@ class SampleMaker:
 
     def __init__(self, options: SampleOptions) -> None:
         self.options = options
-        self._augmenter = Augmenter(options.recipe, options.partners, options.seed) if options.recipe else None
+        self._augmenter = Augmenter(options.recipe, options.flip_index, options.seed) if options.recipe else None
 
     def __call__(self, row: dict[str, Any], copy: int = 0) -> Sample:
         """Return the sample of a row, or its augmented copy number `copy`.

@@ -19,7 +19,7 @@ from fprep.engine import advance, map_tasks
 from fprep.shard.plan import PlannedShard
 from fprep.shard.sample import SampleMaker, SampleOptions
 from fschemas.failures import EnvironmentProblem
-from fschemas.publish import name_place, temporary_of
+from fschemas.publish import set_filename, temporary_of
 from fschemas.shard import Sample, ShardRecord, record_path, write_shard
 
 Task = tuple[int, PlannedShard]  # (index of the batch of rows, shard)
@@ -64,7 +64,7 @@ def _rows_on_disk(out: Path, source: SourceTable, shards: Sequence[PlannedShard]
         with suppress(OSError):  # report the first error only
             path.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            name_place(error, out)
+            set_filename(error, out)
         raise
 
 

@@ -67,7 +67,7 @@ COMMANDS: dict[str, Command] = {
     "predict": _ftrain(lambda bench, out: _on_cpu(
         "predict", bench.run("category"), bench.shards("deepfashion-category"), "--out", out, "--split", "test",
     )),
-    "describe": _ftrain(lambda bench, out: _on_cpu("describe", bench.photo, "--runs", bench.run("category"), "--out", out)),
+    "describe": _ftrain(lambda bench, out: _on_cpu("describe", bench.photo, bench.run("category"), "--out", out)),
     "index": _ftrain(lambda bench, out: _on_cpu(
         "index", bench.run("retrieval"), bench.shards("deepfashion-inshop"), out, "--workers", 0,
     )),

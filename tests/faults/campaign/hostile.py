@@ -55,7 +55,7 @@ class HostileImages:
         elif case == "predict":
             outcome = bench.ftrain("predict", bench.run("category"), images, "--out", out, *cpu)
         elif case == "describe":
-            outcome = bench.ftrain("describe", bad, "--runs", bench.run("category"), "--out", out, *cpu)
+            outcome = bench.ftrain("describe", bad, bench.run("category"), "--out", out, *cpu)
         else:
             outcome = bench.ftrain("query", bench.root / "index", bad, "--out", out, "--top", 3, *cpu)
         check(outcome.seconds < _SECONDS, f"{kind}: {outcome.seconds:.0f} s")

@@ -17,13 +17,13 @@ from fschemas.landmarks import FASHIONAI_24
 from fschemas.publish import exclusive
 from fschemas.table_file import read_table
 
-HEADER = ",".join(("image_id", "image_category", *FASHIONAI_24.points))
+HEADER = ",".join(("image_id", "image_category", *FASHIONAI_24.names))
 OUTPUTS = ["rejected.parquet", "report.json", "table.parquet"]
 
 
 def csv_row(number: int, crotch: str = "-1_-1_-1") -> str:
     cells = [f"{10 + k}_{15 + k}_1" if k in FASHIONAI_24.garments["skirt"] else "-1_-1_-1" for k in range(24)]
-    cells[FASHIONAI_24.points.index("crotch")] = crotch
+    cells[FASHIONAI_24.names.index("crotch")] = crotch
     return f"Images/skirt/{hashlib.md5(str(number).encode()).hexdigest()}.jpg,skirt," + ",".join(cells)
 
 

@@ -164,7 +164,7 @@ def raw(tmp_path):
     folder = tmp_path / "raw"
     (folder / "Images/skirt").mkdir(parents=True)
     points = [f"{20 + k}_{30 + k}_1" if k in FASHIONAI_24.garments["skirt"] else "-1_-1_-1" for k in range(24)]
-    rows = [["image_id", "image_category", *FASHIONAI_24.points]]
+    rows = [["image_id", "image_category", *FASHIONAI_24.names]]
     for number in range(60):
         image = photograph(number % 30)
         name = f"Images/skirt/{hashlib.md5(str(number).encode()).hexdigest()}.jpg"

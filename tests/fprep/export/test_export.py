@@ -78,7 +78,7 @@ def test_coco_is_read_by_pycocotools(table, tmp_path):
         assert annotation["keypoints"] == pytest.approx(coco_points(row))
         assert annotation["num_keypoints"] == sum(v > 0 for v in row["landmark_visibility"])
         category = coco.cats[annotation["category_id"]]
-        assert (category["name"], tuple(category["keypoints"])) == (row["garment"], DEEPFASHION_8.points)
+        assert (category["name"], tuple(category["keypoints"])) == (row["garment"], DEEPFASHION_8.names)
         assert [number - 1 for number in annotation["attribute_ids"]] == row["attributes_positive"]
     full = next(category for category in coco.cats.values() if category["name"] == "full")
     edges = {tuple(edge) for edge in full["skeleton"]}
@@ -158,7 +158,7 @@ def test_yolo_pose_layout(table, tmp_path, copy):
     export(table, tmp_path / "yolo", "yolo-pose", copy=copy)
     data = yaml.safe_load((tmp_path / "yolo/data.yaml").read_text())
     assert data["kpt_shape"] == [8, 3]
-    assert data["flip_idx"] == list(DEEPFASHION_8.partners)
+    assert data["flip_idx"] == list(DEEPFASHION_8.flip_index)
     assert [tmp_path / "yolo" / data[split] for split in ("train", "val")] == [
         tmp_path / "yolo/images" / s for s in ("train", "val")
     ]
@@ -207,7 +207,7 @@ def test_label_studio_regions_and_configuration_agree(table, tmp_path):
         points = [part["value"] for part in results if part["type"] == "keypointlabels"]
         places = {value["keypointlabels"][0]: np.array([value["x"], value["y"]]) * size - 0.5 for value in points}
         columns = zip(
-            DEEPFASHION_8.points, row["landmark_x"], row["landmark_y"], row["landmark_visibility"], strict=True
+            DEEPFASHION_8.names, row["landmark_x"], row["landmark_y"], row["landmark_visibility"], strict=True
         )
         expected = {name: (x, y) for name, x, y, v in columns if v > 0 and results}
         assert set(places) == set(expected)
@@ -289,7 +289,7 @@ def test_croissant_is_valid_and_gives_the_rows(table, tmp_path):
         assert list(record["rows/landmark_x"]) == pytest.approx(row["landmark_x"])
         assert list(record["rows/attributes_positive"]) == row["attributes_positive"]
     points = [record["landmarks/name"] for record in dataset.records("landmarks")]
-    assert tuple(points) == DEEPFASHION_8.points
+    assert tuple(points) == DEEPFASHION_8.names
     assert [record["splits/name"] for record in dataset.records("splits")] == list(COUNTS)
 
 

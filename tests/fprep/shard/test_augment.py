@@ -27,8 +27,8 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-def augmenter(*transforms: dict[str, dict[str, Any]], partners: tuple[int, ...] = (), seed: int = 0) -> Augmenter:
-    return Augmenter(Recipe("test", tuple(transforms)), partners, seed)
+def augmenter(*transforms: dict[str, dict[str, Any]], flip_index: tuple[int, ...] = (), seed: int = 0) -> Augmenter:
+    return Augmenter(Recipe("test", tuple(transforms)), flip_index, seed)
 
 
 def one_point(x: float, y: float, box: tuple[float, ...] | None = None) -> Geometry:
@@ -74,13 +74,13 @@ def _brightest(image: np.ndarray) -> tuple[float, float]:
 )
 def test_mirror_swaps_partners(name: str, mirrors: bool) -> None:
     num_points = len(FASHIONAI_24)
-    valid = FASHIONAI_24.valid_points("blouse")
+    valid = FASHIONAI_24.valid_landmarks("blouse")
     visibility = np.full(num_points, Visibility.NOT_APPLICABLE.value)
     visibility[list(valid)] = [2, 1, 0, 2, 2, 1, 2, 2, 2, 1, 2, 0, 2]
     points = np.random.default_rng(0).uniform(40, 80, (num_points, 2)) * (visibility[:, None] > 0)
-    augment = augmenter({name: {"p": 1.0}}, partners=FASHIONAI_24.partners)
+    augment = augmenter({name: {"p": 1.0}}, flip_index=FASHIONAI_24.flip_index)
     _, moved = augment(np.zeros((HEIGHT, WIDTH, 3), np.uint8), Geometry(points, visibility, None), "k", 1)
-    order = list(FASHIONAI_24.partners) if mirrors else list(range(num_points))
+    order = list(FASHIONAI_24.flip_index) if mirrors else list(range(num_points))
     assert moved.visibility.tolist() == visibility[order].tolist()
     if name == "HorizontalFlip":
         expected = np.where(visibility[:, None] > 0, (WIDTH - 1, 0) + points * (-1, 1), 0)[order]
@@ -88,7 +88,7 @@ def test_mirror_swaps_partners(name: str, mirrors: bool) -> None:
 
 
 def test_two_mirrors_make_none() -> None:
-    augment = augmenter({"HorizontalFlip": {"p": 1.0}}, {"VerticalFlip": {"p": 1.0}}, partners=(1, 0))
+    augment = augmenter({"HorizontalFlip": {"p": 1.0}}, {"VerticalFlip": {"p": 1.0}}, flip_index=(1, 0))
     geometry = Geometry(np.array([[10.0, 20.0], [0.0, 0.0]]), np.array([2, 0]), None)
     _, moved = augment(np.zeros((50, 60, 3), np.uint8), geometry, "k", 1)
     assert moved.points.tolist() == [[49.0, 29.0], [0.0, 0.0]]

@@ -103,7 +103,7 @@ def test_csv_files_are_those_of_the_archives(sample):
         assert b"\r" not in sample[path]
         assert not sample[path].startswith(b"\xef\xbb\xbf")
         header, *rows = lines_of(sample[path])
-        assert header.split(",") == ["image_id", "image_category", *FASHIONAI_24.points]
+        assert header.split(",") == ["image_id", "image_category", *FASHIONAI_24.names]
         categories = []
         for row in rows:
             image, category, *cells = row.split(",")
@@ -143,7 +143,7 @@ def test_points_lie_in_the_image_and_fit_the_category(sample):
             with Image.open(io.BytesIO(sample[f"{archive}/{image}"])) as opened:
                 width, height = opened.size
             known = {index: cell.split("_") for index, cell in enumerate(cells) if cell != "-1_-1_-1"}
-            assert set(known) <= set(FASHIONAI_24.valid_points(category))
+            assert set(known) <= set(FASHIONAI_24.valid_landmarks(category))
             assert len(known) >= 2
             assert all(0 <= int(x) < width and 0 <= int(y) < height for x, y, _ in known.values())
 
@@ -155,10 +155,12 @@ def test_every_point_of_every_category_is_seen_and_left_is_left(images):
         seen.update((image.category, int(index)) for index in np.flatnonzero(visible))
         known = image.visibility >= Visibility.OCCLUDED
         assert not image.points[~known].any()
-        for left, right in enumerate(FASHIONAI_24.partners):
+        for left, right in enumerate(FASHIONAI_24.flip_index):
             if left < right and known[left] and known[right]:
                 swapped, pairs = swapped + (image.points[left, 0] > image.points[right, 0]), pairs + 1
-    assert set(seen) == {(category, index) for category in CATEGORIES for index in FASHIONAI_24.valid_points(category)}
+    assert set(seen) == {
+        (category, index) for category in CATEGORIES for index in FASHIONAI_24.valid_landmarks(category)
+    }
     assert pairs > 200
     assert swapped < 0.03 * pairs
 
@@ -176,7 +178,7 @@ def test_the_mean_pose_is_a_poor_guess(images):
     errors = []
     for category in CATEGORIES:
         group = [image for image in images if image.category == category]
-        for index in FASHIONAI_24.valid_points(category):
+        for index in FASHIONAI_24.valid_landmarks(category):
             shown = [image for image in group if image.visibility[index] == Visibility.VISIBLE]
             mean = np.mean([image.points[index] for image in shown], axis=0)
             left, right = FASHIONAI_24.normaliser_pairs[category]

@@ -97,7 +97,7 @@ def test_marks_of_deepfashion_follow_the_crosswalk(shots):
         assert (points[(points[:, 0] == 0) | (points[:, 0] == 1), 1:] >= 1).all()
         assert marks[BOX].tolist() == [value + 1 for value in piece.box]
         if piece.item.category == "skirt":
-            index = FASHIONAI_24.points.index("waistband_left")
+            index = FASHIONAI_24.names.index("waistband_left")
             assert points[4, 1:].tolist() == (np.round(piece.points[index]) + 1).astype(int).tolist()
 
 
@@ -155,10 +155,10 @@ def test_crosswalk_maps_partners_to_partners(category):
     """From every DeepFashion2 category to the FashionAI garment of the same kind."""
     numbers, start = crosswalk(category), DEEPFASHION2_294.garments[category][0]
     assert len(numbers) == len(set(numbers.values())) >= 2
-    assert set(numbers) <= set(FASHIONAI_24.valid_points(GARMENTS.get(category.split()[-1], "trousers")))
+    assert set(numbers) <= set(FASHIONAI_24.valid_landmarks(GARMENTS.get(category.split()[-1], "trousers")))
     there = {point: start + number - 1 for point, number in numbers.items()}
-    assert set(there.values()) <= set(DEEPFASHION2_294.valid_points(category))
-    assert {FASHIONAI_24.partners[point]: DEEPFASHION2_294.partners[there[point]] for point in there} == there
+    assert set(there.values()) <= set(DEEPFASHION2_294.valid_landmarks(category))
+    assert {FASHIONAI_24.flip_index[point]: DEEPFASHION2_294.flip_index[there[point]] for point in there} == there
 
 
 @pytest.mark.parametrize(
@@ -170,8 +170,8 @@ def test_crosswalk_maps_partners_to_partners(category):
     ],
 )
 def test_same_point(category, point, expected):
-    number = crosswalk(category)[FASHIONAI_24.points.index(point)]
-    assert DEEPFASHION2_294.points[DEEPFASHION2_294.garments[category][0] + number - 1] == expected
+    number = crosswalk(category)[FASHIONAI_24.names.index(point)]
+    assert DEEPFASHION2_294.names[DEEPFASHION2_294.garments[category][0] + number - 1] == expected
 
 
 def test_outfits_hold_at_most_one_piece_of_a_part():

@@ -49,7 +49,7 @@ def test_mirrored_points_carry_the_names_of_their_partners(crop: str) -> None:
     mirrored = view_of_sample(ViewConfig(**STILL, crop=crop, flip=1.0), sample, generator)
     before = landmarks_in_view(sample.annotation, DEEPFASHION_8, plain)
     after = landmarks_in_view(sample.annotation, DEEPFASHION_8, mirrored)
-    partners = list(DEEPFASHION_8.partners)
+    partners = list(DEEPFASHION_8.flip_index)
     assert mirrored.mirrored
     assert not plain.mirrored
     np.testing.assert_allclose(after.keypoints[:, 0], 127 - before.keypoints[partners, 0], atol=1e-3)

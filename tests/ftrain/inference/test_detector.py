@@ -18,7 +18,7 @@ from ftrain.fit.evaluation import results_of_split
 from ftrain.fit.run_folder import RunFolder
 from ftrain.fit.train import TrainOptions, train
 from ftrain.inference.detector import Detector
-from ftrain.use.describe import describe_photo
+from ftrain.use.describe import describe_image
 from ftrain.use.evaluate import evaluate_run
 from ftrain.use.predict import PredictOptions, predict_images, predict_samples
 from ftrain.use.predictor import SEEN
@@ -54,7 +54,7 @@ def quick(**options):
 
 
 def test_samples_are_shown_their_own_box_as_an_evaluation_shows_it(shards, runs, tmp_path):
-    answers = predict_samples(runs / "close", str(shards.place), tmp_path / "out", options=quick())
+    answers = predict_samples(runs / "close", str(shards.location), tmp_path / "out", options=quick())
     task, _, _ = RunFolder(runs / "close").load()
     with processes("cpu") as alone:
         evaluated = results_of_split(task, shards, shards.rows("test"), alone, 4, workers=0)
@@ -62,12 +62,12 @@ def test_samples_are_shown_their_own_box_as_an_evaluation_shows_it(shards, runs,
         assert answer[SEEN] == pytest.approx(shards.read_annotation(int(row))["box"], abs=0.01)
         assert answer["category_score"] == pytest.approx(scores.max(), abs=1e-3)
     close, whole = (
-        evaluate_run(runs / name, str(shards.place), tmp_path / name, device="cpu", workers=0, allow_collapse=True)
+        evaluate_run(runs / name, str(shards.location), tmp_path / name, device="cpu", workers=0, allow_collapse=True)
         for name in ("close", "whole")
     )
     assert "box_iou" in whole["model"]
     assert "box_iou" not in close["model"]  # a model that is given the box has none to predict
-    plain = predict_samples(runs / "whole", str(shards.place), tmp_path / "plain", options=quick())
+    plain = predict_samples(runs / "whole", str(shards.location), tmp_path / "plain", options=quick())
     assert not any(SEEN in answer for answer in plain)
 
 
@@ -79,14 +79,14 @@ def test_another_run_says_where_the_garment_is(shards, runs, photo, tmp_path):
     assert far[SEEN] is None
     assert near["categories"] != far["categories"]
     three = predict_samples(
-        runs / "whole", str(shards.place), tmp_path / "all", split="train+val+test", options=quick()
+        runs / "whole", str(shards.location), tmp_path / "all", split="train+val+test", options=quick()
     )
     assert len({answer["key"] for answer in three}) == sum(COUNTS.values())
     samples = predict_samples(
-        runs / "close", str(shards.place), tmp_path / "samples", options=quick(boxes=runs / "whole")
+        runs / "close", str(shards.location), tmp_path / "samples", options=quick(boxes=runs / "whole")
     )
     assert samples[0][SEEN] == pytest.approx(found["box"], abs=0.02)  # not the box of the sample
-    described = describe_photo(photo, [runs / "whole", runs / "close"], boxes=runs / "whole", device="cpu")
+    described = describe_image(photo, [runs / "whole", runs / "close"], boxes=runs / "whole", device="cpu")
     assert described["answers"][1]["answer"]["categories"] == near["categories"]
 
 
@@ -101,10 +101,10 @@ def test_what_does_not_fit_is_refused(shards, runs, photo, tmp_path):
     with pytest.raises(UsageError, match="finds no boxes"):
         Detector(tmp_path / "boxless", close, CPU)
     with pytest.raises(UsageError, match="all of the runs look at whole images"):
-        describe_photo(photo, [runs / "whole"], boxes=runs / "whole", device="cpu")
+        describe_image(photo, [runs / "whole"], boxes=runs / "whole", device="cpu")
     for number, task in enumerate(("category", "retrieval", "style", "fashionnet", "keypoints")):
         options = TrainOptions(
-            str(bare.place), tmp_path / str(number), device="cpu", overrides=("model.crop=box",), workers=0
+            str(bare.location), tmp_path / str(number), device="cpu", overrides=("model.crop=box",), workers=0
         )
         with pytest.raises(UsageError, match="needs box"):
             train(task, options)

@@ -148,7 +148,7 @@ def test_attributes_that_the_data_never_speak_of_are_unknown(known, trained):
 
 def test_evaluation_goes_on_and_says_what_it_leaves_out(known, strange, tmp_path):
     run = category_runs.write_run(tmp_path / "run", known)
-    metrics = evaluate_run(run, strange.place, tmp_path / "out", workers=0, device="cpu", allow_collapse=True)
+    metrics = evaluate_run(run, strange.location, tmp_path / "out", workers=0, device="cpu", allow_collapse=True)
     assert metrics["unknown_labels"] == {"category": {"Poncho": 3}, "attributes": {"ruffles": 0}}
     summary = (tmp_path / "out/summary.txt").read_text()
     assert "NOTE: left out of the metrics of category, because the run does not know it: 3 images: Poncho 3" in summary
@@ -193,7 +193,7 @@ def test_images_without_landmarks_or_with_new_categories_are_indexed(known, stra
     plain = write_label_set(
         tmp_path / "plain", {"test": 6}, without=("landmarks", "category", "attributes", "style", "box", "item")
     )
-    for number, place in enumerate((plain, strange.place)):
+    for number, place in enumerate((plain, strange.location)):
         note = build_index(run, str(place), tmp_path / f"index{number}", splits=["test"], workers=0, device="cpu")
         assert note["samples"] == len(ShardSet.open(place).rows("test"))
 

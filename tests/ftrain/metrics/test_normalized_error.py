@@ -28,7 +28,7 @@ def random_set(landmark_set, num_images, seed=0):
     visibility = generator.choice([0, 1, 2, 2, 2], (num_images, len(landmark_set)))
     for row, garment in enumerate(garments):
         mask = np.ones(len(landmark_set), bool)
-        mask[list(landmark_set.valid_points(garment))] = False
+        mask[list(landmark_set.valid_landmarks(garment))] = False
         visibility[row, mask] = Visibility.NOT_APPLICABLE
     points[visibility < Visibility.OCCLUDED] = 0
     predicted = (points + generator.normal(0, 9, points.shape)).astype("f4")
@@ -52,7 +52,7 @@ def plain_errors(predicted, points, visibility, garments, width, height, landmar
             continue
         for k in visible:
             dx, dy = (float(predicted[row][k][axis]) - float(points[row][k][axis]) for axis in (0, 1))
-            errors.append((garment, landmark_set.points[k], math.hypot(dx / divisors[0], dy / divisors[1])))
+            errors.append((garment, landmark_set.names[k], math.hypot(dx / divisors[0], dy / divisors[1])))
     return errors, images, lost
 
 
@@ -139,7 +139,7 @@ def test_agrees_with_a_plain_loop(landmark_set):
     for garment in landmark_set.garments:
         expected = mean([value for kind, _, value in errors if kind == garment])
         assert result[f"ne_garment/{garment}"] == pytest.approx(expected, rel=1e-9)
-    for point in landmark_set.points:
+    for point in landmark_set.names:
         expected = mean([value for _, name, value in errors if name == point])
         assert result[f"ne_point/{point}"] == pytest.approx(expected, rel=1e-9)
 

@@ -15,7 +15,7 @@ from fschemas.failures import UsageError
 from fschemas.landmarks import FASHIONAI_24
 from fschemas.shard_set import ShardSet
 from ftrain.tasks.keypoints import answer as keypoints
-from ftrain.use.describe import answer_lines, describe_photo, description_lines
+from ftrain.use.describe import answer_lines, describe_image, description_lines
 from ftrain.use.predict import PredictOptions, predict_images
 
 
@@ -40,7 +40,7 @@ def photo(shards: ShardSet, tmp_path: Path) -> Path:
 
 
 def test_answers_are_those_of_predict_and_stand_side_by_side(runs: list[Path], photo: Path, tmp_path: Path) -> None:
-    description = describe_photo(photo, runs, tmp_path / "out", device="cpu")
+    description = describe_image(photo, runs, tmp_path / "out", device="cpu")
     assert json.loads((tmp_path / "out/description.json").read_text()) == description
     assert [part["run"] for part in description["answers"]] == [str(run) for run in runs]
     for run, part in zip(runs, description["answers"], strict=True):
@@ -49,7 +49,7 @@ def test_answers_are_those_of_predict_and_stand_side_by_side(runs: list[Path], p
         assert {"image": str(photo), **part["answer"]} == alone
     assert description["answers"][1]["answer"]["garment"] == "dress"
     sheet = simplejpeg.decode_jpeg((tmp_path / "out/description.jpg").read_bytes())
-    one = describe_photo(photo, runs[:1], tmp_path / "one", device="cpu")
+    one = describe_image(photo, runs[:1], tmp_path / "one", device="cpu")
     half = simplejpeg.decode_jpeg((tmp_path / "one/description.jpg").read_bytes())
     assert one["answers"] == description["answers"][:1]
     assert half.shape[0] == sheet.shape[0]
@@ -63,7 +63,7 @@ def test_another_name_of_an_image_is_another_input(runs: list[Path], photo: Path
     (tmp_path / "link.jpg").symlink_to(photo)
     (tmp_path / "hard.jpg").hardlink_to(photo)
     names = [photo, tmp_path / "link.jpg", tmp_path / "hard.jpg"]
-    found = [describe_photo(name, runs[:1], tmp_path / "out" / name.stem, device="cpu") for name in names]
+    found = [describe_image(name, runs[:1], tmp_path / "out" / name.stem, device="cpu") for name in names]
     assert [description["image"] for description in found] == [str(name) for name in names]
     assert found[0]["answers"] == found[1]["answers"] == found[2]["answers"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir()) == ["hard", "link", "photo"]
@@ -80,7 +80,7 @@ def test_an_answer_that_is_not_drawn_stands_there_in_words(
         "others": [{"name": "a_b", "x": 1.0}] * 90,
     }
     monkeypatch.setattr(keypoints, "answer", lambda task, results, number, category=None: long_answer)
-    describe_photo(photo, runs[:1], tmp_path / "words", device="cpu")
+    describe_image(photo, runs[:1], tmp_path / "words", device="cpu")
     words = simplejpeg.decode_jpeg((tmp_path / "words/description.jpg").read_bytes())
     below = words[52 + 12 + 380 :].astype(int)
     share = np.mean(below < 128)
@@ -90,7 +90,7 @@ def test_an_answer_that_is_not_drawn_stands_there_in_words(
 
 
 def test_a_category_is_told_to_those_that_can_be_told(runs: list[Path], photo: Path) -> None:
-    description = describe_photo(photo, runs, category="skirt", device="cpu")
+    description = describe_image(photo, runs, category="skirt", device="cpu")
     assert [part["answer"]["garment"] for part in description["answers"]] == ["skirt", "dress"]
 
 
@@ -107,7 +107,7 @@ def test_what_cannot_be_described_is_one_sentence(
 ) -> None:
     (tmp_path / "empty.jpg").touch()
     with pytest.raises(UsageError, match=words):
-        describe_photo(tmp_path / given, runs, tmp_path / "out", category=category, device="cpu")
+        describe_image(tmp_path / given, runs, tmp_path / "out", category=category, device="cpu")
     with pytest.raises(UsageError, match="no run"):
-        describe_photo(photo, [], device="cpu")
+        describe_image(photo, [], device="cpu")
     assert not (tmp_path / "out").exists()

@@ -107,7 +107,7 @@ def test_it_writes_its_files_and_returns_what_report_json_holds(evaluated):
     assert list(metrics["garments"]) == list(FASHIONAI_24.garments)
     for part in metrics["garments"].values():
         assert set(part) == {"ne", "ne_low", "ne_high", "mean_pose", "images", "count"}
-    assert set(metrics["points"]) <= set(FASHIONAI_24.points)
+    assert set(metrics["points"]) <= set(FASHIONAI_24.names)
 
 
 def test_metrics_json_is_small_and_flat(evaluated):

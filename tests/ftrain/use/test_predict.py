@@ -228,8 +228,8 @@ def test_loose_images_get_the_points_that_an_evaluation_finds(shards, run, album
         assert answer["garment"] == garment
         assert answer["garment_score"] == pytest.approx(results["garment_scores"][number].max(), abs=1e-3)
         assert [answer["width"], answer["height"]] == results["size"][number].tolist()
-        valid = FASHIONAI_24.valid_points(garment)
-        assert [point["name"] for point in answer["points"]] == [FASHIONAI_24.points[point] for point in valid]
+        valid = FASHIONAI_24.valid_landmarks(garment)
+        assert [point["name"] for point in answer["points"]] == [FASHIONAI_24.names[point] for point in valid]
         places = [[point["x"], point["y"]] for point in answer["points"]]
         np.testing.assert_allclose(places, results["points"][number, list(valid)], atol=0.011)
 
@@ -346,31 +346,31 @@ def test_samples_of_a_shard_set_get_the_points_that_an_evaluation_finds(shards, 
     with processes("cpu") as group:
         results = results_of_split(task, shards, shards.rows("test"), group, 7, 0)
     out = tmp_path / "out"
-    answers = predict_samples(run, shards.place, out, options=PredictOptions(device="cpu", batch_size=3))
+    answers = predict_samples(run, shards.location, out, options=PredictOptions(device="cpu", batch_size=3))
     assert [answer["key"] for answer in answers] == [str(shards.columns["key"][row]) for row in results["row"]]
     lines = (out / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line) for line in lines] == [seal(answer) for answer in answers]
     assert sorted(path.stem for path in (out / "overlays").iterdir()) == sorted(answer["key"] for answer in answers)
     for number, answer in enumerate(answers):
-        valid = list(FASHIONAI_24.valid_points(answer["garment"]))
+        valid = list(FASHIONAI_24.valid_landmarks(answer["garment"]))
         places = [[point["x"], point["y"]] for point in answer["points"]]
         np.testing.assert_allclose(places, results["points"][number, valid], atol=0.0051)
 
 
 def test_a_shard_set_can_be_predicted_without_overlays_and_with_turned_views(shards, run, tmp_path):
     options = PredictOptions(device="cpu", limit=2, overlays=False)
-    plain = predict_samples(run, shards.place, tmp_path / "out", split="train", options=options)
+    plain = predict_samples(run, shards.location, tmp_path / "out", split="train", options=options)
     assert [set(answer) for answer in plain] == [{"key", "width", "height", "garment", "garment_score", "points"}] * 2
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["predictions.jsonl"]
     options = PredictOptions(device="cpu", limit=2, overlays=False, tta=True)
-    turned = predict_samples(run, shards.place, tmp_path / "out", split="train", options=options)
+    turned = predict_samples(run, shards.location, tmp_path / "out", split="train", options=options)
     assert turned != plain
     with pytest.raises(UsageError, match=r"'autumn' has no samples; there are"):
-        predict_samples(run, shards.place, tmp_path / "out", split="autumn")
+        predict_samples(run, shards.location, tmp_path / "out", split="autumn")
 
 
 def test_a_shard_set_is_told_from_a_folder_of_images(shards, album):
-    assert is_shard_set(shards.place)
+    assert is_shard_set(shards.location)
     assert is_shard_set("s3://bucket/set")
     assert not is_shard_set(str(album))
     assert not is_shard_set("nowhere.jpg")

@@ -71,7 +71,7 @@ def test_the_pipeline_reads_it_back_and_its_error_is_that_of_the_evaluation(shar
         note = notes[row["image"].rsplit("/", 1)[-1].removesuffix(".jpg")]
         assert note["garment"] == row["garment"]
         seen = np.array(row["landmark_visibility"])
-        valid = list(FASHIONAI_24.valid_points(row["garment"]))
+        valid = list(FASHIONAI_24.valid_landmarks(row["garment"]))
         assert np.flatnonzero(seen == Visibility.VISIBLE).tolist() == valid
         assert (np.delete(seen, valid) == Visibility.NOT_APPLICABLE).all()
         points.append(np.stack([row["landmark_x"], row["landmark_y"]], axis=1))
@@ -88,7 +88,7 @@ def test_the_pipeline_reads_it_back_and_its_error_is_that_of_the_evaluation(shar
     assert 0.4 < moved.max() < 0.502
     garments = table["garment"].to_list()
     evaluated = normalized_distances(points, truth, visibility, garments, *np.array(sizes).T, FASHIONAI_24)
-    metrics = evaluate_run(run, shards.place, tmp_path / "out", tta=False, workers=0, device="cpu")
+    metrics = evaluate_run(run, shards.location, tmp_path / "out", tta=False, workers=0, device="cpu")
     exact = metrics["model"]["ne"]
     rounded = mean_error(evaluated)
     assert abs(rounded - exact) < 0.02 * exact

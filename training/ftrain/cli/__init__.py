@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 import ftrain.tasks
-from fschemas.command_line import print_version, run_command, say
+from fschemas.command_line import print_result, print_version, run_command
 from fschemas.failures import ExitCode
 from fschemas.folders import claim_output
 from fschemas.landmarks import FASHIONAI_24
@@ -110,7 +110,7 @@ def _training_command(task_name: str) -> None:
             result = train(task_name, options)
         best = result["best"]
         found = f"best {best['metric']} {best['value']:.4f} at step {best['step']}" if best else "no validation"
-        say(result, f"{run}: step {result['step']}, {found}", as_json=as_json)
+        print_result(result, f"{run}: step {result['step']}, {found}", as_json=as_json)
 
     command.__doc__ = _first_line_of_module(task_name)
     if task_name != "keypoints":  # the other tasks have no models of a single garment
@@ -176,7 +176,7 @@ def evaluate(
             lock=digest,
         )
     if metrics:  # only the main process of torchrun has metrics
-        say(metrics, "\n".join([*summary_lines(metrics), f"written to {target}"]), as_json=as_json)
+        print_result(metrics, "\n".join([*summary_lines(metrics), f"written to {target}"]), as_json=as_json)
     if not allow_collapse:
         refuse_collapse(run, metrics)
 
@@ -210,7 +210,7 @@ def submit(
 
     with Reporter(quiet=quiet):
         rows = write_submission(run, test, out, checkpoint=checkpoint, tta=tta, device=device, batch_size=batch_size)
-    say(rows, f"{out}: {count(rows, 'row')}", as_json=False)
+    print_result(rows, f"{out}: {count(rows, 'row')}", as_json=False)
 
 
 register(app)

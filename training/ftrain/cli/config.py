@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fschemas.command_line import printable, say
+from fschemas.command_line import print_result, printable
 from fschemas.preflight import check_paths
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def show(
     check_paths([params], "no such file")
     keys, place = config_keys(task, params_here(params), profile, overrides or [], section)
     if as_json:
-        say({"task": task, "source": place, "keys": [asdict(key) for key in keys]}, "", as_json=True)
+        print_result({"task": task, "source": place, "keys": [asdict(key) for key in keys]}, "", as_json=True)
     else:
         _print_table(f"{task}: {place}", keys)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from fschemas.command_line import say, say_each
+from fschemas.command_line import print_result, print_results
 from fschemas.failures import UsageError
 from fschemas.folders import claim_output
 from fschemas.preflight import check_checkpoint, check_index, check_paths, check_run, check_shards
@@ -52,7 +52,7 @@ def join(
         f"{run}: {count(made['runs'], 'run')}, {count(made['parts'], 'part')} in {made['dimensions']} dimensions, "
         f"fitted on {count(made['images'], 'training image')}"
     )
-    say(made, text, as_json=as_json)
+    print_result(made, text, as_json=as_json)
 
 
 def index(
@@ -94,23 +94,23 @@ def index(
     lines = Approximation.from_json(note["approximate"]).lines() if note["approximate"] else []
     colors = f", colors of the {note['color']}" if note["color"] != "none" else ""
     text = f"{out}: {count(note['samples'], 'image')} of {', '.join(note['splits'])}, {note['dimensions']} dimensions{colors}"
-    say(note, "\n".join([*lines, text]), as_json=as_json)
+    print_result(note, "\n".join([*lines, text]), as_json=as_json)
 
 
 def query(
     folder: Annotated[Path, typer.Argument(metavar="INDEX", help="Folder of an index.")],
-    photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.")],
+    images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],
     out: Annotated[Path, typer.Option(help="Folder for results.jsonl and the contact sheets.")],
     metric: Annotated[Literal["cosine", "euclidean"], typer.Option(help="How alike two features are.")] = "cosine",
     color_weight: Annotated[
         float, typer.Option(min=0.0, help="Weight of the similarity of colors; that of deep features is 1.")
     ] = 0.0,
-    top: Annotated[int, typer.Option(min=1, help="Answers for each photo.")] = 10,
+    top: Annotated[int, typer.Option(min=1, help="Results per query.")] = 10,
     rerank: Annotated[bool, typer.Option("--rerank", help="Re-rank the best by k-reciprocal neighbors.")] = False,
     run: Annotated[Path | None, typer.Option(help="Run folder of the index, if it is not where it was.")] = None,
     shards: Annotated[str | None, typer.Option(help="Shard set of the index, if it is not where it was.")] = None,
     detector: Detector = None,
-    item: Annotated[str | None, typer.Option(help="Item that the photos show, to mark hits.")] = None,
+    item: Annotated[str | None, typer.Option(help="Item that the images show, to mark hits.")] = None,
     device: Device = "auto",
     batch_size: BatchSize = 16,
     quiet: Quiet = False,
@@ -118,25 +118,25 @@ def query(
 ) -> None:
     """Find the most similar images of an index: JSON lines and contact sheets.
 
-    Exit code 3 if photos cannot be read.
+    Exit code 3 if images cannot be read.
     """
     check_index(folder)
     check_run(run)
     check_run(detector)
     check_shards(shards)
-    check_paths(photos, "no such image or folder")
+    check_paths(images, "no such image or folder")
     claim_output(out, "query")
 
     from ftrain.data.user_images import check_images
 
-    check_images(photos)
+    check_images(images)
 
     from ftrain.search.query import query_index, refuse_broken
 
     with Reporter(quiet=quiet):
         answers = query_index(
-            folder, photos, out, metric=metric, color_weight=color_weight, top=top, rerank=rerank, run=run, shards=shards, boxes=detector,
+            folder, images, out, metric=metric, color_weight=color_weight, top=top, rerank=rerank, run=run, shards=shards, boxes=detector,
             item=item, device=device, batch_size=batch_size,
         )  # fmt: skip
-    say_each(answers, f"{count(len(answers), 'photo')}: {out}/results.jsonl and {out}/sheets/", as_json=as_json)
+    print_results(answers, f"{count(len(answers), 'image')}: {out}/results.jsonl and {out}/sheets/", as_json=as_json)
     refuse_broken(answers, out)

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from fschemas.command_line import say, say_each
+from fschemas.command_line import print_result, print_results
 from fschemas.failures import UsageError
 from fschemas.folders import claim_output
-from fschemas.preflight import check_checkpoint, check_paths, check_photo, check_run, check_shards, is_shard_set
+from fschemas.preflight import check_checkpoint, check_image_file, check_paths, check_run, check_shards, is_shard_set
 from fschemas.progress import Reporter
 from fschemas.wording import count
 from ftrain.cli.options import BatchSize, Checkpoint, Detector, Device, Quiet, Run, Tta
@@ -72,35 +72,31 @@ def predict(
         text = (
             f"{text}\n{run} was trained on boxes and was shown whole images; name a run that finds them with --detector"
         )
-    say_each(answers, text, as_json=as_json)
+    print_results(answers, text, as_json=as_json)
     refuse_broken(answers, out)
 
 
 def describe(
-    photo: Annotated[Path, typer.Argument(help="An image.")],
-    more_runs: Annotated[list[Path] | None, typer.Argument(metavar="[RUN]...", help="More runs.")] = None,
-    runs: Annotated[list[Path] | None, typer.Option(help="Run folders of trained models, one or more.")] = None,
+    image: Annotated[Path, typer.Argument(help="An image.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders of trained models.")],
     out: Annotated[Path | None, typer.Option(help="Folder for description.json and description.jpg.")] = None,
     category: Annotated[str | None, typer.Option(help="Garment in the image, for models that can be told.")] = None,
     detector: Detector = None,
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the description as JSON.")] = False,
 ) -> None:
-    """Predict one photo with several models: one JSON document and one image."""
-    asked = [*(runs or []), *(more_runs or [])]
-    check_photo(photo)
-    for one in (*asked, detector):
+    """Predict one image with several models: one JSON document and one image."""
+    check_image_file(image)
+    for one in (*runs, detector):
         check_run(one)
-    if not asked:
-        raise UsageError("no run to describe the photograph with; name one or more with --runs")
     if out is not None:
         claim_output(out, "description")
 
-    from ftrain.use.describe import describe_photo, description_lines
+    from ftrain.use.describe import describe_image, description_lines
 
-    description = describe_photo(photo, asked, out, category=category, boxes=detector, device=device)
+    description = describe_image(image, runs, out, category=category, boxes=detector, device=device)
     lines = [*description_lines(description), *([f"written to {out}"] if out else [])]
-    say(description, "\n".join(lines), as_json=as_json)
+    print_result(description, "\n".join(lines), as_json=as_json)
 
 
 def export(
@@ -127,7 +123,7 @@ def export(
 
     with Reporter(unit="parts", quiet=quiet):
         note = export_run(run, out, to=to, checkpoint=checkpoint, tolerance=tolerance, seed=seed)
-    say(note, "\n".join([*difference_lines(note), f"written to {out}"]), as_json=as_json)
+    print_result(note, "\n".join([*difference_lines(note), f"written to {out}"]), as_json=as_json)
 
 
 def summary(
@@ -168,7 +164,7 @@ def summary(
         lines.append(
             "for the classes and landmarks of the data set that the task was published on; give --shards for yours"
         )
-    say(found, "\n".join(lines), as_json=as_json)
+    print_result(found, "\n".join(lines), as_json=as_json)
 
 
 def compare(
@@ -192,4 +188,4 @@ def compare(
 
     found = compare_runs(runs, out, reports=evaluations)
     lines = [*comparison_lines(found), *([f"written to {out}"] if out else [])]
-    say(found, "\n".join(lines), as_json=as_json)
+    print_result(found, "\n".join(lines), as_json=as_json)

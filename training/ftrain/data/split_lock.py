@@ -40,5 +40,5 @@ def check_lock(digest: str, shards: ShardSet) -> None:
     if digest and found != digest:
         carried = f"the split lock {str(found)[:12]}…" if found else "no split lock"
         raise IntegrityError(
-            f"{shards.place}: carries {carried}, but the run asks for {digest[:12]}…; write it again with `fprep shard --lock`"
+            f"{shards.location}: carries {carried}, but the run asks for {digest[:12]}…; write it again with `fprep shard --lock`"
         )

@@ -161,7 +161,7 @@ def usable_annotations(shards: ShardSet) -> Generator[None]:
 
 def _unusable(shards: ShardSet, what: str, error: Exception) -> IntegrityError:
     reason = f"{error} is missing or unknown" if isinstance(error, KeyError) else error
-    return IntegrityError(f"{shards.place}: {what} cannot be used ({reason}); run `fprep lint` on the set")
+    return IntegrityError(f"{shards.location}: {what} cannot be used ({reason}); run `fprep lint` on the set")
 
 
 def training_batches(

@@ -109,8 +109,8 @@ def landmarks_in_view(annotation: dict[str, Any], landmarks: LandmarkSet, view: 
         raise ValueError(f"its landmarks are not {len(landmarks)} points with a visibility each")
     points, seen = move_points(target, view.matrix).astype(np.float32), visibility
     if view.mirrored:
-        partners = list(landmarks.partners)
-        points, seen = points[partners], visibility[partners]
+        flip_index = list(landmarks.flip_index)
+        points, seen = points[flip_index], visibility[flip_index]
     return SeenLandmarks(target, visibility, points, seen)
 
 

@@ -62,6 +62,6 @@ def results_of_split(
     results = {name: values[order] for name, values in results.items()}
     if not np.array_equal(results["row"], np.sort(rows)):
         raise IntegrityError(
-            f"{shards.place}: predicted {len(results['row'])} samples instead of {len(rows)}; report this as a bug"
+            f"{shards.location}: predicted {len(results['row'])} samples instead of {len(rows)}; report this as a bug"
         )
     return results

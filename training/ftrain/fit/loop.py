@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fschemas.failures import IntegrityError, NonFiniteError
-from fschemas.progress import is_live, log, say, show
+from fschemas.progress import is_live, log, log_line, show
 from fschemas.publish import publish_json
 from fschemas.shard_set import ShardSet
 from fschemas.wording import count
@@ -286,7 +286,7 @@ class Trainer:
 
     def _say(self, sentence: str) -> None:
         if self.processes.is_main:
-            say(sentence)
+            log_line(sentence)
 
 
 def load_weights(task: nn.Module, tensors: dict[str, torch.Tensor], place: Path) -> None:

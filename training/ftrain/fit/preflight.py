@@ -41,12 +41,12 @@ def check_before_training(task: Task, config: RunConfig, shards: ShardSet, group
     plan = TrainingPlan(rows, fit.batch_size, fit.seed, sampler)
     positions = positions_of_rank(fit, group)
     check_stages(task, fit.stages)
-    with _named(shards.place, ""), usable_annotations(shards):
+    with _named(shards.location, ""), usable_annotations(shards):
         notes = task.check_training(Rows(shards, rows))
     if len(validation):
         other = "raise hold_out" if splits.holds_out else f"take a set with another split {config.validation_split!r}"
         remedy = f"; {other}, or train with --set validation_split=none"
-        with _named(f"{shards.place}: validation cannot be measured", remedy), usable_annotations(shards):
+        with _named(f"{shards.location}: validation cannot be measured", remedy), usable_annotations(shards):
             task.check_validation(Rows(shards, validation))
     task.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     batch = example_batch(

@@ -69,7 +69,7 @@ class Splits:
             rows = rows[self._held_out(rows) & (self.shards.columns["copy"][rows] == 0)]
             if len(rows) == 0:
                 raise UsageError(
-                    f"{self.shards.place}: hold_out={self.config.hold_out} of the training groups is none; raise it, "
+                    f"{self.shards.location}: hold_out={self.config.hold_out} of the training groups is none; raise it, "
                     "or write a set with a validation split"
                 )
             return self._of_interest(rows)
@@ -135,7 +135,7 @@ def sampler_of(task: Task, fit: FitConfig, shards: ShardSet, rows: np.ndarray) -
         known = rows[labels[rows] != ""]
         if len(known) == 0:
             raise UsageError(
-                f"{shards.place}: fit.sampler=balanced needs labels, and no training sample has one; take shuffled"
+                f"{shards.location}: fit.sampler=balanced needs labels, and no training sample has one; take shuffled"
             )
         return ClassBalanced(labels), known
     part = fit.batch_size // fit.micro_batches
@@ -146,5 +146,7 @@ def sampler_of(task: Task, fit: FitConfig, shards: ShardSet, rows: np.ndarray) -
         )
     paired = with_partners(labels, rows)
     if len(paired) == 0:
-        raise UsageError(f"{shards.place}: no item has two training photographs, so there are no pairs to learn from")
+        raise UsageError(
+            f"{shards.location}: no item has two training photographs, so there are no pairs to learn from"
+        )
     return Identities(labels, fit.samples_per_identity), paired

@@ -33,7 +33,7 @@ def _images_of(path: Path, field: str) -> set[str]:
         lines = path.read_bytes().splitlines() if path.is_file() else []
         return {
             answer[field]
-            for answer in (parse_json(line, {f"{field}?": str}, place=str(path)) for line in lines)
+            for answer in (parse_json(line, {f"{field}?": str}, source=str(path)) for line in lines)
             if field in answer
         }
     except (OSError, FashionkitError):

@@ -61,9 +61,9 @@ def _profile(center: Tensor, num_cells: int, sigma: float) -> Tensor:
     return torch.exp(-0.5 * ((cells - center.unsqueeze(-1)) / sigma) ** 2)
 
 
-def flip_maps(maps: Tensor, partners: Sequence[int] | Tensor) -> Tensor:
+def flip_maps(maps: Tensor, flip_index: Sequence[int] | Tensor) -> Tensor:
     """Flip maps B, K, h, w of a flipped image back: along the width, with left and right channels swapped."""
-    order = torch.as_tensor(partners, device=maps.device, dtype=torch.long)
+    order = torch.as_tensor(flip_index, device=maps.device, dtype=torch.long)
     return maps.flip(-1).index_select(1, order)
 
 

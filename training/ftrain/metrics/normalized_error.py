@@ -50,11 +50,11 @@ def garment_indices(garments: Sequence[str] | ArrayLike, landmark_set: LandmarkS
     values = np.asarray(garments)
     if values.dtype.kind == "U":
         for name in set(values.tolist()) - set(names):
-            landmark_set.valid_points(name)  # raises
+            landmark_set.valid_landmarks(name)  # raises
         return np.array([names.index(name) for name in values.tolist()], dtype=np.int64)
     indices = values.astype(np.int64)
     for index in set(indices.tolist()) - set(range(len(names))):
-        landmark_set.valid_points(str(index))  # raises
+        landmark_set.valid_landmarks(str(index))  # raises
     return indices
 
 
@@ -107,7 +107,7 @@ def normalized_distances(
     distances = np.hypot(*np.moveaxis(difference / np.where(excluded[:, None], 1.0, divisors)[:, None, :], -1, 0))
     if not np.isfinite(distances).all():
         image, index = np.argwhere(~np.isfinite(distances))[0]
-        name = f"image {image} of the batch, {landmark_set.points[index]}"
+        name = f"image {image} of the batch, {landmark_set.names[index]}"
         raise NonFiniteError(f"{name}: predicted at {guess[image, index].tolist()}; check the weights for NaN")
     lost = np.where(excluded, visible.sum(axis=1), 0).astype(np.int64)
     return PointErrors(distances, counted, kinds, excluded, lost)
@@ -143,7 +143,7 @@ def summarize(
     thresholds, shares = detection_curve(errors.distances, errors.counted)
     result["pck_auc"] = area_under_curve(thresholds, shares)
     landmark_errors: dict[str, float] = {}
-    for index, name in enumerate(landmark_set.points):
+    for index, name in enumerate(landmark_set.names):
         among = np.zeros_like(errors.counted)
         among[:, index] = True
         if (errors.counted & among).any():

@@ -110,5 +110,5 @@ def _wrapped(text: str, room: float, size: float) -> list[str]:
 
 def side_entries(landmarks: LandmarkSet) -> list[Entry]:
     """Legend entries for predicted landmarks."""
-    shown = {side_of(name, landmarks.partners[point], point) for point, name in enumerate(landmarks.points)}
+    shown = {side_of(name, landmarks.flip_index[point], point) for point, name in enumerate(landmarks.names)}
     return [Entry("dot", color, f"predicted, {side}") for side, color in SIDE_COLORS.items() if side in shown]

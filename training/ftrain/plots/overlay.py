@@ -25,7 +25,7 @@ def side_color(landmarks: LandmarkSet, point: int) -> str:
 
     Landmarks without counterpart have a third color. Predictions with swapped sides are thus easy to see.
     """
-    return SIDE_COLORS[side_of(landmarks.points[point], landmarks.partners[point], point)]
+    return SIDE_COLORS[side_of(landmarks.names[point], landmarks.flip_index[point], point)]
 
 
 def draw_landmarks(pixels: np.ndarray, answer: dict[str, Any], landmarks: LandmarkSet) -> np.ndarray:
@@ -37,7 +37,7 @@ def draw_landmarks(pixels: np.ndarray, answer: dict[str, Any], landmarks: Landma
     height, width = canvas.shape[:2]
     factor = np.array([width / answer["width"], height / answer["height"]])
     places = {
-        landmarks.points.index(point["name"]): (np.array([point["x"], point["y"]]) + 0.5) * factor - 0.5
+        landmarks.names.index(point["name"]): (np.array([point["x"], point["y"]]) + 0.5) * factor - 0.5
         for point in answer["points"]
     }
     unit = max(width, height) / 800  # line widths and letters are designed for 800 pixels
@@ -64,7 +64,7 @@ def _name_points(image: Image.Image, landmarks: LandmarkSet, places: dict[int, n
     taken = [np.array([*(place - 7 * unit), *(place + 7 * unit)]) for place in places.values()]
     middle = np.mean(list(places.values()) or [[0, 0]], axis=0)
     for point, place in places.items():
-        text = landmarks.points[point].replace("_", " ")
+        text = landmarks.names[point].replace("_", " ")
         width, height = pen.textlength(text, font), 15.5 * unit
         right, left = np.array([gap + width / 2, 0]), np.array([-gap - width / 2, 0])
         below, above = np.array([0, gap + height / 2]), np.array([0, -gap - height / 2])

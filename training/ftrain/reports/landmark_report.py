@@ -51,7 +51,7 @@ def landmark_metrics(
     """
     study = _study(landmarks, evaluated)
     if not study.model.counted.any():
-        place = f"{evaluated.shards.place}: the split {evaluated.split!r}"
+        place = f"{evaluated.shards.location}: the split {evaluated.split!r}"
         raise UsageError(f"{place} has no visible points to evaluate; choose another --split")
     numbers = _numbers(study)
     curve = _curve(study)
@@ -102,7 +102,7 @@ def _numbers(study: _Study) -> dict[str, Any]:
         numbers["mean_pose"] = {**overall, **({"garment_accuracy": study.majority} if names_garments else {})}
         numbers["ratio_to_mean_pose"] = numbers["model"]["ne"] / max(overall["ne"], 1e-9)
         numbers |= {"ratio_to_mean_pose_low": low, "ratio_to_mean_pose_high": high}
-    for kind, names in (("garments", study.landmarks.garments), ("points", study.landmarks.points)):
+    for kind, names in (("garments", study.landmarks.garments), ("points", study.landmarks.names)):
         places = model.garments[:, None] if kind == "garments" else np.arange(len(study.landmarks))
         among = {name: np.broadcast_to(places == index, model.counted.shape) for index, name in enumerate(names)}
         used = {name: mask for name, mask in among.items() if model.counted[mask].any()}

@@ -125,7 +125,7 @@ def _rows(task: Task, shards: ShardSet, splits: Sequence[str] | None, *, labelle
     if labelled:
         rows = task.rows_of_interest(task.config, shards.columns, rows)
     if len(rows) == 0:
-        raise UsageError(f"{shards.place}: nothing to index in {', '.join(chosen)}; name other splits with --split")
+        raise UsageError(f"{shards.location}: nothing to index in {', '.join(chosen)}; name other splits with --split")
     return rows
 
 

@@ -103,7 +103,7 @@ def _members(runs: Sequence[Path], shards: ShardSet, checkpoint: str) -> tuple[l
 def _assembled(tasks: Sequence[Task], members: Sequence[Member], shards: ShardSet, dim: int) -> Joined:
     """Build the joined task with the weights of its runs; means and components are not estimated yet."""
     if dim < 1:
-        raise UsageError(f"{shards.place}: one training image is too few to join runs by; take a larger set")
+        raise UsageError(f"{shards.location}: one training image is too few to join runs by; take a larger set")
     widths = _widths(tasks)
     config = JoinedConfig(members=tuple(members), widths=tuple(widths), embedding_dim=min(dim, sum(widths)))
     shards.require(config.groups_to_view())
@@ -128,6 +128,6 @@ def _rows(lead: Task, config: RunConfig, shards: ShardSet) -> np.ndarray:
     rows = Splits(lead, config, shards).training_images()
     if len(rows) == 0:
         raise UsageError(
-            f"{shards.place}: no {config.train_split} split to learn from; take the set that the runs were trained on"
+            f"{shards.location}: no {config.train_split} split to learn from; take the set that the runs were trained on"
         )
     return rows[:: -(-len(rows) // _MOST_IMAGES)]

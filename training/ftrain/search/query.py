@@ -1,4 +1,4 @@
-"""`ftrain query INDEX PHOTOS`: the most similar images of an index, as JSON lines and one contact sheet per image."""
+"""`ftrain query INDEX IMAGES`: the most similar images of an index, as JSON lines and one contact sheet per image."""
 
 from __future__ import annotations
 

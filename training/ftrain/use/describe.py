@@ -1,4 +1,4 @@
-"""`ftrain describe PHOTO --runs RUN…`: predictions of several models for one image, as one JSON file and one image."""
+"""`ftrain describe IMAGE RUN...`: predictions of several models for one image, as one JSON file and one image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 
 from fschemas.failures import UsageError
 from fschemas.folders import claim_output
-from fschemas.preflight import check_photo
+from fschemas.preflight import check_image_file
 from fschemas.publish import exclusive, publish_bytes, publish_json
 from fschemas.walk import readable
 from ftrain.data.user_images import ImageError, quiet_decoder, read_image
@@ -44,7 +44,7 @@ class _Tile:
     lines: list[str]  # the prediction as text
 
 
-def describe_photo(
+def describe_image(
     photo: Path,
     runs: Sequence[Path],
     out: Path | None = None,
@@ -60,7 +60,7 @@ def describe_photo(
     single images, and for a category or boxes that no model can use.
     """
     if not runs:
-        raise UsageError("no run to describe the photograph with; name one or more with --runs")
+        raise UsageError("no run to describe the image with; give one or more")
     out = None if out is None else claim_output(Path(out), "description")
     answers: list[dict[str, Any]] = []
     tiles: list[_Tile] = []
@@ -131,7 +131,7 @@ def _in_words(value: Any) -> str:
 
 
 def _read(photo: Path) -> np.ndarray:
-    check_photo(photo)
+    check_image_file(photo)
     try:
         return read_image(photo)
     except ImageError as error:

@@ -99,7 +99,7 @@ def _judge(
         with usable_annotations(shards):
             task.check_validation(Rows(shards, rows))
     except UsageError as error:
-        raise UsageError(f"{shards.place}: the split {split!r} cannot be evaluated: {error}") from None
+        raise UsageError(f"{shards.location}: the split {split!r} cannot be evaluated: {error}") from None
     results = results_of_split(task, shards, rows, group, batch_size, workers, stage="evaluating")
     baseline, untrained = task.untrained(), None
     if baseline is not None:

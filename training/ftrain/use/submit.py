@@ -29,7 +29,7 @@ from ftrain.inference.trained_task import Arrays, load_ahead, load_task, predict
 from ftrain.tasks.keypoints.answer import check_category
 from ftrain.tasks.keypoints.task import Keypoints
 
-HEADER = ("image_id", "image_category", *FASHIONAI_24.points)
+HEADER = ("image_id", "image_category", *FASHIONAI_24.names)
 _ABSENT = "-1_-1_-1"
 _MOST_BYTES = 1 << 30
 
@@ -175,6 +175,6 @@ def _load(task: Keypoints, row: TestRow) -> Arrays:
 def _line(row: TestRow, results: Results, number: int) -> str:
     points = np.rint(np.clip(results["points"][number], 0, results["size"][number] - 1)).astype(int)
     cells = [_ABSENT] * len(FASHIONAI_24)
-    for point in FASHIONAI_24.valid_points(row.garment):
+    for point in FASHIONAI_24.valid_landmarks(row.garment):
         cells[point] = f"{points[point, 0]}_{points[point, 1]}_1"
     return ",".join([row.image, row.garment, *cells])

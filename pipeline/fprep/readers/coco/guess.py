@@ -96,7 +96,7 @@ def _match_category(name: str, category: Entry, landmarks: LandmarkSet) -> tuple
     points: object = category.get("keypoints")
     if not isinstance(points, list) or not points:
         return None
-    numbers = {point.lower(): index for index, point in enumerate(landmarks.points)}
+    numbers = {point.lower(): index for index, point in enumerate(landmarks.names)}
     words = [str(point).strip().lower() for point in cast("list[object]", points)]
     by_name = {spelled(garment): garment for garment in landmarks.garments}
     garment = by_name.get(spelled(name))

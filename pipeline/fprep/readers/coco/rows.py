@@ -183,7 +183,7 @@ class Annotations:
             message = f"keypoints has {found} numbers, expected {3 * len(places)}"
             return Problem("wrong_number_of_points", message, "landmark_x", str(found))
         for number, place in enumerate(places if values else ()):
-            (px, py, code), name = values[3 * number : 3 * number + 3], landmarks.points[place]
+            (px, py, code), name = values[3 * number : 3 * number + 3], landmarks.names[place]
             if code not in (0, 1, 2):
                 message = f"the visibility of {name} is {code:g}, expected 2 (visible), 1 (occluded) or 0"
                 return Problem("bad_visibility", message, "landmark_visibility", f"{code:g}")

@@ -28,7 +28,7 @@ from fschemas.landmarks import FASHIONAI_24, Visibility
 from fschemas.tables import table_class
 
 _TABLE = table_class("landmarks")
-_POINTS = FASHIONAI_24.points
+_POINTS = FASHIONAI_24.names
 _HEADER = ("image_id", "image_category", *_POINTS)
 _FILE_NAMES = re.compile(r"(annotations|train|test|.*answer.*)\.csv")
 _WIDTHS = (2, len(_HEADER))  # columns of test.csv, and of a labeled file

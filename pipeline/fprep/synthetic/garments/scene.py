@@ -106,13 +106,13 @@ def locate(canvas: Canvas, category: str, first: int = 0) -> tuple[NDArray[np.fl
     height, width = canvas.owner.shape
     points = np.zeros((NUM_POINTS, 2), np.float32)
     visibility = np.full(NUM_POINTS, Visibility.NOT_APPLICABLE, np.int8)
-    valid = FASHIONAI_24.valid_points(category)
+    valid = FASHIONAI_24.valid_landmarks(category)
     visibility[list(valid)] = Visibility.ABSENT
     for number, (point, seen) in canvas.visible().items():
         index = number - first
         inside = -0.5 <= point[0] < width - 0.5 and -0.5 <= point[1] < height - 0.5
         if 0 <= index < NUM_POINTS and inside:
-            assert index in valid, f"{category} has no {FASHIONAI_24.points[index]}"
+            assert index in valid, f"{category} has no {FASHIONAI_24.names[index]}"
             points[index] = point
             visibility[index] = Visibility.VISIBLE if seen else Visibility.OCCLUDED
     return points, visibility

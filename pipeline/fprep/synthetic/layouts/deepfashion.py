@@ -35,7 +35,7 @@ WIDTH, HEIGHT, BOX, VARIATION, POINTS = 0, 1, slice(2, 6), 6, slice(7, 31)
 """Columns of the marks of an image, int (31,). Landmarks are 8 x (visibility, x, y), visibility -1 if not applicable.
 """
 NUM_COLUMNS = 31
-_POINT = {name: index for index, name in enumerate(FASHIONAI_24.points)}
+_POINT = {name: index for index, name in enumerate(FASHIONAI_24.names)}
 _ARMPIT_HEIGHT = 17.0
 _LONG = ("coat", "trench")
 _CANDIDATES = {
@@ -61,12 +61,12 @@ def measure(shot: Shot, piece: Piece) -> NDArray[np.int32]:
     marks[BOX] = np.array(piece.box) + 1
     points = np.full((len(DEEPFASHION_8), 3), -1, np.int32)
     for index in valid_points(clothes_type(piece.item)):
-        x, y, visibility = _eighth(piece, DEEPFASHION_8.points[index])
+        x, y, visibility = _eighth(piece, DEEPFASHION_8.names[index])
         code = {Visibility.VISIBLE: 0, Visibility.OCCLUDED: 1}.get(visibility, 2)
         place = (np.clip(round(x), 0, width - 1) + 1, np.clip(round(y), 0, height - 1) + 1) if code < 2 else (0, 0)
         points[index] = code, *place
     if shot.figure.back:
-        points = points[list(DEEPFASHION_8.partners)]
+        points = points[list(DEEPFASHION_8.flip_index)]
     marks[POINTS] = points.ravel()
     return marks
 

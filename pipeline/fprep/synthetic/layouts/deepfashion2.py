@@ -201,9 +201,9 @@ def crosswalk(category: str) -> dict[int, int]:
     """Map FashionAI landmark indices of a category to the corresponding numbers in DeepFashion2's README."""
     start, found = RANGES[category].start, dict[int, int]()
     for name, number in _CROSSWALK[category].items():
-        point = FASHIONAI_24.points.index(name)
+        point = FASHIONAI_24.names.index(name)
         found[point] = number
-        found[FASHIONAI_24.partners[point]] = DEEPFASHION2_294.partners[start + number - 1] - start + 1
+        found[FASHIONAI_24.flip_index[point]] = DEEPFASHION2_294.flip_index[start + number - 1] - start + 1
     return found
 
 

@@ -151,7 +151,7 @@ def _is_seen(attribute: str, piece: Piece) -> bool:
     names = _PARTS.get(attribute, ("neckline_left", "neckline_right"))
     if attribute == "sleeve_length" and not piece.item.design.sleeve:
         names = ("shoulder_left", "shoulder_right", "armpit_left", "armpit_right")
-    points = [FASHIONAI_24.points.index(name) for name in names]
+    points = [FASHIONAI_24.names.index(name) for name in names]
     return bool((piece.visibility[points] >= Visibility.OCCLUDED).any())
 
 

@@ -30,7 +30,7 @@ TEST_CSV = f"{TEST_A}/test.csv"
 WARM_UP_CSV = f"{WARM_UP}/Annotations/annotations.csv"
 ANSWER_CSV = "fashionAI_key_points_test_a_answer_20180426.csv"
 NOT_ANNOTATED = "-1_-1_-1"
-_HEADER = ",".join(("image_id", "image_category", *FASHIONAI_24.points))
+_HEADER = ",".join(("image_id", "image_category", *FASHIONAI_24.names))
 _WARM_UP_IMAGES = 5
 _TRAIN_CYCLE = [
     CATEGORIES[index] for index in (0, 1, 2, 3, 4, 0, 2, 4, 1, 0, 3, 2, 4)
@@ -215,7 +215,7 @@ class _RowSpoiler(Spoiler[Row]):
         self.change_cell("point_outside", "{x}_-5_1", "y is -5")
         self.change_cell("point_at_border", "{width}_{y}_1", "x equals the width", "kept")
         row = self.take(lambda row: NOT_ANNOTATED not in row.cells[5:7] and row.category == "blouse")
-        swapped = replace(row, cells=tuple(row.cells[partner] for partner in FASHIONAI_24.partners))
+        swapped = replace(row, cells=tuple(row.cells[partner] for partner in FASHIONAI_24.flip_index))
         self.put(row, swapped, "swapped_left_right", "left and right points changed places", "kept")
         row = self.take(lambda row: NOT_ANNOTATED not in row.cells[5:7])
         bare = replace(row, cells=(*row.cells[:5], NOT_ANNOTATED, *row.cells[6:]))
@@ -263,7 +263,7 @@ class _RowSpoiler(Spoiler[Row]):
             width = image.width
         cell = pattern.format(x=x, y=y, width=width, outside=width + 7)
         changed = replace(row, cells=(*row.cells[:index], cell, *row.cells[index + 1 :]))
-        self.put(row, changed, rule, f"{FASHIONAI_24.points[index]}: {what}", verdict)
+        self.put(row, changed, rule, f"{FASHIONAI_24.names[index]}: {what}", verdict)
 
     def _index(self, row: Row) -> int:
         return next(index for index, line in enumerate(self.lines) if line.origin is row)

@@ -124,7 +124,7 @@ def test_points_of_a_landmark_set_are_read_by_their_names(tmp_path):
     _, table = table_of(tmp_path / "raw", tmp_path / "out")
     assert read_metadata(tmp_path / "out/table.parquet")["landmark_set"]["name"] == DEEPFASHION_8.name
     assert table["garment"].to_list() == ["lower"] * 3
-    place = DEEPFASHION_8.points.index("hem_right")
+    place = DEEPFASHION_8.names.index("hem_right")
     assert (table["landmark_x"][1][place], table["landmark_y"][1][place]) == (30, 40)
     assert table["landmark_visibility"][0].to_list() == [-1, -1, -1, -1, 0, 2, 1, 2]
 

@@ -229,9 +229,9 @@ def test_every_real_row_is_accounted_for(tmp_path):
     x, visibility = (np.array(table[f"landmark_{name}"].to_list()) for name in ("x", "visibility"))
     assert (visibility > 0).sum(1).tolist() == [28, 31]
     # Neck point 2 is on the left of the image, its counterpart on the right: the numbering matches the real data.
-    left, right = (DEEPFASHION2_294.points.index(f"neck_{number}/long sleeve dress") for number in (2, 6))
-    assert DEEPFASHION2_294.partners[left] == right
+    left, right = (DEEPFASHION2_294.names.index(f"neck_{number}/long sleeve dress") for number in (2, 6))
+    assert DEEPFASHION2_294.flip_index[left] == right
     assert (x[:, left] < x[:, right]).all()
-    partners = np.array(DEEPFASHION2_294.partners)
+    partners = np.array(DEEPFASHION2_294.flip_index)
     both = (visibility > 0) & (visibility[:, partners] > 0) & (np.arange(294) < partners)
     assert (x < x[:, partners])[both].all()

@@ -21,7 +21,7 @@ from fschemas.landmarks import FASHIONAI_24, Visibility
 from fschemas.table_file import read_table
 
 REAL = Path(os.environ.get("FASHIONKIT_REAL", Path(__file__).parents[5] / "shared" / "real")) / "fashionai_keypoints"
-HEADER = ",".join(("image_id", "image_category", *FASHIONAI_24.points))
+HEADER = ",".join(("image_id", "image_category", *FASHIONAI_24.names))
 READER = "fashionai-keypoints"
 
 
@@ -33,7 +33,7 @@ def row(number: int, garment: str = "blouse", **cells: str) -> str:
     """A labeled row: keypoint k is at (10 + k, 20 + number), visible; `cells` replaces some."""
     valid = FASHIONAI_24.garments[garment]
     default = [f"{10 + k}_{20 + number % 50}_1" if k in valid else "-1_-1_-1" for k in range(len(FASHIONAI_24))]
-    values = [cells.get(point, default[k]) for k, point in enumerate(FASHIONAI_24.points)]
+    values = [cells.get(point, default[k]) for k, point in enumerate(FASHIONAI_24.names)]
     return ",".join([cells.get("image_id", name_of(number, garment)), cells.get("image_category", garment), *values])
 
 
@@ -61,7 +61,7 @@ def test_cells_become_pixels_and_visibility(tmp_path):
     path = write_csv(tmp_path / "train.csv", [row(1, "blouse", **cells)])
     _, table, _ = run(path, tmp_path / "out")
     x, y, visibility = (table[f"landmark_{name}"][0].to_list() for name in ("x", "y", "visibility"))
-    index = FASHIONAI_24.points.index
+    index = FASHIONAI_24.names.index
     assert (x[0], y[0], visibility[0]) == (0, 0, Visibility.VISIBLE)
     assert (x[1], y[1], visibility[1]) == (512, 7, Visibility.OCCLUDED)
     assert visibility[index("cuff_left_in")] == Visibility.ABSENT
@@ -295,13 +295,13 @@ def test_points_of_rotated_images_stay_on_their_pixels(tmp_path, orientation):
     path = tmp_path / name_of(1, "dress")
     path.parent.mkdir(parents=True)
     Image.fromarray(stored).save(path, quality=95, exif=block)
-    cells = dict.fromkeys(FASHIONAI_24.points, "-1_-1_-1") | {"armpit_left": "11_31_1", "armpit_right": "11_31_0"}
+    cells = dict.fromkeys(FASHIONAI_24.names, "-1_-1_-1") | {"armpit_left": "11_31_1", "armpit_right": "11_31_0"}
     _, table, _ = run(
         write_csv(tmp_path / "train.csv", [row(1, "dress", **cells)]), tmp_path / "out", check_images="full"
     )
     upright = np.asarray(ImageOps.exif_transpose(Image.open(path)))
     assert (table["height"][0], table["width"][0]) == upright.shape[:2]
-    x, y = (int(table[f"landmark_{axis}"][0][FASHIONAI_24.points.index("armpit_left")]) for axis in "xy")
+    x, y = (int(table[f"landmark_{axis}"][0][FASHIONAI_24.names.index("armpit_left")]) for axis in "xy")
     assert upright[y, x].min() > 200
     assert upright[y - 1 : y + 2, x - 1 : x + 2].mean() > 200
 

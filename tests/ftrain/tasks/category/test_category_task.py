@@ -385,7 +385,7 @@ def test_other_classes_and_an_empty_split_are_refused(shards, tmp_path):
     with pytest.raises(UsageError, match=r"category has learned other classes of category .* than .* has \(Poncho\)"):
         evaluate_run(run, str(other), tmp_path / "out", workers=0, device="cpu")
     with pytest.raises(UsageError, match="the split 'query' has no samples"):
-        evaluate_run(run, str(shards.place), tmp_path / "out", split="query", workers=0)
+        evaluate_run(run, str(shards.location), tmp_path / "out", split="query", workers=0)
 
 
 def test_an_evaluation_of_one_answer_fails_with_its_metrics_written(shards, tmp_path):
@@ -393,7 +393,7 @@ def test_an_evaluation_of_one_answer_fails_with_its_metrics_written(shards, tmp_
     torch.nn.init.zeros_(task.network.category_head.weight)
     run = write_run(tmp_path / "run", shards, task)
     with pytest.raises(RejectedError, match="the model collapsed"):
-        evaluate_run(run, str(shards.place), tmp_path / "out", workers=0)
+        evaluate_run(run, str(shards.location), tmp_path / "out", workers=0)
     metrics = json.loads((tmp_path / "out/report.json").read_text())
     assert metrics["collapse"]["share"] == 1
     assert metrics["model"]["category_count"] == COUNTS["test"]

@@ -54,7 +54,7 @@ def runs(shards: ShardSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def join(shards: ShardSet, folder: Path, out: str, *names: str, **options: Any) -> dict[str, Any]:
     return join_runs(
-        str(shards.place), [folder / name for name in names], folder / out, workers=0, device="cpu", **options
+        str(shards.location), [folder / name for name in names], folder / out, workers=0, device="cpu", **options
     )
 
 
@@ -133,7 +133,7 @@ def test_the_embedding_weakens_strong_components_of_parts_that_count_alike() -> 
 
 def test_the_same_runs_join_to_the_same_weights(shards: ShardSet, runs: Path, tmp_path: Path) -> None:
     join_runs(
-        str(shards.place),
+        str(shards.location),
         [runs / name for name in ("close", "search", "whole")],
         tmp_path / "again",
         dim=12,
@@ -157,7 +157,7 @@ def test_a_box_moves_what_looks_at_it(runs: Path) -> None:
 
 
 def test_the_commands_take_a_joined_run(shards: ShardSet, runs: Path, tmp_path: Path) -> None:
-    place = str(shards.place)
+    place = str(shards.location)
     metrics = evaluate_run(runs / "joined", place, tmp_path / "evaluated", device="cpu", workers=0, allow_collapse=True)
     assert metrics["task"] == "joined"
     assert metrics["model"]["queries"] == 12
@@ -218,7 +218,7 @@ def test_what_cannot_be_joined(shards: ShardSet, runs: Path, tmp_path: Path) -> 
         message: str, place: ShardSet = shards, out: str = "out", names: tuple[str, ...] = ("search", "close")
     ) -> None:
         with pytest.raises(UsageError, match=message):
-            join_runs(str(place.place), [runs / name for name in names], tmp_path / out, workers=0, device="cpu")
+            join_runs(str(place.location), [runs / name for name in names], tmp_path / out, workers=0, device="cpu")
         assert not (tmp_path / "out/checkpoints").exists()
 
     refused("none of the runs is of `ftrain retrieval`", names=("whole", "close"))
@@ -237,7 +237,7 @@ def test_what_cannot_be_joined(shards: ShardSet, runs: Path, tmp_path: Path) -> 
 def test_the_command_says_what_it_made(shards: ShardSet, runs: Path, tmp_path: Path) -> None:
     arguments = [
         "join",
-        str(shards.place),
+        str(shards.location),
         str(runs / "search"),
         str(runs / "whole"),
         "--workers",
@@ -299,7 +299,7 @@ def test_a_killed_join_goes_on(
     def killed(*arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
-    arguments = str(shards.place), [runs / name for name in ("close", "search", "whole")], tmp_path / "out"
+    arguments = str(shards.location), [runs / name for name in ("close", "search", "whole")], tmp_path / "out"
     with monkeypatch.context() as patch:
         patch.setattr(f"ftrain.search.join.{call}", killed)
         with pytest.raises(KeyboardInterrupt):

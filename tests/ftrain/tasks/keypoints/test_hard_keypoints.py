@@ -12,7 +12,7 @@ from ftrain.tasks.keypoints.losses import hard_keypoint_loss, hardest_points, me
 def valid_points(*garments):
     valid = torch.zeros(len(garments), 24, dtype=torch.bool)
     for row, garment in enumerate(garments):
-        valid[row, list(FASHIONAI_24.valid_points(garment))] = True
+        valid[row, list(FASHIONAI_24.valid_landmarks(garment))] = True
     return valid
 
 

@@ -69,7 +69,7 @@ def test_a_bright_spot_stays_under_its_point(size, mirror):
         truth, seen = np.zeros((8, 2), np.float32), np.full(8, Visibility.ABSENT.value, np.int8)
         truth[point], seen[point] = place, Visibility.VISIBLE
         encoded = encoder(landmark_sample(spot(*size, place), size, truth, seen), generator)
-        moved = DEEPFASHION_8.partners[point] if mirror else point
+        moved = DEEPFASHION_8.flip_index[point] if mirror else point
         assert encoded["keypoint_visibility"][moved] == Visibility.VISIBLE
         assert (encoded["keypoint_visibility"] == Visibility.VISIBLE).sum() == 1
         assert encoded["target"][point].tolist() == place.tolist()
@@ -82,7 +82,7 @@ def test_a_bright_spot_stays_under_its_point(size, mirror):
 
 def test_mirroring_a_mirrored_sample_gives_the_sample():
     sample = draw_sample(0, "train", DEEPFASHION_8)
-    note, partners = sample.annotation, list(DEEPFASHION_8.partners)
+    note, partners = sample.annotation, list(DEEPFASHION_8.flip_index)
     truth = np.stack([note["landmark_x"], note["landmark_y"]], axis=-1).astype(np.float32)
     seen = np.array(note["landmark_visibility"], np.int8)
     mirrored_truth = truth.copy()
@@ -121,7 +121,7 @@ def test_only_points_of_the_garment_that_are_labelled_learn(number, landmarks):
     task = tiny_task(dataset_of(landmarks), ohkm_fraction=1.0).train()
     batch = batch_of(task, [number, number + len(landmarks.garments)], landmarks)
     garment = list(landmarks.garments)[int(batch["garment"][0])]
-    valid = list(landmarks.valid_points(garment))
+    valid = list(landmarks.valid_landmarks(garment))
     batch["keypoint_visibility"][:, valid[0]] = Visibility.ABSENT
     batch["keypoint_visibility"][:, valid[1:]] = Visibility.VISIBLE
     batch["keypoints"][:, valid[0]] = 30.0  # must have no effect
@@ -184,7 +184,7 @@ def test_predictions_of_perfect_maps_are_the_truth_in_pixels_of_the_source(flip,
             if torch.equal(image, view):
                 return maps, torch.zeros(6, 3)
             if flip and torch.equal(image, view.flip(3)):
-                return flip_maps(maps, DEEPFASHION_8.partners), torch.zeros(6, 3)
+                return flip_maps(maps, DEEPFASHION_8.flip_index), torch.zeros(6, 3)
         raise AssertionError("an unknown view")
 
     class Maps:
@@ -291,7 +291,7 @@ def test_an_answer_holds_the_points_of_its_garment():
     )
     assert (named["garment"], named["garment_score"]) == ("trousers", 0.5)
     assert [point["name"] for point in named["points"]] == [
-        FASHIONAI_24.points[k] for k in FASHIONAI_24.garments["trousers"]
+        FASHIONAI_24.names[k] for k in FASHIONAI_24.garments["trousers"]
     ]
     assert (told["garment"], told["garment_score"], len(told["points"])) == ("skirt", 0.1, 4)
     assert told["points"][0] == {"name": "waistband_left", "x": 30.0, "y": 31.0, "score": 1.0}

@@ -77,7 +77,7 @@ def test_items_to_classify_are_those_of_training_and_stay_in_the_run(shards: Sha
     chosen = {**{f"model.{name}": value for name, value in TINY.items()}, "model.classify": "item", "model.proxy_loss_weight": 0.5,
               "fit.batch_size": 8, "fit.sampler": "identities", "fit.samples_per_identity": 2, "fit.epochs": 1, "hold_out": 0.4}  # fmt: skip
     options = TrainOptions(
-        str(shards.place), tmp_path / "run", overrides=tuple(f"{name}={value}" for name, value in chosen.items()), workers=0,
+        str(shards.location), tmp_path / "run", overrides=tuple(f"{name}={value}" for name, value in chosen.items()), workers=0,
         device="cpu", trackers=(),
     )  # fmt: skip
     train("retrieval", options)

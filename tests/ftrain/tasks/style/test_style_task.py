@@ -362,7 +362,7 @@ def test_a_constant_embedding_is_called_collapsed(shards, tmp_path):
     state.step += 1
     checkpoint.save_checkpoint(path.parent, state, {"model": task.state_dict()}, keep=1)
     with pytest.raises(RejectedError, match="collapsed"):
-        evaluate_run(run, shards.place, tmp_path / "out", checkpoint="latest", workers=0, device="cpu")
+        evaluate_run(run, shards.location, tmp_path / "out", checkpoint="latest", workers=0, device="cpu")
     assert (tmp_path / "out/report.json").exists()
 
 
@@ -378,7 +378,7 @@ def test_calibration_error_by_hand():
 def test_a_report_has_floors_tables_plots_and_images(shards, tmp_path, model):
     run = write_run(tmp_path / "run", shards, **model)
     out = tmp_path / "out"
-    metrics = evaluate_run(run, shards.place, out, workers=0, device="cpu", allow_collapse=True)
+    metrics = evaluate_run(run, shards.location, out, workers=0, device="cpu", allow_collapse=True)
     json.dumps(metrics, allow_nan=False)
     of_style = "target" not in model
     assert metrics["model"]["map"] > 0
@@ -402,7 +402,7 @@ def test_a_report_has_floors_tables_plots_and_images(shards, tmp_path, model):
             assert image.size[0] > 300
     text = "\n".join(summary_lines(metrics))
     assert "mAP" in text
-    again = evaluate_run(run, shards.place, tmp_path / "again", workers=0, device="cpu", allow_collapse=True)
+    again = evaluate_run(run, shards.location, tmp_path / "again", workers=0, device="cpu", allow_collapse=True)
     assert again == metrics
     assert (tmp_path / "again/predictions.png").read_bytes() == (out / "predictions.png").read_bytes()
 

@@ -65,7 +65,7 @@ def report(task: Category, evaluated: EvaluatedSplit, out: Path) -> dict[str, An
     learned, results, notes = task.labels, evaluated.results, label_report.notes_of(evaluated)
     model = label_metrics(learned, results)
     if math.isnan(model["score"]):
-        place = f"{evaluated.shards.place}: the split {evaluated.split!r}"
+        place = f"{evaluated.shards.location}: the split {evaluated.split!r}"
         raise UsageError(f"{place} has no labels that the run learnt; choose another --split")
     baselines = _learn_baselines(learned, evaluated)
     numbers: dict[str, Any] = {"model": model, **_baseline_metrics(learned, evaluated, baselines)}

@@ -76,7 +76,7 @@ def check_category(task: FashionNet, category: str | None) -> None:
 def _points(landmarks: LandmarkSet, results: Results, number: int) -> list[dict[str, Any]]:
     """Return the landmarks more likely present than not; `score` is that probability."""
     points: list[dict[str, Any]] = []
-    for point, name in enumerate(landmarks.points):
+    for point, name in enumerate(landmarks.names):
         shares = results["visibility_scores"][number, point]
         score = float(1 - shares[2])
         if score >= 0.5:

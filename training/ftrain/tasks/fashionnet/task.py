@@ -203,7 +203,7 @@ class FashionNet(Task):
 
     def _flipped_back(self, flipped: Batch) -> Batch:
         """Convert predictions of a flipped image to those of the image: swap left and right."""
-        partners = list(self.landmarks.partners)
+        partners = list(self.landmarks.flip_index)
         points = flipped["points"][:, partners]
         points = torch.stack([self.config.input_size - 1 - points[..., 0], points[..., 1]], dim=-1)
         return {**flipped, "points": points, "visibility_scores": flipped["visibility_scores"][:, partners]}

@@ -22,12 +22,12 @@ def answer(task: Keypoints, results: Results, number: int, category: str | None 
     width, height = (int(side) for side in results["size"][number])
     points = [
         {
-            "name": landmarks.points[point],
+            "name": landmarks.names[point],
             "x": round(float(results["points"][number, point, 0]), 2),
             "y": round(float(results["points"][number, point, 1]), 2),
             "score": round(float(results["scores"][number, point]), 4),
         }
-        for point in landmarks.valid_points(garment)
+        for point in landmarks.valid_landmarks(garment)
     ]
     garment_score = round(float(scores[garments.index(garment)]), 4)
     return {"width": width, "height": height, "garment": garment, "garment_score": garment_score, "points": points}
@@ -45,7 +45,7 @@ def check_category(task: Keypoints, category: str | None) -> None:
     """
     own = task.config.garment
     if category is not None:
-        task.landmarks.valid_points(category)  # raises for an unknown garment
+        task.landmarks.valid_landmarks(category)  # raises for an unknown garment
     if own is not None and category not in (None, own):
         raise UsageError(f"the run was trained for {own} only; take one of all garments or of {category}")
     if own is None and category is None and task.config.garment_loss_weight == 0:

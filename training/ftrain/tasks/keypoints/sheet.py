@@ -74,7 +74,8 @@ def _tile(axes: Axes, landmarks: LandmarkSet, evaluated: EvaluatedSplit, errors:
     axes.imshow(pixels, interpolation="lanczos")
     axes.set_xlim(-0.5, pixels.shape[1] - 0.5)
     axes.set_ylim(pixels.shape[0] - 0.5, -0.5)
-    valid = [point for point in landmarks.valid_points(garment) if seen[point]]  # skip landmarks without ground truth
+    # skip landmarks without ground truth
+    valid = [point for point in landmarks.valid_landmarks(garment) if seen[point]]
     edges = np.array([edge for edge in landmarks.skeleton if edge[0] in valid and edge[1] in valid], int).reshape(-1, 2)
     for color, width in (("white", 1.9), ("#3d454d", 0.8)):
         axes.plot(*_broken_line(guess[edges]), color=color, lw=width, solid_capstyle="round")

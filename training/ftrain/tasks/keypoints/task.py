@@ -75,7 +75,7 @@ class Keypoints(Task):
         self.config: KeypointsConfig = config
         self.landmarks = known_landmarks(dataset, self.name)
         if config.garment is not None:
-            self.landmarks.valid_points(config.garment)  # raises for an unknown garment
+            self.landmarks.valid_landmarks(config.garment)  # raises for an unknown garment
         self.encoder = KeypointEncoder(config, self.landmarks)
         state = backbone_weights(config.backbone, config.weights)
         self.network = CascadedPyramidNetwork(len(self.landmarks), config.backbone, state, config.channels)
@@ -177,7 +177,7 @@ class Keypoints(Task):
         refined = maps.refined.float()
         if self.views.flip:
             flipped, _ = self._maps(image.flip(3))
-            refined = (refined + flip_maps(flipped.refined.float(), self.landmarks.partners)) / 2
+            refined = (refined + flip_maps(flipped.refined.float(), self.landmarks.flip_index)) / 2
         return refined, garment_scores
 
 

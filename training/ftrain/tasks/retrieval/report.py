@@ -159,7 +159,7 @@ def _study(identity: str, evaluated: EvaluatedSplit) -> _Study:
     rows, columns = evaluated.results["row"], evaluated.shards.columns
     if identity not in columns:
         raise UsageError(
-            f"{evaluated.shards.place}: carries no {identity}, so nothing can be evaluated; take a set with {identity}"
+            f"{evaluated.shards.location}: carries no {identity}, so nothing can be evaluated; take a set with {identity}"
         )
     splits, plain = columns["split"][rows], columns["copy"][rows] == 0
     first = evaluated.split.split("+")[0]
@@ -173,7 +173,7 @@ def _study(identity: str, evaluated: EvaluatedSplit) -> _Study:
     model = _judge(evaluated.results["embedding"], rows, *places, labels)
     if not model.evaluated.any():
         raise UsageError(
-            f"{evaluated.shards.place}: no image of the split {evaluated.split!r} has another one of its {identity} to be found; "
+            f"{evaluated.shards.location}: no image of the split {evaluated.split!r} has another one of its {identity} to be found; "
             "choose another --split"
         )
     untrained = evaluated.untrained

@@ -31,7 +31,7 @@ def report(labels: Labels, evaluated: EvaluatedSplit, out: Path) -> dict[str, An
     results, found = evaluated.results, entries(labels, evaluated.results)
     if not (found.asks.any() and found.offers.any()):
         raise UsageError(
-            f"{evaluated.shards.place}: no image of the split {evaluated.split!r} has a value; choose another --split"
+            f"{evaluated.shards.location}: no image of the split {evaluated.split!r} has a value; choose another --split"
         )
     metrics, chance = search_metrics(labels, results, found), chance_metrics(labels, found)
     numbers: dict[str, Any] = {

@@ -98,7 +98,7 @@ def _numbers(labels: Labels, evaluated: EvaluatedSplit) -> dict[str, Any]:
     truth, scores, names = results["values"][:, 0], results["scores"], labels.values[0]
     if not (truth >= 0).any():
         raise UsageError(
-            f"{evaluated.shards.place}: no image of the split {evaluated.split!r} has a style; choose another --split"
+            f"{evaluated.shards.location}: no image of the split {evaluated.split!r} has a style; choose another --split"
         )
     found = entries(labels, results)
     searched = {name: value for name, value in search_metrics(labels, results, found).items() if "/" not in name}
