@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from itertools import zip_longest
-from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +12,7 @@ import typer
 
 from fschemas.command_line import print_result, printable
 from fschemas.preflight import check_paths
+from ftrain.cli.options import AsJson, Overrides, Params, Profile, Section
 
 if TYPE_CHECKING:
     from ftrain.fit.config_keys import ConfigKey
@@ -28,15 +28,11 @@ def _group() -> None:
 @app.command()
 def show(
     task: Annotated[str, typer.Argument(help="Name of a task, such as keypoints.")],
-    profile: Annotated[str | None, typer.Option(help="Profile of params.yaml, or of ftrain itself.")] = None,
-    params: Annotated[Path | None, typer.Option(help="params.yaml; the one here if there is one.")] = None,
-    section: Annotated[
-        str | None, typer.Option(help="Section of params.yaml with the profiles; that of the task's name if not given.")
-    ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", "-s", metavar="A.B=C", help="Override a parameter.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    profile: Profile = None,
+    params: Params = None,
+    section: Section = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
 ) -> None:
     """Print every key with its value, default, type and help.
 
@@ -46,11 +42,11 @@ def show(
     from ftrain.fit.profiles import params_here
 
     check_paths([params], "no such file")
-    keys, place = config_keys(task, params_here(params), profile, overrides or [], section)
+    keys, source = config_keys(task, params_here(params), profile, overrides or [], section)
     if as_json:
-        print_result({"task": task, "source": place, "keys": [asdict(key) for key in keys]}, "", as_json=True)
+        print_result({"task": task, "source": source, "keys": [asdict(key) for key in keys]}, "", as_json=True)
     else:
-        _print_table(f"{task}: {place}", keys)
+        _print_table(f"{task}: {source}", keys)
 
 
 _WIDTH = 100  # columns of a terminal

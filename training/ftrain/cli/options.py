@@ -14,17 +14,21 @@ Checkpoint = Annotated[str, typer.Option(help="best, latest, or the name of a ch
 Workers = Annotated[int, typer.Option(min=0, help="Data worker processes.")]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
-Detector = Annotated[
-    Path | None,
-    typer.Option(help="Run of category that finds the garment's box, for a run trained with model.crop=box."),
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout; several as JSON Lines.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images per batch.")]
+_DETECTOR = "Category run that predicts the bounding box, for a run trained with model.crop=box."
+Detector = Annotated[Path | None, typer.Option(help=_DETECTOR)]
+Garment = Annotated[str | None, typer.Option(help="Garment in the images; predicted by the model if not given.")]
+_TTA = "Test-time augmentation: all views of the task, or only the plain image; the setting of the run if not given."
+Tta = Annotated[bool | None, typer.Option("--tta/--no-tta", help=_TTA)]
+
+Params = Annotated[Path | None, typer.Option(help="params.yaml; by default the one in this folder, if there is one.")]
+Profile = Annotated[str | None, typer.Option(help="Profile of params.yaml, or a built-in one.")]
+Section = Annotated[
+    str | None, typer.Option(help="Section of params.yaml with the profiles; by default the task's name.")
 ]
-BatchSize = Annotated[int, typer.Option(min=1, help="Images at a time.")]
-Tta = Annotated[
-    bool | None,
-    typer.Option(
-        "--tta/--no-tta",
-        help="Test-time augmentation: every view of the task, or the plain image alone; as the run says if not given.",
-    ),
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", "-s", metavar="A.B=C", help="Override a parameter; repeatable.")
 ]
 
 

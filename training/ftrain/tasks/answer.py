@@ -26,4 +26,4 @@ def draw(task: Task, image: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
 def check_category(task: Task, category: str | None) -> None:
     """Raise `UsageError` if a category is given."""
     if category is not None:
-        raise UsageError(f"the task {task.name} takes no category; leave --category out")
+        raise UsageError(f"the task {task.name} takes no garment; leave --garment out")

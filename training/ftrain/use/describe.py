@@ -84,7 +84,7 @@ def describe_image(
     if boxes is not None and box is None:
         raise UsageError("all of the runs look at whole images; leave --detector out")
     if category is not None and not any(told):
-        raise UsageError(f"none of the runs knows the category {category!r}; leave --category out")
+        raise UsageError(f"none of the runs knows the garment {category!r}; leave --garment out")
     height, width = image.shape[:2]
     description = {"image": readable(photo), "width": width, "height": height, "answers": answers}
     if out is not None:

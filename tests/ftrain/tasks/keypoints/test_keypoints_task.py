@@ -271,7 +271,7 @@ def test_a_model_of_one_garment_takes_its_rows_only():
     [
         ({}, "sock", "no garment 'sock'"),
         ({"garment": "dress"}, "skirt", "trained for dress only"),
-        ({"garment_loss_weight": 0.0}, None, "choose one with --category"),
+        ({"garment_loss_weight": 0.0}, None, "choose one with --garment"),
     ],
 )
 def test_a_category_that_cannot_be_predicted_is_refused(model, category, message):

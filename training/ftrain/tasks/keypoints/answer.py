@@ -50,5 +50,5 @@ def check_category(task: Keypoints, category: str | None) -> None:
         raise UsageError(f"the run was trained for {own} only; take one of all garments or of {category}")
     if own is None and category is None and task.config.garment_loss_weight == 0:
         raise UsageError(
-            "the run did not learn to predict garments (model.garment_loss_weight=0); choose one with --category"
+            "the run did not learn to predict garments (model.garment_loss_weight=0); choose one with --garment"
         )

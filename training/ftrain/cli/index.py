@@ -1,0 +1,58 @@
+"""The command `ftrain index`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from fschemas.command_line import print_result
+from fschemas.failures import UsageError
+from fschemas.folders import claim_output
+from fschemas.preflight import check_checkpoint, check_run, check_shards
+from fschemas.progress import Reporter
+from fschemas.wording import count
+from ftrain.cli.options import AsJson, BatchSize, Checkpoint, Device, Quiet, Run, Shards, Workers
+
+_KIND = "Exact search, or approximate search with faiss (lists or a graph) that a sweep tunes."
+_SPLIT = "Split, or several: query+gallery; by default the gallery, or all splits if there is none."
+
+
+def index(
+    run: Run,
+    shards: Shards,
+    out: Annotated[Path, typer.Argument(help="Folder of the index; an existing one is replaced.")],
+    kind: Annotated[Literal["exact", "ivf", "hnsw"], typer.Option(help=_KIND)] = "exact",
+    recall: Annotated[float, typer.Option(help="Target recall@20 of approximate search.")] = 0.98,
+    split: Annotated[str | None, typer.Option(help=_SPLIT)] = None,
+    color: Annotated[bool, typer.Option("--color/--no-color", help="Index colors too.")] = True,
+    checkpoint: Checkpoint = "best",
+    workers: Workers = 2,
+    device: Device = "auto",
+    batch_size: BatchSize = 64,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Index the images of a shard set by embedding and color, for `ftrain query`."""
+    check_run(run)
+    check_checkpoint(run, checkpoint)
+    check_shards(shards)
+    if not 0 < recall <= 1:
+        raise UsageError(f"--recall {recall:g}: must be above 0 and at most 1")
+    claim_output(out, "index")
+
+    from ftrain.search.approximate import Approximation
+    from ftrain.search.build import build_index
+
+    with Reporter(quiet=quiet):
+        note = build_index(
+            run, shards, out,
+            splits=split.split("+") if split else None, kind=kind, recall=recall, color=color,
+            checkpoint=checkpoint, workers=workers, device=device, batch_size=batch_size,
+        )  # fmt: skip
+    lines = Approximation.from_json(note["approximate"]).lines() if note["approximate"] else []
+    colors = f", colors of the {note['color']}" if note["color"] != "none" else ""
+    images = f"{count(note['samples'], 'image')} of {', '.join(note['splits'])}"
+    lines.append(f"{out}: {images}, {note['dimensions']} dimensions{colors}")
+    print_result(note, "\n".join(lines), as_json=as_json)

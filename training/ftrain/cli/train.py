@@ -1,0 +1,108 @@
+"""The training commands, one per task: `ftrain keypoints SHARDS --run RUN` and so on."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+import ftrain.tasks
+from fschemas.command_line import print_result
+from fschemas.folders import claim_output
+from fschemas.preflight import check_paths, check_run, check_shards
+from fschemas.progress import Reporter
+from ftrain.cli.options import (
+    AsJson,
+    Device,
+    Overrides,
+    Params,
+    Profile,
+    Quiet,
+    Section,
+    Shards,
+    Workers,
+    command_line,
+)  # fmt: skip
+
+_TRACKERS = "dvclive (default if installed), tensorboard, mlflow or none; repeatable. CSV files are always written."
+
+
+def training_command(task_name: str) -> Callable[..., None]:
+    """Create the command that trains a task; only keypoints has `--garment`."""
+
+    def train(
+        shards: Shards,
+        run: Annotated[Path, typer.Option(help="Run folder to create or resume.")],
+        params: Params = None,
+        section: Section = None,
+        profile: Profile = None,
+        overrides: Overrides = None,
+        garment: Annotated[str | None, typer.Option(help="Train one garment only (model.garment).")] = None,
+        resume: Annotated[
+            Literal["auto", "never", "required"],
+            typer.Option(help="auto: resume a matching run, move another one aside."),
+        ] = "auto",
+        init_from: Annotated[
+            Path | None, typer.Option(help="Run folder, or weight file of the backbone, to start from.")
+        ] = None,
+        lock: Annotated[Path | None, typer.Option(help="Split lock that the shards must carry (split_lock).")] = None,
+        amp: Annotated[Literal["none", "bf16"] | None, typer.Option(help="Mixed precision (fit.amp).")] = None,
+        compile: Annotated[bool, typer.Option("--compile", help="torch.compile the model (fit.compile).")] = False,  # noqa: A002
+        exact: Annotated[
+            bool, typer.Option("--exact", help="Bit-identical results for any number of processes (fit.exact).")
+        ] = False,
+        limit_steps: Annotated[int | None, typer.Option(min=1, help="Stop after this many steps.")] = None,
+        workers: Workers = 2,
+        threads: Annotated[int | None, typer.Option(min=1, max=1024, help="CPU threads of the model.")] = None,
+        device: Device = "auto",
+        tracker: Annotated[list[str] | None, typer.Option(help=_TRACKERS)] = None,
+        quiet: Quiet = False,
+        as_json: AsJson = False,
+    ) -> None:
+        from ftrain.fit.config_values import check_config
+        from ftrain.fit.profiles import params_here
+        from ftrain.fit.trackers import check_trackers, default_trackers
+
+        params = params_here(params)
+        values = {
+            "model.garment": garment, "split_lock": json.dumps(str(lock)) if lock else None, "fit.amp": amp,
+            "fit.compile": "true" if compile else None, "fit.exact": "true" if exact else None,
+        }  # fmt: skip
+        overrides = [*(overrides or []), *(f"{key}={value}" for key, value in values.items() if value)]
+        trackers = tuple(tracker or default_trackers())
+        check_shards(shards)
+        check_paths([init_from], "no such run folder or weight file")
+        check_run(init_from if init_from is not None and init_from.is_dir() else None)
+        check_trackers(trackers)
+        check_config(task_name, params, profile, overrides, section)
+        claim_output(run, "run")
+
+        import ftrain.fit.train as fit
+
+        options = fit.TrainOptions(
+            shards, run, params, profile, tuple(overrides), resume, init_from,
+            workers, threads, device, limit_steps, trackers, command_line(), section,
+        )  # fmt: skip
+        with Reporter(units={"training": "steps"}, quiet=quiet):
+            result = fit.train(task_name, options)
+        best = result["best"]
+        metric = f"best {best['metric']} {best['value']:.4f} at step {best['step']}" if best else "no validation"
+        print_result(result, f"{run}: step {result['step']}, {metric}", as_json=as_json)
+
+    train.__doc__ = _first_line_of_module(task_name)
+    if task_name != "keypoints":
+        signature = inspect.signature(train, eval_str=True)
+        parameters = [parameter for name, parameter in signature.parameters.items() if name != "garment"]
+        train.__signature__ = signature.replace(parameters=parameters)  # pyright: ignore[reportFunctionMemberAccess]
+    return train
+
+
+def _first_line_of_module(task_name: str) -> str:
+    """First line of a task's docstring, read without importing the task: torch takes seconds."""
+    path = Path(ftrain.tasks.__path__[0], task_name, "task.py")
+    return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or task_name).splitlines()[0]
