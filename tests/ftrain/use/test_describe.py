@@ -79,7 +79,7 @@ def test_an_answer_that_is_not_drawn_stands_there_in_words(
         "embedding": [0.5] * 512,
         "others": [{"name": "a_b", "x": 1.0}] * 90,
     }
-    monkeypatch.setattr(keypoints, "answer", lambda task, results, number, category=None: long_answer)
+    monkeypatch.setattr(keypoints, "describe", lambda task, results, index, category=None: long_answer)
     describe_image(photo, runs[:1], tmp_path / "words", device="cpu")
     words = simplejpeg.decode_jpeg((tmp_path / "words/description.jpg").read_bytes())
     below = words[52 + 12 + 380 :].astype(int)

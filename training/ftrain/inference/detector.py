@@ -43,7 +43,7 @@ class Detector:
 
     def _answer(self, image: np.ndarray) -> dict[str, Box]:
         results = predict_batch(self.task, [self.task.encode_image(image)], self.device)
-        return task_function(self.task, "answer")(self.task, results, 0)
+        return task_function(self.task, "describe")(self.task, results, 0)
 
 
 def uses_boxes(task: Task) -> bool:

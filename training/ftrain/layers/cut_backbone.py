@@ -65,7 +65,7 @@ def _chain(features: Any, output: int) -> OrderedDict[str, nn.Module] | None:
         stage = int(features.feature_info.get_dicts()[output]["stage"])
         behind_blocks = list(features.blocks)[stage:]
         features.blocks = features.blocks[:stage]
-        return OrderedDict((f"blocks.{stage + place}", block) for place, block in enumerate(behind_blocks))
+        return OrderedDict((f"blocks.{stage + depth}", block) for depth, block in enumerate(behind_blocks))
     return None
 
 

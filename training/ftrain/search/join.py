@@ -96,7 +96,7 @@ def _members(runs: Sequence[Path], shards: ShardSet, checkpoint: str) -> tuple[l
         facts = {name: task.dataset[name] for name in _FACTS if name in task.dataset}
         for one in (task, task.untrained()) if isinstance(task, Retrieval) else (task,):
             tasks.append(one.eval())
-            members.append(Member(task=config.task, model=config.model, dataset=facts, learnt=one is task))
+            members.append(Member(task=config.task, model=config.model, dataset=facts, trained=one is task))
     return tasks, members, loaded[0][1]
 
 

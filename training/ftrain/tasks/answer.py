@@ -11,15 +11,15 @@ from ftrain.data.types import Results
 from ftrain.tasks.task import Task
 
 
-def answer(task: Task, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
+def describe(task: Task, results: Results, index: int, category: str | None = None) -> dict[str, Any]:
     """Raise `UsageError`."""
-    del results, number, category
+    del results, index, category
     raise UsageError(f"the task {task.name} cannot predict single images")
 
 
-def draw(task: Task, image: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
+def draw(task: Task, image: np.ndarray, prediction: dict[str, Any]) -> np.ndarray:
     """Return the image unchanged."""
-    del task, answer
+    del task, prediction
     return image
 
 

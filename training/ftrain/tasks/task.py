@@ -26,7 +26,7 @@ from ftrain.data.view import encoded_image
 from ftrain.tasks import check_task_name, task_names
 
 _MODULES = {
-    "compute_metrics": "metrics", "report": "report", "summary": "report", "answer": "answer", "draw": "answer", "check_category": "answer",
+    "compute_metrics": "metrics", "report": "report", "summary": "report", "describe": "answer", "draw": "answer", "check_category": "answer",
 }  # fmt: skip
 _ROTATIONS = (-10.0, 10.0)  # degrees, if rotations are requested and the configuration has none
 
@@ -170,7 +170,7 @@ def task_function(
 @overload
 def task_function(task: Task | type[Task], name: Literal["summary"]) -> Callable[[dict[str, Any]], Iterator[str]]: ...
 @overload
-def task_function(task: Task | type[Task], name: Literal["answer"]) -> Callable[..., dict[str, Any]]: ...
+def task_function(task: Task | type[Task], name: Literal["describe"]) -> Callable[..., dict[str, Any]]: ...
 @overload
 def task_function(
     task: Task | type[Task], name: Literal["draw"]
@@ -183,8 +183,8 @@ def task_function(task: Task | type[Task], name: str) -> Callable[..., Any]:
     - `metrics.py`: `compute_metrics(task, results) -> dict` computes metrics (JSON values) of the predictions of a split.
     - `report.py`: `report(task, evaluated, out) -> dict` returns the results of `ftrain evaluate` (JSON values,
       including `model`) and may write tables and plots; `summary(metrics) -> Iterator[str]` yields them as text lines.
-    - `answer.py`: `answer(task, results, number, category=None) -> dict` returns the prediction for image `number` of a
-      batch (JSON values); `draw(task, image, answer) -> image` draws it on the image (uint8 RGB), which may have been
+    - `answer.py`: `describe(task, results, index, category=None) -> dict` returns the prediction for image `index` of a
+      batch (JSON values); `draw(task, image, prediction) -> image` draws it on the image (uint8 RGB), which may have been
       resized since; `check_category(task, category)` raises `UsageError` if images cannot be predicted as that category
       (None: any).
 

@@ -155,7 +155,7 @@ def _answer(
 ) -> dict[str, Any]:
     task.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     results = predict_batch(task, [task.encode_image(image, box)], device)
-    answer = task_function(task, "answer")(task, results, 0, category)
+    answer = task_function(task, "describe")(task, results, 0, category)
     return json.loads(json.dumps(answer, allow_nan=False))  # plain JSON values, whatever types the task returned
 
 

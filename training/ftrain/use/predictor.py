@@ -85,7 +85,7 @@ class Predictor:
             results = predict_batch(
                 self.task, [inputs for _, _, inputs, _ in loaded if inputs is not None], self.device
             )
-            answer, numbers = task_function(self.task, "answer"), iter(range(batch_size))
+            answer, numbers = task_function(self.task, "describe"), iter(range(batch_size))
             yield [
                 (
                     shown,

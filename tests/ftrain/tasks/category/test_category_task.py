@@ -280,7 +280,7 @@ def test_groups_are_evaluated_and_a_set_without_names_of_categories_has_no_such_
     assert numbers["majority"]["groups_top_1"] < 0.8
     assert not any(name.startswith("category") for name in numbers["model"])
     assert set(numbers["groups"]) == {"mean", "texture", "shape", "fabric"}
-    said = task_function(task, "answer")(task, results, 0)
+    said = task_function(task, "describe")(task, results, 0)
     assert "category" not in said
     assert [len(said["attributes"][kind]) for kind in ("texture", "shape", "fabric")] == [1, 1, 1]
 
@@ -302,7 +302,7 @@ def test_a_report_of_constant_answers_says_that_they_collapsed(grouped, shards, 
 def test_an_answer_names_category_types_attributes_and_box(shards):
     task, results = tiny_task(shards), predicted(tiny_task(shards), shards)
     results["category_scores"][0] = [0.1, 0.0, 0.3, 0.6]
-    said = task_function(task, "answer")(task, results, 0)
+    said = task_function(task, "describe")(task, results, 0)
     assert (said["category"], said["category_score"], said["type"]) == ("Coat", 0.6, "upper")
     assert said["types"]["full"] == {"score": 0.3, "category": "Dress"}
     assert [entry["name"] for entry in said["categories"]] == ["Coat", "Dress", "Blouse", "Jeans"]
@@ -362,9 +362,9 @@ def test_boxes_or_one_kind_of_label_may_be_missing(tmp_path):
         results = predicted(task.eval(), shards)
         assert 0 <= task_function(task, "compute_metrics")(task, results)["score"] <= 1
         assert (
-            "box" in task_function(task, "answer")(task, results, 0)
+            "box" in task_function(task, "describe")(task, results, 0)
             if "box" in needs
-            else "box" not in task_function(task, "answer")(task, results, 0)
+            else "box" not in task_function(task, "describe")(task, results, 0)
         )
         task_function(task, "report")(
             task, EvaluatedSplit(results, shards, "test", shards.rows("train")), tmp_path / "out"

@@ -21,7 +21,7 @@ from ftrain.fit.splits import Splits
 from ftrain.tasks.fashionnet.config import FashionNetConfig, NetworkConfig
 from ftrain.tasks.fashionnet.encoder import FashionNetEncoder
 from ftrain.tasks.fashionnet.landmark_pooling import visibility_classes
-from ftrain.tasks.fashionnet.metrics import Answers, classes_of, compute_metrics, visibility_metrics
+from ftrain.tasks.fashionnet.metrics import FashionNetLabels, classes_of, compute_metrics, visibility_metrics
 from ftrain.tasks.fashionnet.network import FashionNetwork, Heads
 from ftrain.tasks.fashionnet.report import report, summary
 from ftrain.tasks.fashionnet.task import FashionNet
@@ -357,7 +357,7 @@ def test_a_perfect_model_is_reported_as_one_and_the_floors_are_not(shop, tmp_pat
         "plots/detection_curve.csv",
     } <= files
     lines = list(summary(metrics))
-    assert any("items, hit@1" in line and "100.00 %" in line for line in lines)
+    assert any("items, hit@1" in line and "100.00%" in line for line in lines)
     assert compute_metrics(task, evaluated.results)["quality"] == pytest.approx(1, abs=0.01)
 
 
@@ -368,7 +368,7 @@ def test_a_constant_answer_is_a_collapse(shop, tmp_path, monkeypatch):
     evaluated.results["category_scores"][:] = np.eye(1, evaluated.results["category_scores"].shape[1], 1)
     metrics = report(task, evaluated, tmp_path / "category")
     assert metrics["collapse"]["collapsed"]
-    assert metrics["collapse"]["answer"] == task.answers.categories[1]
+    assert metrics["collapse"]["answer"] == task.labels.categories[1]
     evaluated = oracle(task, shop, "test")
     evaluated.results["points"] = np.broadcast_to(
         evaluated.results["points"].mean(axis=(0, 1)), evaluated.results["points"].shape
@@ -398,7 +398,7 @@ def test_an_answer_names_what_is_recognized_and_nothing_below_the_stated_score(s
         results["category_scores"][0, 1] = score
         results["visibility_scores"][0] = [0.1, 0.1, 0.8]
         results["visibility_scores"][0, 2] = [0.2, presence - 0.2, 1 - presence]
-        nothing = task_function(task, "answer")(task, results, 0)
+        nothing = task_function(task, "describe")(task, results, 0)
         assert (nothing["recognized"], nothing["category"], nothing["points"], nothing["attributes"]) == (
             False,
             None,
@@ -406,18 +406,18 @@ def test_an_answer_names_what_is_recognized_and_nothing_below_the_stated_score(s
             [],
         )
     results["visibility_scores"][0, 2] = [0.2, 0.5, 0.3]
-    said = task_function(task, "answer")(task, results, 0)
+    said = task_function(task, "describe")(task, results, 0)
     assert (said["recognized"], said["category"], said["category_score"]) == (
         True,
-        task.answers.categories[1],
+        task.labels.categories[1],
         pytest.approx(0.31),
     )
     (point,) = said["points"]
     assert (point["name"], point["visibility"], point["score"]) == ("sleeve_left", "occluded", pytest.approx(0.7))
     assert 0 <= point["x"] <= 59
     assert 0 <= point["y"] <= 89
-    other = task_function(task, "answer")(task, results, 0, task.answers.categories[0])
-    assert other["category"] == task.answers.categories[0]
+    other = task_function(task, "describe")(task, results, 0, task.labels.categories[0])
+    assert other["category"] == task.labels.categories[0]
     assert json.loads(json.dumps(said)) == said
     for one in (said, nothing):
         drawn = task_function(task, "draw")(task, np.repeat(np.repeat(image, 8, 0), 8, 1), one)
@@ -433,4 +433,4 @@ def test_other_landmark_sets_work_as_well(tmp_path):
     losses = task(batch_of(task, shards))
     losses["loss"].backward()
     assert task.predict(batch_of(task, shards))["points"].shape == (6, 24, 2)
-    assert isinstance(task.answers, Answers)
+    assert isinstance(task.labels, FashionNetLabels)

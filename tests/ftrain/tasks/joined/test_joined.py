@@ -70,7 +70,7 @@ def joined_run(runs: Path) -> Joined:
 
 def test_the_run_of_retrieval_leads_and_its_untrained_backbone_stands_beside_it(runs: Path) -> None:
     task = joined_run(runs)
-    assert [(member.task, member.learnt) for member in task.config.members] == [
+    assert [(member.task, member.trained) for member in task.config.members] == [
         ("retrieval", True), ("retrieval", False), ("category", True), ("category", True),
     ]  # fmt: skip
     assert [task.config.members[number].model["crop"] for number in (2, 3)] == ["box", "image"]

@@ -286,8 +286,8 @@ def test_an_answer_holds_the_points_of_its_garment():
     points = np.arange(48, dtype=np.float32).reshape(1, 24, 2)
     results = {"points": points, "scores": np.ones((1, 24)), "garment_scores": scores, "size": np.array([[90.0, 60.0]])}
     named, told = (
-        task_function(task, "answer")(task, results, 0),
-        task_function(task, "answer")(task, results, 0, "skirt"),
+        task_function(task, "describe")(task, results, 0),
+        task_function(task, "describe")(task, results, 0, "skirt"),
     )
     assert (named["garment"], named["garment_score"]) == ("trousers", 0.5)
     assert [point["name"] for point in named["points"]] == [

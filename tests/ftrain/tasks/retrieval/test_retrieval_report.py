@@ -125,7 +125,7 @@ def _rows_of(shards: ShardSet, rows: list[dict[str, str]], column: str) -> np.nd
 def test_other_splits_may_only_answer(shards: ShardSet, tmp_path: Path) -> None:
     numbers = report(task_of("item"), evaluated_of(shards, "test+train", ("test", "train")), tmp_path)
     assert (numbers["model"]["queries"], numbers["model"]["gallery"]) == (40, 56)
-    assert numbers["protocol"] == "test asks, test and train answer"
+    assert numbers["protocol"] == "query: test, gallery: test and train"
     assert numbers["chance"]["hit_1"] == pytest.approx(6 / 55)
 
 
@@ -172,7 +172,7 @@ def test_validation_tries_weights_of_the_color(shards: ShardSet, tmp_path: Path)
 def test_nothing_to_find_is_said(shards: ShardSet, tmp_path: Path) -> None:
     evaluated = evaluated_of(shards, "test", ("test",))
     few = {name: values[:5] for name, values in evaluated.results.items()}
-    with pytest.raises(UsageError, match="no image of the split 'test' has another one of its item"):
+    with pytest.raises(UsageError, match="no image of the split 'test' has another image of the same item"):
         report(task_of("item"), EvaluatedSplit(few, shards, "test", evaluated.training_rows), tmp_path)
     with pytest.raises(UsageError, match="carries no color, so nothing can be evaluated"):
         report(task_of("color"), evaluated, tmp_path)

@@ -66,7 +66,7 @@ def test_all_categories_are_classes_and_learn() -> None:
 @pytest.mark.parametrize("labels", ["item", "category"])
 def test_every_image_is_an_anchor_with_partners(shards: ShardSet, labels: str) -> None:
     """The original's category triplets keep one anchor forever, and its loaders never reshuffle."""
-    task = task_of(shards, labels=labels)
+    task = task_of(shards, identity=labels)
     fit = FitConfig(batch_size=8, sampler="identities", samples_per_identity=2)
     sampler, rows = sampler_of(task, fit, shards, shards.rows("train"))
     plan = TrainingPlan(rows, fit.batch_size, 0, sampler)
@@ -230,7 +230,7 @@ def test_nothing_is_named_below_the_least_score(shards: ShardSet) -> None:
         "class_scores": np.array([[0.1, 0.7, 0.1, 0.1], [0.4, 0.2, 0.2, 0.2]], np.float32),
         "embedding": embedding,
     }
-    sure, unsure = (task_function(task, "answer")(task, results, number) for number in range(2))
+    sure, unsure = (task_function(task, "describe")(task, results, number) for number in range(2))
     assert (sure["category"], sure["category_score"], sure["least_score"]) == ("Jeans", 0.7, 0.6)
     assert (unsure["category"], unsure["category_score"], unsure["recognized"], sure["recognized"]) == (
         None,
@@ -244,10 +244,10 @@ def test_nothing_is_named_below_the_least_score(shards: ShardSet) -> None:
         task_function(task, "draw")(task, image, sure), task_function(task, "draw")(task, image, unsure)
     )
     silent = task_of(shards, classify="none")
-    assert list(task_function(silent, "answer")(silent, {"embedding": embedding}, 0)) == ["embedding"]
+    assert list(task_function(silent, "describe")(silent, {"embedding": embedding}, 0)) == ["embedding"]
     assert (
         task_function(silent, "draw")(
-            silent, image, task_function(silent, "answer")(silent, {"embedding": embedding}, 0)
+            silent, image, task_function(silent, "describe")(silent, {"embedding": embedding}, 0)
         )
         is image
     )

@@ -30,8 +30,8 @@ from ftrain.fit.tracking import Trackers
 from ftrain.metrics.retrieval import evaluate_retrieval
 from ftrain.tasks.style.attribute_search import Entries, chance_metrics, entries, nearest, search_metrics
 from ftrain.tasks.style.config import StyleConfig
-from ftrain.tasks.style.labels import Labels, attribute_labels, style_labels
-from ftrain.tasks.style.report import calibration_error, learnt_classes
+from ftrain.tasks.style.labels import StyleLabels, attribute_labels, style_labels
+from ftrain.tasks.style.report import calibration_error, training_classes
 from ftrain.tasks.style.task import Style
 from ftrain.tasks.task import task_function
 from ftrain.use.evaluate import evaluate_run, summary_lines
@@ -135,7 +135,7 @@ def test_classes_are_those_of_the_vocabulary(shards):
         "scores": np.array([[0.1, 0.2, 0.7]]), "size": np.array([[64.0, 48.0]]), "attention": np.ones((1, 1, 4, 4)) / 16,
         "region": np.array([[0.0, -8.0, 64.0, 56.0]]),
     }  # fmt: skip
-    assert task_function(task, "answer")(task, results, 0)["style"] == "a-first"
+    assert task_function(task, "describe")(task, results, 0)["style"] == "a-first"
 
 
 def test_styles_of_k_fashion_have_english_names_and_ten_main_styles():
@@ -162,7 +162,7 @@ def test_the_majority_is_counted_by_the_names_of_the_data_set(styles):
     evaluated = SimpleNamespace(shards=SimpleNamespace(columns=columns), training_rows=np.arange(4))
     expected = [labels.classes["프레피"], labels.classes["클래식"], -1, labels.classes["힙합"]]
     assert len(set(expected)) == (4 if styles == "fine" else 3)
-    assert learnt_classes(labels, evaluated).tolist() == expected
+    assert training_classes(labels, evaluated).tolist() == expected
 
 
 def test_main_styles_balance_the_sampler_too():
@@ -332,15 +332,15 @@ def test_chance_is_the_mean_over_random_orders(shards):
 
 
 def test_queries_find_the_gallery_and_never_themselves():
-    labels = Labels(("style",), (("a", "b"),), classes={"": -1, "a": 0, "b": 1})
+    labels = StyleLabels(("style",), (("a", "b"),), classes={"": -1, "a": 0, "b": 1})
     results = {
         "values": np.array([[0], [0], [1], [-1], [1]]), "role": np.array([QUERY, GALLERY, GALLERY, QUERY, 0], np.int8),
         "embedding": np.random.default_rng(0).normal(size=(5, 1, 4)).astype(np.float16),
     }  # fmt: skip
     found = entries(labels, results)
     assert found.images.tolist() == [0, 1, 2, 4]
-    assert found.asks.tolist() == [True, False, False, True]
-    assert found.offers.tolist() == [False, True, True, True]
+    assert found.is_query.tolist() == [True, False, False, True]
+    assert found.is_gallery.tolist() == [False, True, True, True]
     asked, near = nearest(results, found, 0, 10, 3)
     assert asked.tolist() == [0, 3]
     assert 3 not in near[1].tolist()
@@ -484,7 +484,7 @@ def test_the_mirror_image_is_averaged_on_request(shards):
         ({"vocabularies": {"style": {"name": "mine", "values": ["a", "b"], "groups": {}}}}, {"styles": "main"}, "which main style 'a'"),
         ({"vocabularies": {"attributes": {"name": "flat", "values": ["a", "b"], "groups": {}}}}, {"target": "attributes"}, "no groups"),
         ({"vocabularies": {}}, {"target": "attributes"}, "no groups of attributes"),
-        (KFASHION, {"category_loss_weight": 0.5}, "of a set that has both"),
+        (KFASHION, {"category_loss_weight": 0.5}, "from a set that has both"),
         (KFASHION, {"head": "none"}, "leaves a style without classes"),
         (KFASHION, {"backbone": "resnet51"}, "timm has no backbone 'resnet51'"),
     ],

@@ -24,7 +24,7 @@ _BOX, _BAR, _FAINT = (15, 159, 184), (64, 190, 212), (176, 184, 190)
 _MADE_FOR = 800  # longer side, in pixels, at which font and line sizes apply unscaled
 
 
-def answer(task: Category, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
+def describe(task: Category, results: Results, index: int, category: str | None = None) -> dict[str, Any]:
     """Return size, category with score and runners-up, attributes, and bounding box in pixels.
 
     `recognized` is false if the best score is below `least_score`: the score of the category or, without categories,
@@ -32,68 +32,68 @@ def answer(task: Category, results: Results, number: int, category: str | None =
     """
     del category
     learned, least_score = task.labels, task.config.score_threshold
-    width, height = (int(side) for side in results["size"][number])
-    said: dict[str, Any] = {"width": width, "height": height, "recognized": True, "least_score": least_score}
+    width, height = (int(side) for side in results["size"][index])
+    prediction: dict[str, Any] = {"width": width, "height": height, "recognized": True, "least_score": least_score}
     sure: list[float] = []
     if learned.categories:
-        scores = results["category_scores"][number]
-        said |= _category(learned, scores)
+        scores = results["category_scores"][index]
+        prediction |= _category(learned, scores)
         sure.append(float(scores.max()))
     if learned.attributes:
-        scores = results["attribute_scores"][number]
-        said["attributes"] = _attributes(learned, scores)
+        scores = results["attribute_scores"][index]
+        prediction["attributes"] = _attributes(learned, scores)
         if not sure:
-            sure.append(float(np.mean([entries[0]["score"] for entries in said["attributes"].values()])))
+            sure.append(float(np.mean([entries[0]["score"] for entries in prediction["attributes"].values()])))
     if learned.has_boxes:
-        said["box"] = [round(float(edge), 2) for edge in results["boxes"][number]]
+        prediction["box"] = [round(float(edge), 2) for edge in results["boxes"][index]]
     if not sure or sure[0] < least_score:
-        said |= {"recognized": False, **({"category": None} if "category" in said else {})}
-    return said
+        prediction |= {"recognized": False, **({"category": None} if "category" in prediction else {})}
+    return prediction
 
 
-def draw(task: Category, image: np.ndarray, said: dict[str, Any]) -> np.ndarray:
+def draw(task: Category, image: np.ndarray, prediction: dict[str, Any]) -> np.ndarray:
     """Draw the bounding box and the predicted labels."""
     del task
-    lines = [Line(f"nothing recognized (all scores below {said['least_score']:.2f})")]
-    if said["recognized"]:
-        lines = [Line(said["category"], said["category_score"])] if "category" in said else []
-        kinds = said.get("attributes", {})
+    lines = [Line(f"nothing recognized (all scores below {prediction['least_score']:.2f})")]
+    if prediction["recognized"]:
+        lines = [Line(prediction["category"], prediction["category_score"])] if "category" in prediction else []
+        kinds = prediction.get("attributes", {})
         best = [
             Line(entries[0]["name"], entries[0]["score"], kind, probability=False) for kind, entries in kinds.items()
         ]
         lines += best[: _LINES - len(lines)]
-    return draw_labels(image, lines, size=(said["width"], said["height"]), box=said.get("box"))
+    return draw_labels(image, lines, size=(prediction["width"], prediction["height"]), box=prediction.get("box"))
 
 
 def _category(learned: CategoryLabels, scores: np.ndarray) -> dict[str, Any]:
     order = np.argsort(-scores, kind="stable")[:_RIVALS]
-    said: dict[str, Any] = {
+    prediction: dict[str, Any] = {
         "category": learned.categories[order[0]],
         "category_score": round(float(scores[order[0]]), 4),
         "categories": [{"name": learned.categories[index], "score": round(float(scores[index]), 4)} for index in order],
     }
     if learned.types:
         shares = {name: float(scores[list(members)].sum()) for name, members in learned.types.items()}
-        said["type"] = next((name for name, members in learned.types.items() if order[0] in members), None)
+        prediction["type"] = next((name for name, members in learned.types.items() if order[0] in members), None)
         # Best category of each type: an image may show several garments, one of each.
-        said["types"] = {
+        prediction["types"] = {
             name: {
                 "score": round(shares[name], 4),
                 "category": learned.categories[members[int(scores[list(members)].argmax())]],
             }
             for name, members in learned.types.items()
         }
-    return said
+    return prediction
 
 
 def _attributes(learned: CategoryLabels, scores: np.ndarray) -> dict[str, list[dict[str, Any]]]:
     kinds = learned.groups or {"all": list(range(len(learned.attributes)))}
     listed = 1 if learned.exclusive else _PER_TYPE
-    said: dict[str, list[dict[str, Any]]] = {}
+    best: dict[str, list[dict[str, Any]]] = {}
     for kind, members in kinds.items():
         order = sorted(members, key=lambda index: -scores[index])[:listed]
-        said[kind] = [{"name": learned.attributes[index], "score": round(float(scores[index]), 4)} for index in order]
-    return said
+        best[kind] = [{"name": learned.attributes[index], "score": round(float(scores[index]), 4)} for index in order]
+    return best
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def _panel(image: Image.Image, lines: Sequence[Line], unit: float) -> Image.Imag
             start = width - pad - bars + 2 * unit
             pen.rectangle((start, middle - 3 * unit, start + bar, middle + 3 * unit), (70, 76, 82))
             pen.rectangle((start, middle - 3 * unit, start + bar * min(1.0, line.score), middle + 3 * unit), _BAR)
-            written = f"{100 * line.score:.0f} %" if line.probability else f"{line.score:.2f}"
+            written = f"{100 * line.score:.0f}%" if line.probability else f"{line.score:.2f}"
             pen.text((width - pad, middle), written, WHITE, label_font(13 * unit), anchor="rm")
         top += letters * step
     image.paste(panel, corner)

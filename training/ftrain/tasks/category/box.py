@@ -52,10 +52,10 @@ class BoxMaps(nn.Module):
         super().__init__()
         self.laterals = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in widths)
         self.maps = nn.Conv2d(channels, 4, 1)
-        places = torch.linspace(0, 1, cells)
-        self.register_buffer("places", places, persistent=False)
-        self.places: Tensor
-        across, down = places.expand(cells, cells), places[:, None].expand(cells, cells)
+        positions = torch.linspace(0, 1, cells)
+        self.register_buffer("positions", positions, persistent=False)
+        self.positions: Tensor
+        across, down = positions.expand(cells, cells), positions[:, None].expand(cells, cells)
         self.prior = nn.Parameter(_FIRST_SLOPE * torch.stack([-across, -down, across, down]))
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
@@ -64,19 +64,19 @@ class BoxMaps(nn.Module):
         levels = [lateral(level) for lateral, level in zip(self.laterals, features, strict=True)]
         joined = torch.stack([F.interpolate(level, size, mode="nearest") for level in levels]).sum(dim=0)
         shares = (self.maps(F.relu(joined)).float() + self.prior).flatten(2).softmax(dim=2).unflatten(2, size)
-        across, down = (shares.sum(dim=2) * self.places).sum(dim=2), (shares.sum(dim=3) * self.places).sum(dim=2)
+        across, down = (shares.sum(dim=2) * self.positions).sum(dim=2), (shares.sum(dim=3) * self.positions).sum(dim=2)
         ends = torch.stack([across[:, 0], down[:, 1], across[:, 2], down[:, 3]], dim=1)
         first, last = ends[:, :2], ends[:, 2:]
         return torch.cat([torch.minimum(first, last), torch.maximum(first, last)], dim=1)
 
 
-def box_loss(boxes: Tensor, truth: Tensor, known: Tensor) -> Tensor:
+def box_loss(boxes: Tensor, target: Tensor, known: Tensor) -> Tensor:
     """L1 plus generalized IoU loss (Rezatofighi et al., CVPR 2019) of boxes B, 4, averaged over rows.
 
     Rows that are not `known` (bool B) contribute 0.
     """
-    distances = (boxes - truth).abs().mean(dim=1)
-    overlaps = generalized_box_iou_loss(boxes, truth, reduction="none")
+    distances = (boxes - target).abs().mean(dim=1)
+    overlaps = generalized_box_iou_loss(boxes, target, reduction="none")
     return ((distances + overlaps) * known).mean()
 
 
@@ -100,8 +100,8 @@ def _weights(start: Tensor, end: Tensor, cells: int, size: int) -> Tensor:
     """Return the weights of cells of an axis in `size` bins between two positions B (shares): B, size, cells."""
     number = size * _SAMPLES
     steps = (torch.arange(number, device=start.device, dtype=torch.float32) + 0.5) / number
-    places = (start[:, None] + (end - start)[:, None] * steps) * cells - 0.5
-    places = places.clamp(0, cells - 1)
+    positions = (start[:, None] + (end - start)[:, None] * steps) * cells - 0.5
+    positions = positions.clamp(0, cells - 1)
     centers = torch.arange(cells, device=start.device, dtype=torch.float32)
-    weights = (1 - (places[:, :, None] - centers).abs()).clamp_min(0)
+    weights = (1 - (positions[:, :, None] - centers).abs()).clamp_min(0)
     return weights.unflatten(1, (size, _SAMPLES)).mean(dim=2)

@@ -75,15 +75,15 @@ def _type_metrics(learned: CategoryLabels, scores: np.ndarray, labels: np.ndarra
     owner = np.full(len(learned.categories), -1)
     for number, ids in enumerate(members):
         owner[ids] = number
-    truth = np.where(labels >= 0, owner[labels], -1)
+    target = np.where(labels >= 0, owner[labels], -1)
     summed = np.stack([scores[:, ids].sum(axis=1) for ids in members], axis=1)
-    found = classification_metrics(summed, truth, top=(1,))
+    found = classification_metrics(summed, target, top=(1,))
     return {name: found[name] for name in ("top_1", "top_1_low", "top_1_high")}
 
 
-def box_overlap(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def box_overlap(boxes: np.ndarray, target: np.ndarray) -> np.ndarray:
     """IoU N of boxes N, 4 (x1, y1, x2, y2: centers of the corner pixels, both of which belong to the box)."""
-    first, last = np.maximum(boxes[:, :2], truth[:, :2]), np.minimum(boxes[:, 2:], truth[:, 2:])
+    first, last = np.maximum(boxes[:, :2], target[:, :2]), np.minimum(boxes[:, 2:], target[:, 2:])
     shared = np.prod(np.maximum(last - first + 1, 0), axis=1)
-    areas = [np.prod(box[:, 2:] - box[:, :2] + 1, axis=1) for box in (boxes, truth)]
+    areas = [np.prod(box[:, 2:] - box[:, :2] + 1, axis=1) for box in (boxes, target)]
     return shared / (areas[0] + areas[1] - shared)

@@ -50,16 +50,16 @@ class TypedCategories(nn.Module):
         self.branches = nn.ModuleList(
             nn.Linear(num_features, len(ids)) if len(ids) > 1 else _Only() for ids in branches
         )
-        places = torch.tensor([order.index(category) for category in range(num_categories)])
-        self.register_buffer("places", places, persistent=False)
-        self.places: Tensor
+        positions = torch.tensor([order.index(category) for category in range(num_categories)])
+        self.register_buffer("positions", positions, persistent=False)
+        self.positions: Tensor
 
     def forward(self, features: Tensor) -> Tensor:
         """See the class. Returns float32."""
         types = self.type_head(features).float().log_softmax(dim=1)
         within = [branch(features).float().log_softmax(dim=1) for branch in self.branches]
         joint = [types[:, number, None] + shares for number, shares in enumerate(within)]
-        return torch.cat(joint, dim=1)[:, self.places]
+        return torch.cat(joint, dim=1)[:, self.positions]
 
 
 class CategoryNetwork(nn.Module):

@@ -82,7 +82,7 @@ def tile(learned: CategoryLabels, evaluated: EvaluatedSplit, number: int, badnes
         good = best == int(labels[number])
         lines.append(
             mistaken(
-                f"{learned.categories[best]} {100 * scores[best]:.0f} %",
+                f"{learned.categories[best]} {100 * scores[best]:.0f}%",
                 None if best == labels[number] else learned.categories[labels[number]],
             )
         )
@@ -100,8 +100,8 @@ def _attribute_lines(learned: CategoryLabels, results: Results, number: int) -> 
             true = [index for index in members if targets[index] == 1]
             best = max(members, key=lambda index: scores[index])
             if true:
-                truth = None if best in true else learned.attributes[true[0]]
-                lines.append(f"{name}: {mistaken(learned.attributes[best], truth)}")
+                target = None if best in true else learned.attributes[true[0]]
+                lines.append(f"{name}: {mistaken(learned.attributes[best], target)}")
         return lines
     best = np.argsort(-scores, kind="stable")[:5]
     marked = [f"{MARKS[int(targets[index])]} {learned.attributes[index]}" for index in best]

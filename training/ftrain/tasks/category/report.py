@@ -65,8 +65,8 @@ def report(task: Category, evaluated: EvaluatedSplit, out: Path) -> dict[str, An
     learned, results, notes = task.labels, evaluated.results, label_report.notes_of(evaluated)
     model = label_metrics(learned, results)
     if math.isnan(model["score"]):
-        place = f"{evaluated.shards.location}: the split {evaluated.split!r}"
-        raise UsageError(f"{place} has no labels that the run learnt; choose another --split")
+        source = f"{evaluated.shards.location}: the split {evaluated.split!r}"
+        raise UsageError(f"{source} has no labels that the run learned; choose another --split")
     baselines = _learn_baselines(learned, evaluated)
     numbers: dict[str, Any] = {"model": model, **_baseline_metrics(learned, evaluated, baselines)}
     line = label_report.subtitle(evaluated, _headline(model))
@@ -94,7 +94,7 @@ def report(task: Category, evaluated: EvaluatedSplit, out: Path) -> dict[str, An
         tile(learned, evaluated, number, float(badness[number])) for number in label_report.spread(badness, _SHEET)
     ]
     legend = [*([MARKS_ENTRY] if "attributes" in results and not learned.exclusive else []), ORDER_ENTRY]
-    frames = ("category right", "category wrong"), ("at most one label in five wrong", "more labels wrong")
+    frames = ("category correct", "category wrong"), ("at most one label in five wrong", "more labels wrong")
     right, wrong = frames["category_top_1" not in model]
     meaning = {"good": f"green frame: {right}", "bad": f"red frame: {wrong}"}
     publish_bytes(
@@ -217,9 +217,9 @@ def _collapse(learned: CategoryLabels, results: Results) -> dict[str, Any]:
     found: list[dict[str, Any]] = []
     for name, members in (learned.groups if learned.exclusive else {"": list(range(len(learned.attributes)))}).items():
         positive = results["attributes"][:, members] == 1
-        truth = np.where(positive.any(axis=1), positive.argmax(axis=1), -1)
+        target = np.where(positive.any(axis=1), positive.argmax(axis=1), -1)
         names = [f"{name} {learned.attributes[index]}".strip() for index in members]
-        found.append(dominance(results["attribute_scores"][:, members].argmax(axis=1), truth, names))
+        found.append(dominance(results["attribute_scores"][:, members].argmax(axis=1), target, names))
     return max(found, key=lambda part: (bool(part["collapsed"]), float(part["share"]) - float(part["true_share"])))
 
 

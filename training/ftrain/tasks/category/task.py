@@ -82,10 +82,10 @@ class Category(Task):
     def __init__(self, config: CategoryConfig, dataset: dict[str, Any]) -> None:
         super().__init__(config, dataset)
         self.config: CategoryConfig = config
-        learnt = _learnt(config, dataset)
+        learned = _learned(config, dataset)
         has_boxes = "box" in dataset["column_groups"]
-        self.needs = tuple(dict.fromkeys([*learnt, *(["box"] if has_boxes else []), *config.groups_to_view()]))
-        category, attributes = learnt.get("category"), learnt.get("attributes")
+        self.needs = tuple(dict.fromkeys([*learned, *(["box"] if has_boxes else []), *config.groups_to_view()]))
+        category, attributes = learned.get("category"), learned.get("attributes")
         self.labels = CategoryLabels(
             categories=category["values"] if category else [],
             types=category["groups"] if category else {},
@@ -228,18 +228,18 @@ class Category(Task):
         return scores, outputs.boxes
 
 
-def _learnt(config: CategoryConfig, dataset: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _learned(config: CategoryConfig, dataset: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the vocabularies to learn: configured and in the set, unless all categories are unknown."""
     carried, vocabularies = dataset["column_groups"], dataset["vocabularies"]
-    learnt = {name: vocabularies[name] for name in config.targets if name in carried and vocabularies[name]["values"]}
+    learned = {name: vocabularies[name] for name in config.targets if name in carried and vocabularies[name]["values"]}
     if dataset.get("names", {}).get("category", ["any"]) == []:
-        learnt.pop("category", None)
-    if not learnt:
+        learned.pop("category", None)
+    if not learned:
         raise UsageError(
             f"the task category needs {' or '.join(config.targets)}, but this shard set carries {', '.join(carried) or 'nothing'}"
             f"{' without a name' if 'category' in carried else ''}; take another set or another model.targets"
         )
-    return learnt
+    return learned
 
 
 def _box_of_source(edges: Tensor, matrices: Tensor, size: Tensor) -> Tensor:

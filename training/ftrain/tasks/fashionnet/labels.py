@@ -9,7 +9,7 @@ from fschemas.landmarks import LandmarkSet
 
 
 @dataclass(frozen=True)
-class Answers:
+class FashionNetLabels:
     """The landmark set and the vocabularies of the heads; empty for missing heads."""
 
     landmarks: LandmarkSet

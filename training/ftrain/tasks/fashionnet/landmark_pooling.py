@@ -48,9 +48,9 @@ def pool_landmarks(features: Tensor, points: Tensor, gate: Tensor, *, stride: in
     """
     height, width = features.shape[-2:]
     with torch.autocast(features.device.type, enabled=False):
-        places = (points.detach().float() + 0.5) / stride - 0.5  # in cells
-        across = _weights(places[..., 0], window / stride, width, size)
-        down = _weights(places[..., 1], window / stride, height, size)
+        positions = (points.detach().float() + 0.5) / stride - 0.5  # in cells
+        across = _weights(positions[..., 0], window / stride, width, size)
+        down = _weights(positions[..., 1], window / stride, height, size)
         rows = torch.einsum("bkph,bchw->bkcpw", down, features.float())
         return torch.einsum("bkcpw,bkqw->bkcpq", rows, across) * gate[:, :, None, None, None]
 
@@ -58,8 +58,8 @@ def pool_landmarks(features: Tensor, points: Tensor, gate: Tensor, *, stride: in
 def _weights(centers: Tensor, window: float, num_cells: int, size: int) -> Tensor:
     """Return the weight of each cell of an axis in each bin of windows around `centers` B, K: B, K, size, num_cells."""
     steps = (torch.arange(size * _SAMPLES, device=centers.device, dtype=torch.float32) + 0.5) / (size * _SAMPLES) - 0.5
-    places = centers[..., None] + window * steps
-    inside = (places >= -1) & (places <= num_cells)
+    positions = centers[..., None] + window * steps
+    inside = (positions >= -1) & (positions <= num_cells)
     cells = torch.arange(num_cells, device=centers.device, dtype=torch.float32)
-    weights = (1 - (places.clamp(0, num_cells - 1)[..., None] - cells).abs()).clamp_min(0) * inside[..., None]
+    weights = (1 - (positions.clamp(0, num_cells - 1)[..., None] - cells).abs()).clamp_min(0) * inside[..., None]
     return weights.unflatten(2, (size, _SAMPLES)).mean(dim=3)

@@ -15,7 +15,7 @@ from ftrain.metrics.bootstrap import ratio_interval
 from ftrain.metrics.classification import balanced_accuracy, classification_metrics
 from ftrain.metrics.normalized_error import normalized_distances, summarize
 from ftrain.metrics.retrieval import RetrievalMetrics, evaluate_retrieval
-from ftrain.tasks.fashionnet.labels import Answers
+from ftrain.tasks.fashionnet.labels import FashionNetLabels
 
 if TYPE_CHECKING:
     from ftrain.tasks.fashionnet.task import FashionNet
@@ -29,14 +29,14 @@ def compute_metrics(task: FashionNet, results: Results) -> dict[str, Any]:
     The main metrics are `pck_auc` (area under the share of landmarks within a distance, up to 0.2), `top_1` of the
     category, `attributes_top_1` or `attributes_recall_5_micro`, and `map` of each image among all others of the split.
     """
-    answers = task.answers
+    learned = task.labels
     errors = normalized_distances(
         results["points"], results["target"], results["visibility"], results["garment"],
-        results["size"][:, 0], results["size"][:, 1], answers.landmarks,
+        results["size"][:, 0], results["size"][:, 1], learned.landmarks,
     )  # fmt: skip
-    found: dict[str, Any] = dict(summarize(errors, answers.landmarks, num_resamples=0))
+    found: dict[str, Any] = dict(summarize(errors, learned.landmarks, num_resamples=0))
     found |= visibility_metrics(results["visibility_scores"].argmax(axis=2), results["visibility"])
-    found |= label_metrics(answers, results)
+    found |= label_metrics(learned, results)
     if "embedding" in results and (results["item"] >= 0).any():
         found |= retrieval(results, None).summary()
     chosen = [found.get(name) for name in ("pck_auc", "top_1", "attributes_top_1", "attributes_recall_5_micro", "map")]
@@ -44,38 +44,40 @@ def compute_metrics(task: FashionNet, results: Results) -> dict[str, Any]:
     return {**found, "quality": float(np.mean(shares)) if shares else float("nan")}
 
 
-def label_metrics(answers: Answers, results: Results) -> dict[str, float]:
+def label_metrics(learned: FashionNetLabels, results: Results) -> dict[str, float]:
     """Compute category metrics, and attribute metrics with the prefix `attributes_`, for known labels."""
     found: dict[str, float] = {}
     if "category_scores" in results and (results["category"] >= 0).any():
         found |= classification_metrics(results["category_scores"], results["category"])
     if "attribute_scores" in results and (results["attributes"] == 1).any():
-        overall = attribute_metrics(answers, results["attribute_scores"], results["attributes"])
+        overall = attribute_metrics(learned, results["attribute_scores"], results["attributes"])
         found |= {
-            f"attributes_{name}": value for name, value in overall["mean" if answers.exclusive else "all"].items()
+            f"attributes_{name}": value for name, value in overall["mean" if learned.exclusive else "all"].items()
         }
     return found
 
 
-def attribute_metrics(answers: Answers, scores: np.ndarray, targets: np.ndarray) -> dict[str, dict[str, float]]:
+def attribute_metrics(
+    learned: FashionNetLabels, scores: np.ndarray, targets: np.ndarray
+) -> dict[str, dict[str, float]]:
     """Compute metrics per type of attribute: accuracy if exclusive, else recall.
 
     `scores` are N, A; `targets` N, A (1, 0, -1 unknown). The key "mean" or "all" holds the overall metrics.
     """
     positive, known = targets == 1, targets >= 0
-    if answers.exclusive:
-        return group_accuracy(scores, positive, known, answers.types)
-    return attribute_recall(scores, positive, known, types=answers.types)
+    if learned.exclusive:
+        return group_accuracy(scores, positive, known, learned.types)
+    return attribute_recall(scores, positive, known, types=learned.types)
 
 
 def visibility_metrics(predicted: np.ndarray, visibility: np.ndarray) -> dict[str, float]:
     """Return the accuracy, its interval, and the balanced accuracy of the visibility N, K of applicable landmarks."""
-    truth, evaluated = classes_of(visibility), applicable(visibility)
+    target, evaluated = classes_of(visibility), applicable(visibility)
     if not evaluated.any():
         return {}
-    right = ((predicted == truth) & evaluated).sum(axis=1)
+    right = ((predicted == target) & evaluated).sum(axis=1)
     low, high = ratio_interval(right, evaluated.sum(axis=1))
-    pairs = np.stack([truth[evaluated], predicted[evaluated]], axis=1)
+    pairs = np.stack([target[evaluated], predicted[evaluated]], axis=1)
     return {
         "visibility_accuracy": float(right.sum() / evaluated.sum()),
         "visibility_accuracy_low": low,
@@ -86,8 +88,8 @@ def visibility_metrics(predicted: np.ndarray, visibility: np.ndarray) -> dict[st
 
 def commonest_visibility(visibility: np.ndarray) -> IntArray:
     """Return the most frequent visibility class of each landmark, K, in `visibility` N, K."""
-    truth, evaluated = classes_of(visibility), applicable(visibility)
-    counts = np.stack([((truth == index) & evaluated).sum(axis=0) for index in range(3)])
+    target, evaluated = classes_of(visibility), applicable(visibility)
+    counts = np.stack([((target == index) & evaluated).sum(axis=0) for index in range(3)])
     return counts.argmax(axis=0)
 
 

@@ -20,7 +20,7 @@ from ftrain.plots.label_plots import plot_bars
 from ftrain.reports import label_report
 from ftrain.reports.landmark_report import landmark_metrics
 from ftrain.tasks.fashionnet.metrics import (
-    Answers,
+    FashionNetLabels,
     attribute_metrics,
     commonest_visibility,
     label_metrics,
@@ -37,8 +37,8 @@ _SHEET_IMAGES = 20
 _FAR = 0.2  # NE at and above which an image's landmarks have maximum badness
 _LABELS = {
     "ne": "landmarks, NE",
-    "pck_10": "landmarks within 10 %",
-    "visibility_accuracy": "visibility named right",
+    "pck_10": "landmarks within 10%",
+    "visibility_accuracy": "visibility classified correctly",
     "top_1": "category, top 1",
     "top_3": "category, top 3",
     "top_5": "category, top 5",
@@ -65,12 +65,12 @@ class _Scores:
 
 def report(task: FashionNet, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
     """Return the metrics of a split; write `plots/`, `images.csv` (worst first) and `predictions.png` into `out`."""
-    answers = task.answers
+    learned = task.labels
     results, shards = evaluated.results, evaluated.shards
     splits = shards.columns["split"][results["row"]]
-    numbers, errors, subtitle = landmark_metrics(answers.landmarks, evaluated, out)
+    numbers, errors, subtitle = landmark_metrics(learned.landmarks, evaluated, out)
     numbers["model"] |= visibility_metrics(results["visibility_scores"].argmax(axis=2), results["visibility"])
-    numbers["model"] |= label_metrics(answers, results)
+    numbers["model"] |= label_metrics(learned, results)
     numbers["majority"] = {}
     notes = [shards.read_annotation(int(row)) for row in evaluated.training_rows]
     if notes:
@@ -78,15 +78,15 @@ def report(task: FashionNet, evaluated: EvaluatedSplit, out: Path) -> dict[str, 
         numbers["majority"] |= visibility_metrics(
             np.broadcast_to(seen, results["visibility"].shape), results["visibility"]
         )
-    category = _report_category(answers, evaluated, numbers, out, subtitle)
-    attributes = _report_attributes(answers, evaluated, notes, numbers, out, subtitle)
+    category = _report_category(learned, evaluated, numbers, out, subtitle)
+    attributes = _report_attributes(learned, evaluated, notes, numbers, out, subtitle)
     items = _report_items(evaluated, splits, numbers)
     scores = _Scores(errors, category, attributes, items)
     numbers["slices"] = _slices(evaluated, scores, numbers.get("slices", {}))
     badness = _badness(scores)
-    publish_bytes(out / "images.csv", _images(answers, evaluated, scores, badness))
+    publish_bytes(out / "images.csv", _images(learned, evaluated, scores, badness))
     chosen = label_report.spread(badness, _SHEET_IMAGES)
-    publish_bytes(out / "predictions.png", prediction_sheet(answers, evaluated, errors, chosen, subtitle))
+    publish_bytes(out / "predictions.png", prediction_sheet(learned, evaluated, errors, chosen, subtitle))
     return {name: value for name, value in numbers.items() if value != {}}
 
 
@@ -94,8 +94,7 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
     """Yield model and baselines side by side, and the types of attributes."""
     baselines = [name for name in _BASELINES if name in metrics]
     yield (
-        f"{'metric':<26}{'model, 95 % interval':<28}"
-        + "".join(f"{_BASELINES[name]:<14}" for name in baselines).rstrip()
+        f"{'metric':<26}{'model, 95% interval':<28}" + "".join(f"{_BASELINES[name]:<14}" for name in baselines).rstrip()
     )
     for name, label in _LABELS.items():
         if name not in metrics["model"]:
@@ -112,31 +111,31 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
         yield f"{title:<26}{'model':<28}{''.join(f'{name:<14}' for name in shown)}".rstrip()
         before = 14 * baselines.index("majority") if "majority" in baselines else 0
         for kind, part in types.items():
-            baseline = f"{'':<{before}}{100 * part['baseline']:.2f} %" if "baseline" in part else ""
-            value = f"{100 * part['value']:.2f} %"
+            baseline = f"{'':<{before}}{100 * part['baseline']:.2f}%" if "baseline" in part else ""
+            value = f"{100 * part['value']:.2f}%"
             yield f"  {kind.replace('_', ' '):<24}{value:<28}{baseline}".rstrip()
     if metrics.get("ratio_to_mean_pose_high", 0) >= 1:
-        yield "WARNING: the landmarks are not clearly better than those of a model that never looks at the image"
+        yield "WARNING: the landmarks are not clearly better than those of a model that ignores the image"
 
 
 def _report_category(
-    answers: Answers, evaluated: EvaluatedSplit, numbers: dict[str, Any], out: Path, subtitle: str
+    learned: FashionNetLabels, evaluated: EvaluatedSplit, numbers: dict[str, Any], out: Path, subtitle: str
 ) -> np.ndarray | None:
     results = evaluated.results
     if "top_1" not in numbers["model"]:
         return None
     scores, labels = results["category_scores"], results["category"]
-    training = label_report.labels_of(evaluated.shards, evaluated.training_rows, "category", answers.categories)
-    found = label_report.classification(scores, labels, training, answers.categories)
+    training = label_report.labels_of(evaluated.shards, evaluated.training_rows, "category", learned.categories)
+    found = label_report.classification(scores, labels, training, learned.categories)
     numbers["majority"] |= found.get("majority", {})
     if not numbers["collapse"]["collapsed"]:
         numbers["collapse"] = found["collapse"]
-    label_report.write_classification(out, "category", scores, labels, training, answers.categories, subtitle)
+    label_report.write_classification(out, "category", scores, labels, training, learned.categories, subtitle)
     return np.where(labels >= 0, class_ranks(scores, labels) == 0, np.nan)
 
 
 def _report_attributes(
-    answers: Answers,
+    learned: FashionNetLabels,
     evaluated: EvaluatedSplit,
     notes: list[dict[str, Any]],
     numbers: dict[str, Any],
@@ -147,43 +146,45 @@ def _report_attributes(
     if "attribute_scores" not in results or not (results["attributes"] == 1).any():
         return None
     scores, targets = results["attribute_scores"], results["attributes"]
-    figure = "top_1" if answers.exclusive else "recall_5_micro" if len(answers.attributes) > 5 else "recall_3_micro"
-    parts = attribute_metrics(answers, scores, targets)
+    metric = "top_1" if learned.exclusive else "recall_5_micro" if len(learned.attributes) > 5 else "recall_3_micro"
+    parts = attribute_metrics(learned, scores, targets)
     if notes:
-        never_looking = label_report.ranking_baseline(
-            label_report.positive_counts(notes, len(answers.attributes)), len(scores)
+        majority = label_report.ranking_baseline(
+            label_report.positive_counts(notes, len(learned.attributes)), len(scores)
         )
-        baselines = attribute_metrics(answers, never_looking, targets)
-        overall = baselines["mean" if answers.exclusive else "all"]
+        baselines = attribute_metrics(learned, majority, targets)
+        overall = baselines["mean" if learned.exclusive else "all"]
         numbers["majority"] |= {f"attributes_{name}": value for name, value in overall.items()}
     else:
         baselines = {}
     bars = {
-        kind: _bar(part, baselines.get(kind), figure)
+        kind: _bar(part, baselines.get(kind), metric)
         for kind, part in parts.items()
-        if np.isfinite(part.get(figure, np.nan))
+        if np.isfinite(part.get(metric, np.nan))
     }
     numbers["attributes"] = {kind: {k: v for k, v in part.items() if np.isfinite(v)} for kind, part in parts.items()}
-    numbers["types_figure"] = figure.removesuffix("_micro").replace("recall_", "recall@").replace("_", " ")
+    numbers["types_figure"] = metric.removesuffix("_micro").replace("recall_", "recall@").replace("_", " ")
     numbers["types"] = {kind: bar for kind, bar in bars.items() if kind not in ("mean", "all")}
     publish_bytes(out / "plots/attributes.csv", csv_table("type", ("value", "baseline", "count"), bars))
     title = (
-        "Attributes named right, per group" if answers.exclusive else "Attributes found among the first five, per type"
+        "Attributes classified correctly, per group"
+        if learned.exclusive
+        else "Attributes found among the first five, per type"
     )
     publish_bytes(out / "plots/attributes.png", plot_bars(bars, title, subtitle, baseline_name="majority"))
-    if answers.exclusive:
-        _guard_groups(answers, results, numbers)
-    return _attribute_scores(answers, results)
+    if learned.exclusive:
+        _guard_groups(learned, results, numbers)
+    return _attribute_scores(learned, results)
 
 
-def _guard_groups(answers: Answers, results: Results, numbers: dict[str, Any]) -> None:
+def _guard_groups(learned: FashionNetLabels, results: Results, numbers: dict[str, Any]) -> None:
     """Without categories, report a collapse if one class dominates in every group of attributes."""
     found: list[dict[str, Any]] = []
-    for members in answers.types.values():
+    for members in learned.types.values():
         columns = list(members)
         labels = group_labels(results["attributes"][:, columns] == 1)
-        answered = predictions(results["attribute_scores"][:, columns], labels)
-        found.append(dominance(answered, labels, [answers.attributes[column] for column in columns]))
+        predicted = predictions(results["attribute_scores"][:, columns], labels)
+        found.append(dominance(predicted, labels, [learned.attributes[column] for column in columns]))
     if (
         found
         and "top_1" not in numbers["model"]
@@ -193,13 +194,13 @@ def _guard_groups(answers: Answers, results: Results, numbers: dict[str, Any]) -
         numbers["collapse"] = max(found, key=lambda one: one["share"])
 
 
-def _attribute_scores(answers: Answers, results: Results) -> np.ndarray:
+def _attribute_scores(learned: FashionNetLabels, results: Results) -> np.ndarray:
     """Return the accuracy over groups, or R-precision of the positives, per image; NaN if nothing is known."""
     scores, targets = results["attribute_scores"], results["attributes"]
-    if answers.exclusive:
-        labels = np.stack([group_labels(targets[:, list(members)] == 1) for members in answers.types.values()], axis=1)
+    if learned.exclusive:
+        labels = np.stack([group_labels(targets[:, list(members)] == 1) for members in learned.types.values()], axis=1)
         ranks = np.stack(
-            [class_ranks(scores[:, list(m)], labels[:, number]) for number, m in enumerate(answers.types.values())],
+            [class_ranks(scores[:, list(m)], labels[:, number]) for number, m in enumerate(learned.types.values())],
             axis=1,
         )
         counts, hits = (labels >= 0).sum(axis=1), ((labels >= 0) & (ranks == 0)).sum(axis=1)
@@ -247,7 +248,7 @@ def _badness(scores: _Scores) -> np.ndarray:
     return np.where(known, np.stack(parts), 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
 
 
-def _images(answers: Answers, evaluated: EvaluatedSplit, scores: _Scores, badness: np.ndarray) -> bytes:
+def _images(learned: FashionNetLabels, evaluated: EvaluatedSplit, scores: _Scores, badness: np.ndarray) -> bytes:
     results, keys = evaluated.results, evaluated.shards.columns["key"]
     counts = scores.errors.counted.sum(axis=1)
     rows: list[list[object]] = []
@@ -255,9 +256,9 @@ def _images(answers: Answers, evaluated: EvaluatedSplit, scores: _Scores, badnes
         error = float(scores.errors.distances[number].sum() / counts[number]) if counts[number] else ""
         row: list[object] = [str(keys[results["row"][number]]), float(badness[number]), error]
         if scores.category is not None:
-            truth = int(results["category"][number])
-            row += [answers.categories[truth] if truth >= 0 else ""]
-            row += [answers.categories[int(results["category_scores"][number].argmax())]]
+            target = int(results["category"][number])
+            row += [learned.categories[target] if target >= 0 else ""]
+            row += [learned.categories[int(results["category_scores"][number].argmax())]]
         if scores.attributes is not None:
             row.append("" if np.isnan(scores.attributes[number]) else float(scores.attributes[number]))
         if scores.items is not None:
@@ -270,14 +271,14 @@ def _images(answers: Answers, evaluated: EvaluatedSplit, scores: _Scores, badnes
     return csv_bytes(header, rows)
 
 
-def _bar(part: dict[str, float], baseline: dict[str, float] | None, figure: str) -> dict[str, float]:
-    bar = {"value": part[figure], "count": part.get("positives", part.get("count", 0.0))}
-    return bar if baseline is None else {**bar, "baseline": baseline[figure]}
+def _bar(part: dict[str, float], baseline: dict[str, float] | None, metric: str) -> dict[str, float]:
+    bar = {"value": part[metric], "count": part.get("positives", part.get("count", 0.0))}
+    return bar if baseline is None else {**bar, "baseline": baseline[metric]}
 
 
 def _percent(part: dict[str, Any], name: str, *, plain: bool = False) -> str:
     if name not in part:
         return ""
-    text = f"{100 * part[name]:.2f} %"
+    text = f"{100 * part[name]:.2f}%"
     interval = not plain and f"{name}_low" in part
     return f"{text} ({100 * part[f'{name}_low']:.1f} to {100 * part[f'{name}_high']:.1f})" if interval else text

@@ -13,38 +13,38 @@ from ftrain.plots.overlay import side_color
 from ftrain.plots.sheet import MARKS, MARKS_ENTRY, ORDER_ENTRY, Tile, mistaken, sheet
 from ftrain.reports import label_report
 from ftrain.tasks.fashionnet.answer import named_attributes
-from ftrain.tasks.fashionnet.labels import Answers
+from ftrain.tasks.fashionnet.labels import FashionNetLabels
 
 
 def prediction_sheet(
-    answers: Answers, evaluated: EvaluatedSplit, errors: PointErrors, chosen: Sequence[int], subtitle: str
+    learned: FashionNetLabels, evaluated: EvaluatedSplit, errors: PointErrors, chosen: Sequence[int], subtitle: str
 ) -> bytes:
     """Return a PNG of the chosen images with predicted landmarks, and predicted and true category and attributes."""
-    tiles = [_tile(answers, evaluated, errors, number) for number in chosen]
-    legend = [*side_entries(answers.landmarks), *([MARKS_ENTRY] if answers.attributes else []), ORDER_ENTRY]
-    meaning = {"good": "green frame: category right", "bad": "red frame: wrong"}
+    tiles = [_tile(learned, evaluated, errors, number) for number in chosen]
+    legend = [*side_entries(learned.landmarks), *([MARKS_ENTRY] if learned.attributes else []), ORDER_ENTRY]
+    meaning = {"good": "green frame: category correct", "bad": "red frame: wrong"}
     return sheet(tiles, "Landmarks, category and attributes", subtitle, meaning=meaning, legend=legend)
 
 
-def _tile(answers: Answers, evaluated: EvaluatedSplit, errors: PointErrors, number: int) -> Tile:
+def _tile(learned: FashionNetLabels, evaluated: EvaluatedSplit, errors: PointErrors, number: int) -> Tile:
     results = evaluated.results
     pixels, _ = label_report.image_of(evaluated, number)
     present = results["visibility_scores"][number].argmax(axis=1) < 2
     count = int(errors.counted[number].sum())
     lines, good = [], None
-    if answers.categories:
-        truth, said = int(results["category"][number]), int(results["category_scores"][number].argmax())
-        good = None if truth < 0 else truth == said
-        lines.append(mistaken(answers.categories[said], answers.categories[truth] if good is False else None))
+    if learned.categories:
+        target, predicted = int(results["category"][number]), int(results["category_scores"][number].argmax())
+        good = None if target < 0 else target == predicted
+        lines.append(mistaken(learned.categories[predicted], learned.categories[target] if good is False else None))
     lines.append(
-        f"landmarks: NE {100 * errors.distances[number].sum() / count:.1f} %" if count else "no visible landmark"
+        f"landmarks: NE {100 * errors.distances[number].sum() / count:.1f}%" if count else "no visible landmark"
     )
-    if answers.attributes:
+    if learned.attributes:
         targets = results["attributes"][number]
-        named = [one["name"] for one in named_attributes(answers, results, number)]
+        named = [one["name"] for one in named_attributes(learned, results, number)]
         words = [
-            f"{MARKS[int(targets[list(answers.attributes).index(name)])]} {name.rpartition('/')[2]}" for name in named
+            f"{MARKS[int(targets[list(learned.attributes).index(name)])]} {name.rpartition('/')[2]}" for name in named
         ]
-        lines += [", ".join(words[place : place + 2]) for place in range(0, len(words), 2)]
-    colors = [side_color(answers.landmarks, point) for point in np.flatnonzero(present).tolist()]
+        lines += [", ".join(words[start : start + 2]) for start in range(0, len(words), 2)]
+    colors = [side_color(learned.landmarks, point) for point in np.flatnonzero(present).tolist()]
     return Tile(pixels, lines, good, points=results["points"][number][present], point_colors=colors)

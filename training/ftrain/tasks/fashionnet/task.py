@@ -26,7 +26,7 @@ from ftrain.layers.attribute_loss import binary_loss, class_loss, exclusive_loss
 from ftrain.layers.metric_learning import triplet_loss
 from ftrain.tasks.fashionnet.config import FashionNetConfig, Head
 from ftrain.tasks.fashionnet.encoder import FashionNetEncoder
-from ftrain.tasks.fashionnet.labels import Answers
+from ftrain.tasks.fashionnet.labels import FashionNetLabels
 from ftrain.tasks.fashionnet.landmark_pooling import visibility_classes
 from ftrain.tasks.fashionnet.network import FashionNetwork, Heads, Pose, Seen
 from ftrain.tasks.fashionnet.soft_argmax import map_loss
@@ -74,14 +74,14 @@ class FashionNet(Task):
         attributes: dict[str, Any] = (
             vocabularies["attributes"] if "attributes" in heads else {"values": [], "groups": {}, "exclusive": False}
         )
-        self.answers = Answers(
+        self.labels = FashionNetLabels(
             landmarks=self.landmarks, categories=vocabularies["category"]["values"] if "category" in heads else [],
             attributes=attributes["values"], types=attributes["groups"], exclusive=attributes["exclusive"],
         )  # fmt: skip
         self.groups = (
             tuple(tuple(members) for members in attributes["groups"].values()) if attributes["exclusive"] else ()
         )
-        num_categories, num_attributes = len(self.answers.categories), len(self.answers.attributes)
+        num_categories, num_attributes = len(self.labels.categories), len(self.labels.attributes)
         known = names_as_ids(dataset, "category") if num_categories else {}
         self.encoder = FashionNetEncoder(config, self.landmarks, known, num_attributes, "embedding" in heads)
         self.network = FashionNetwork(config, Heads(
@@ -109,8 +109,8 @@ class FashionNet(Task):
 
     def check_training(self, rows: Rows) -> list[str]:
         """Require landmarks or labels; items with a second image for the embedding."""
-        known = [("category", len(set(rows.names("category").tolist())) > 1)] if self.answers.categories else []
-        known += [("attributes", has_attributes(rows))] if self.answers.attributes else []
+        known = [("category", len(set(rows.names("category").tolist())) > 1)] if self.labels.categories else []
+        known += [("attributes", has_attributes(rows))] if self.labels.attributes else []
         if self.network.fusion.embedding is not None:
             known.append(("embedding", has_pairs(rows.names("item"))))
         if not any(has_coordinates(note) for note in rows.annotations()):
@@ -125,8 +125,8 @@ class FashionNet(Task):
         """Require visible landmarks, categories, attributes or items with a second image."""
         known = (
             (self.network.fusion.embedding is not None and has_pairs(rows.names("item")))
-            or (self.answers.categories and len(rows.names("category")))
-            or (self.answers.attributes and has_attributes(rows))
+            or (self.labels.categories and len(rows.names("category")))
+            or (self.labels.attributes and has_attributes(rows))
             or any(counts_for_error(note, self.landmarks) for note in rows.annotations())
         )
         if not known:

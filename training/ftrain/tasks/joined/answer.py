@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ftrain.data.types import Results
-from ftrain.tasks.retrieval import answer as answer_of_retrieval
+from ftrain.tasks.retrieval import answer as retrieval
 
 if TYPE_CHECKING:
     from ftrain.tasks.joined.task import Joined
 
 
-def answer(task: Joined, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
+def describe(task: Joined, results: Results, index: int, category: str | None = None) -> dict[str, Any]:
     """See the retrieval task."""
-    return answer_of_retrieval.answer(task.lead, results, number, category)
+    return retrieval.describe(task.lead, results, index, category)
 
 
-def draw(task: Joined, image: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
+def draw(task: Joined, image: np.ndarray, prediction: dict[str, Any]) -> np.ndarray:
     """See the retrieval task."""
-    return answer_of_retrieval.draw(task.lead, image, answer)
+    return retrieval.draw(task.lead, image, prediction)

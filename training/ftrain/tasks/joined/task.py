@@ -39,14 +39,14 @@ class Member(TaskConfig):
     task: str
     model: dict[str, Any]
     dataset: dict[str, Any]
-    learnt: bool = True  # False: the backbone with its initial weights, as in `Task.untrained`
+    trained: bool = True  # False: the backbone with its initial weights, as in `Task.untrained`
 
     def build(self) -> Task:
         """Build the task, without loading a checkpoint."""
         kind = find_task(self.task)
         built = kind(kind.Config(**self.model), self.dataset)
         if isinstance(built, Retrieval):
-            built.learnt = self.learnt
+            built.trained = self.trained
         return built
 
 
@@ -145,11 +145,11 @@ class Joined(Task):
 
         `batch` holds the inputs of run `i` as `i.image`, ….
         """
-        said, parts = parts_of(self.tasks, batch)
+        outputs, parts = parts_of(self.tasks, batch)
         if not self.fitted:
             return {"parts": torch.cat(parts, dim=1)}
         joined = self._units(torch.cat(parts, dim=1) - self.part_means) - self.mean
-        return {**said, "embedding": F.normalize(joined @ self.projection.T, dim=1)}
+        return {**outputs, "embedding": F.normalize(joined @ self.projection.T, dim=1)}
 
     def check_validation(self, rows: Rows) -> None:
         """See the first run, which defines the identity."""
@@ -195,35 +195,38 @@ def parts_of(tasks: Sequence[Task], batch: Batch) -> tuple[Batch, list[Tensor]]:
     parts: list[Tensor] = []
     for number, task in enumerate(tasks):
         own = {name.removeprefix(f"{number}."): value for name, value in batch.items() if name.startswith(f"{number}.")}
-        said, seen = _watched(task, own)
-        first = first or said
-        parts += [torch.cat([seen.mean(dim=(2, 3)), seen.std(dim=(2, 3), correction=0)], dim=1), *_sayings(said)]
+        outputs, seen = _outputs_and_features(task, own)
+        first = first or outputs
+        parts += [
+            torch.cat([seen.mean(dim=(2, 3)), seen.std(dim=(2, 3), correction=0)], dim=1),
+            *_prediction_features(outputs),
+        ]
     return first, parts
 
 
-def _watched(task: Task, batch: Batch) -> tuple[Batch, Tensor]:
+def _outputs_and_features(task: Task, batch: Batch) -> tuple[Batch, Tensor]:
     """Return the predictions (empty if untrained) and deepest features B, C, h, w of the unrotated image."""
     backbone = next((module for module in task.modules() if isinstance(module, Backbone)), None)
     if backbone is None:
-        raise UsageError(f"runs of {task.name} cannot be joined: their network has no backbone to look into")
-    if not getattr(task, "learnt", True):
+        raise UsageError(f"runs of {task.name} cannot be joined: their network has no backbone")
+    if not getattr(task, "trained", True):
         return {}, backbone(batch["image"])[-1].float()
     seen: list[Tensor] = []
 
-    def look(module: nn.Module, inputs: tuple[Tensor], features: list[Tensor]) -> None:
+    def keep(module: nn.Module, inputs: tuple[Tensor], features: list[Tensor]) -> None:
         del module, inputs
         seen.append(features[-1].float())
 
-    watch = backbone.register_forward_hook(look)
+    hook = backbone.register_forward_hook(keep)
     try:
         return task.predict(batch), seen[0]
     finally:
-        watch.remove()
+        hook.remove()
 
 
-def _sayings(said: Batch) -> list[Tensor]:
+def _prediction_features(outputs: Batch) -> list[Tensor]:
     """Return the embedding B, D, or else the log scores B, C; empty if the task outputs neither."""
-    if "embedding" in said:
-        return [said["embedding"].float().flatten(1)]
-    scores = [said[name].float().clamp_min(_LEAST_SCORE).log() for name in _SCORES if name in said]
+    if "embedding" in outputs:
+        return [outputs["embedding"].float().flatten(1)]
+    scores = [outputs[name].float().clamp_min(_LEAST_SCORE).log() for name in _SCORES if name in outputs]
     return [torch.cat(scores, dim=1)] if scores else []

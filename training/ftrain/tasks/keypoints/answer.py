@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from ftrain.tasks.keypoints.task import Keypoints
 
 
-def answer(task: Keypoints, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
+def describe(task: Keypoints, results: Results, index: int, category: str | None = None) -> dict[str, Any]:
     """Return size, garment (`category`, or the predicted one) with its score, and its landmarks in pixels."""
-    landmarks, scores = task.landmarks, results["garment_scores"][number]
+    landmarks, scores = task.landmarks, results["garment_scores"][index]
     garments = list(landmarks.garments)
     garment = category or task.config.garment or garments[int(scores.argmax())]
-    width, height = (int(side) for side in results["size"][number])
+    width, height = (int(side) for side in results["size"][index])
     points = [
         {
             "name": landmarks.names[point],
-            "x": round(float(results["points"][number, point, 0]), 2),
-            "y": round(float(results["points"][number, point, 1]), 2),
-            "score": round(float(results["scores"][number, point]), 4),
+            "x": round(float(results["points"][index, point, 0]), 2),
+            "y": round(float(results["points"][index, point, 1]), 2),
+            "score": round(float(results["scores"][index, point]), 4),
         }
         for point in landmarks.valid_landmarks(garment)
     ]
@@ -33,9 +33,9 @@ def answer(task: Keypoints, results: Results, number: int, category: str | None 
     return {"width": width, "height": height, "garment": garment, "garment_score": garment_score, "points": points}
 
 
-def draw(task: Keypoints, image: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
+def draw(task: Keypoints, image: np.ndarray, prediction: dict[str, Any]) -> np.ndarray:
     """Draw the landmarks with their names and the lines between them."""
-    return draw_landmarks(image, answer, task.landmarks)
+    return draw_landmarks(image, prediction, task.landmarks)
 
 
 def check_category(task: Keypoints, category: str | None) -> None:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 def compute_metrics(task: Keypoints, results: Results) -> dict[str, Any]:
     """Compute NE with its breakdown and interval, and the accuracy of the garment."""
-    points, truth, visibility, garment = (results[name] for name in ("points", "target", "visibility", "garment"))
+    points, target, visibility, garment = (results[name] for name in ("points", "target", "visibility", "garment"))
     width, height = results["size"].T
-    errors = normalized_distances(points, truth, visibility, garment, width, height, task.landmarks)
+    errors = normalized_distances(points, target, visibility, garment, width, height, task.landmarks)
     predicted = results["garment_scores"].argmax(axis=1)
     return {**summarize(errors, task.landmarks), "garment_accuracy": float(np.mean(predicted == garment))}

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from ftrain.tasks.keypoints.task import Keypoints
 
 _LABELS = {
-    "ne": "NE, with 95 % interval",
-    "pck_5": "points within 5 %",
-    "pck_10": "points within 10 %",
-    "pck_20": "points within 20 %",
-    "garment_accuracy": "garments named right",
+    "ne": "NE, with 95% interval",
+    "pck_5": "points within 5%",
+    "pck_10": "points within 10%",
+    "pck_20": "points within 20%",
+    "garment_accuracy": "garments classified correctly",
 }
 
 
@@ -56,12 +56,12 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
         yield _line(f"  {garment}", [_share(part, name) for name in ("ne", "mean_pose") if name in part])
     if points := metrics.get("points"):
         hardest = sorted(points, key=lambda point: -points[point]["ne"])[:3]
-        yield "hardest points: " + ", ".join(f"{name} {100 * points[name]['ne']:.1f} %" for name in hardest)
+        yield "hardest points: " + ", ".join(f"{name} {100 * points[name]['ne']:.1f}%" for name in hardest)
     if metrics.get("excluded_images"):
         images, lost = metrics["excluded_images"], metrics["excluded_points"]
         yield f"left out: {count(images, 'image')} without a reference length, with {count(lost, 'visible landmark')}"
     if metrics.get("ratio_to_mean_pose_high", 0) >= 1:
-        yield "WARNING: not clearly better than a model that never looks at the image"
+        yield "WARNING: not clearly better than a model that ignores the image"
 
 
 def _image_rows(landmarks: LandmarkSet, evaluated: EvaluatedSplit, errors: PointErrors) -> list[tuple[object, ...]]:
@@ -78,7 +78,7 @@ def _image_rows(landmarks: LandmarkSet, evaluated: EvaluatedSplit, errors: Point
 
 
 def _share(part: dict[str, Any], name: str) -> str:
-    value = f"{100 * part[name]:.2f} %"
+    value = f"{100 * part[name]:.2f}%"
     interval = name == "ne" and "ne_low" in part
     return f"{value} ({100 * part['ne_low']:.2f} to {100 * part['ne_high']:.2f})" if interval else value
 

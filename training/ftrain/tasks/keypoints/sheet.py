@@ -69,7 +69,7 @@ def _tile(axes: Axes, landmarks: LandmarkSet, evaluated: EvaluatedSplit, errors:
     image, note = evaluated.shards.read(int(results["row"][number]))
     pixels = decode_exactly(image)
     garment = str(note["garment"])
-    truth, guess = results["target"][number], results["points"][number]
+    target, predicted = results["target"][number], results["points"][number]
     seen = results["visibility"][number] >= Visibility.OCCLUDED
     axes.imshow(pixels, interpolation="lanczos")
     axes.set_xlim(-0.5, pixels.shape[1] - 0.5)
@@ -78,17 +78,17 @@ def _tile(axes: Axes, landmarks: LandmarkSet, evaluated: EvaluatedSplit, errors:
     valid = [point for point in landmarks.valid_landmarks(garment) if seen[point]]
     edges = np.array([edge for edge in landmarks.skeleton if edge[0] in valid and edge[1] in valid], int).reshape(-1, 2)
     for color, width in (("white", 1.9), ("#3d454d", 0.8)):
-        axes.plot(*_broken_line(guess[edges]), color=color, lw=width, solid_capstyle="round")
-    axes.plot(*_broken_line(np.stack([truth[valid], guess[valid]], axis=1)), color=_ERROR, lw=1.3)
+        axes.plot(*_broken_line(predicted[edges]), color=color, lw=width, solid_capstyle="round")
+    axes.plot(*_broken_line(np.stack([target[valid], predicted[valid]], axis=1)), color=_ERROR, lw=1.3)
     for color, width in (("white", 2.4), (_ERROR, 1.1)):
-        axes.plot(*truth[valid].T, "o", mfc="none", mec=color, ms=7.0, mew=width)
+        axes.plot(*target[valid].T, "o", mfc="none", mec=color, ms=7.0, mew=width)
     for color in SIDE_COLORS.values():
         same = [point for point in valid if side_color(landmarks, point) == color]
-        axes.plot(*guess[same].T, "o", mfc=color, mec=_RIM, ms=4.8, mew=0.8)
+        axes.plot(*predicted[same].T, "o", mfc=color, mec=_RIM, ms=4.8, mew=0.8)
     count = errors.counted[number].sum()
     error = 100 * errors.distances[number].sum() / count
-    named = list(landmarks.garments)[int(results["garment_scores"][number].argmax())]
-    axes.set_title(f"{mistaken(named, garment)}  NE {error:.1f} %", size=8, pad=3, loc="left")
+    garment_predicted = list(landmarks.garments)[int(results["garment_scores"][number].argmax())]
+    axes.set_title(f"{mistaken(garment_predicted, garment)}  NE {error:.1f}%", size=8, pad=3, loc="left")
     axes.axis("off")
 
 

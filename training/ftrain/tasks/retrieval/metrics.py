@@ -24,7 +24,7 @@ def compute_metrics(task: Retrieval, results: Results) -> dict[str, Any]:
     ).summary()  # fmt: skip
     if not np.isfinite(metrics["map"]):
         raise UsageError(
-            f"no {task.config.identity} has two validation images, so nothing can be found again; raise hold_out, or take "
+            f"every {task.config.identity} has only one validation image, so no query has a match; increase hold_out, or take "
             "a set with another validation split"
         )
     return metrics

@@ -38,8 +38,8 @@ _COLOR_WEIGHTS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _SLICED = ("category", "pose", "color", "gender", "variation", "garment")  # index columns used for slices
 _ALIKE, _COLLAPSED = 0.99, "nearly the same embedding"
 _LABELS = {
-    **{f"hit_{k}": f"hit@{k}: a right one among {k}" for k in TOP},
-    **{f"recall_{k}": f"recall@{k}: of the right ones" for k in TOP[1:4]},
+    **{f"hit_{k}": f"hit@{k}: correct among {k}" for k in TOP},
+    **{f"recall_{k}": f"recall@{k}: share of the correct ones" for k in TOP[1:4]},
     "map": "mAP",
     "map_r": "mAP@R",
     "r_precision": "R-precision",
@@ -53,8 +53,8 @@ class _Study:
 
     evaluated: EvaluatedSplit
     labels: np.ndarray  # identity of every row of the set
-    asks: Rows
-    answers: Rows
+    query: Rows
+    gallery: Rows
     protocol: str
     model: RetrievalMetrics
     baseline: RetrievalMetrics | None
@@ -62,7 +62,7 @@ class _Study:
     @property
     def queries(self) -> Rows:
         """Rows of the set that are queries."""
-        return self.evaluated.results["row"][self.asks]
+        return self.evaluated.results["row"][self.query]
 
 
 def report(task: Retrieval, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
@@ -86,8 +86,8 @@ def report(task: Retrieval, evaluated: EvaluatedSplit, out: Path) -> dict[str, A
     by = {name: evaluated.shards.columns[name][study.queries] for name in _SLICED if name in evaluated.shards.columns}
     numbers["slices"] = slices(study.model.hits(1), study.model.evaluated, by)
     if evaluated.split.startswith("val") and "color" in evaluated.results:
-        numbers["color_weights"] = color_weights(study.evaluated.results, study.asks, study.answers, study.labels)
-    line = subtitle(evaluated, f"hit@1 {100 * numbers['model']['hit_1']:.1f} %, {study.protocol}")
+        numbers["color_weights"] = color_weights(study.evaluated.results, study.query, study.gallery, study.labels)
+    line = subtitle(evaluated, f"hit@1 {100 * numbers['model']['hit_1']:.1f}%, {study.protocol}")
     if categories and "class_scores" in evaluated.results and "category" in evaluated.shards.columns:
         scores, named = evaluated.results["class_scores"], [evaluated.results["row"], evaluated.training_rows]
         labels, training = (labels_of(evaluated.shards, rows, "category", categories) for rows in named)
@@ -107,9 +107,9 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
         + (f"; left out without a match: {count(left_out, 'query', 'queries')}" if left_out else "")
     )
     yield from metric_lines(model, baseline, _LABELS, "untrained backbone", "search")
-    yield f"chance: hit@1 {100 * chance['hit_1']:.1f} %, mAP {100 * chance['map']:.1f} %"
+    yield f"chance: hit@1 {100 * chance['hit_1']:.1f}%, mAP {100 * chance['map']:.1f}%"
     if "category" in metrics:
-        named = {"top_1": "category named right", "macro_f1": "category, macro-F1"}
+        named = {"top_1": "category classified correctly", "macro_f1": "category, macro-F1"}
         yield from metric_lines(
             metrics["category"]["model"], metrics["category"].get("majority", {}), named, "majority", "category"
         )
@@ -143,14 +143,14 @@ def collapse(embedding: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def color_weights(results: Results, asks: Rows, answers: Rows, labels: np.ndarray) -> list[dict[str, float]]:
+def color_weights(results: Results, query: Rows, gallery: Rows, labels: np.ndarray) -> list[dict[str, float]]:
     """Compute hit@1 and mAP for several weights of color similarity relative to embedding similarity, to choose one."""
     found: list[dict[str, float]] = []
     for weight in _COLOR_WEIGHTS:
         both = np.concatenate(
             [results["embedding"], np.sqrt(weight) * results["color"]], axis=1
         )  # one dot product computes the weighted sum
-        metrics = _judge(both, results["row"], asks, answers, labels).summary()
+        metrics = _evaluate(both, results["row"], query, gallery, labels).summary()
         found.append({"weight": weight, "hit_1": metrics["hit_1"], "map": metrics["map"]})
     return found
 
@@ -163,34 +163,34 @@ def _study(identity: str, evaluated: EvaluatedSplit) -> _Study:
         )
     splits, plain = columns["split"][rows], columns["copy"][rows] == 0
     first = evaluated.split.split("+")[0]
-    asks, answers, protocol = plain, plain, "leaving one out"
+    query, gallery, protocol = plain, plain, "leaving one out"
     if set(QUERY_SPLITS) & set(splits.tolist()):
-        asks, answers = (plain & np.isin(splits, role) for role in (QUERY_SPLITS, GALLERY_SPLITS))
+        query, gallery = (plain & np.isin(splits, role) for role in (QUERY_SPLITS, GALLERY_SPLITS))
         protocol = "official query and gallery"
     elif first != evaluated.split:
-        asks, protocol = plain & (splits == first), f"{first} asks, {evaluated.split.replace('+', ' and ')} answer"
-    places, labels = (np.flatnonzero(asks), np.flatnonzero(answers)), columns[identity]
-    model = _judge(evaluated.results["embedding"], rows, *places, labels)
+        query, protocol = plain & (splits == first), f"query: {first}, gallery: {evaluated.split.replace('+', ' and ')}"
+    indices, labels = (np.flatnonzero(query), np.flatnonzero(gallery)), columns[identity]
+    model = _evaluate(evaluated.results["embedding"], rows, *indices, labels)
     if not model.evaluated.any():
         raise UsageError(
-            f"{evaluated.shards.location}: no image of the split {evaluated.split!r} has another one of its {identity} to be found; "
+            f"{evaluated.shards.location}: no image of the split {evaluated.split!r} has another image of the same {identity}; "
             "choose another --split"
         )
     untrained = evaluated.untrained
-    baseline = None if untrained is None else _judge(untrained["embedding"], rows, *places, labels)
-    return _Study(evaluated, labels, *places, protocol, model, baseline)
+    baseline = None if untrained is None else _evaluate(untrained["embedding"], rows, *indices, labels)
+    return _Study(evaluated, labels, *indices, protocol, model, baseline)
 
 
-def _judge(embedding: np.ndarray, rows: Rows, asks: Rows, answers: Rows, labels: np.ndarray) -> RetrievalMetrics:
+def _evaluate(embedding: np.ndarray, rows: Rows, query: Rows, gallery: Rows, labels: np.ndarray) -> RetrievalMetrics:
     return evaluate_retrieval(
-        embedding[asks], embedding[answers], labels[rows[asks]], labels[rows[answers]],
-        query_rows=rows[asks], gallery_rows=rows[answers], top=TOP,
+        embedding[query], embedding[gallery], labels[rows[query]], labels[rows[gallery]],
+        query_rows=rows[query], gallery_rows=rows[gallery], top=TOP,
     )  # fmt: skip
 
 
 def _compared(study: _Study) -> Rows:
     """Return the number of images each query is compared with, excluding itself."""
-    return len(study.answers) - np.isin(study.asks, study.answers)
+    return len(study.gallery) - np.isin(study.query, study.gallery)
 
 
 def _intervals(study: _Study, metrics: RetrievalMetrics) -> dict[str, float]:
@@ -234,13 +234,13 @@ def _write(study: _Study, numbers: dict[str, Any], line: str, out: Path) -> None
         publish_bytes(out / f"plots/by_{name}.png", plot_bars(slice_parts, f"hit@1 by {name}", line, "hit@1 in %"))
     ranked = _ranked(study)
     order = _worst_first(study.model)
-    rows = [_image_row(study, ranked, place) for place in order.tolist()]
+    rows = [_image_row(study, ranked, index) for index in order.tolist()]
     publish_bytes(
         out / "images.csv", csv_bytes(("key", "label", "first_hit", "average_precision", "found", "found_label"), rows)
     )
     best_first = order[study.model.evaluated[order]][::-1]
     shown = best_first[spread(np.arange(len(best_first)), SHEET_QUERIES)]
-    notes = [f"AP {100 * study.model.average_precision[place]:.0f} %" for place in shown.tolist()]
+    notes = [f"AP {100 * study.model.average_precision[index]:.0f}%" for index in shown.tolist()]
     sheet = ranking_sheet(study.evaluated.shards, study.queries[shown], ranked[shown], study.labels, line, notes)
     publish_bytes(out / "predictions.png", sheet)
 
@@ -248,12 +248,12 @@ def _write(study: _Study, numbers: dict[str, Any], line: str, out: Path) -> None
 def _ranked(study: _Study) -> Rows:
     """Return the rows of the top 5 results of each query, excluding itself: Nq, 5; -1 if there are fewer."""
     rows, embedding = study.evaluated.results["row"], study.evaluated.results["embedding"].astype(np.float32)
-    gallery, queries = Features(embedding[study.answers]), Features(embedding[study.asks])
-    best = rows[study.answers][ExactSearch(gallery).search(queries, Similarity(), SHEET_RANKS + 1).rows]
+    gallery, queries = Features(embedding[study.gallery]), Features(embedding[study.query])
+    best = rows[study.gallery][ExactSearch(gallery).search(queries, Similarity(), SHEET_RANKS + 1).rows]
     ranked = np.full((len(queries), SHEET_RANKS), -1, np.int64)
-    for place, (row, found) in enumerate(zip(study.queries, best, strict=True)):
+    for index, (row, found) in enumerate(zip(study.queries, best, strict=True)):
         others = found[found != row][:SHEET_RANKS]
-        ranked[place, : len(others)] = others
+        ranked[index, : len(others)] = others
     return ranked
 
 
@@ -263,11 +263,11 @@ def _worst_first(metrics: RetrievalMetrics) -> Rows:
     return np.lexsort((-metrics.first, precision))
 
 
-def _image_row(study: _Study, ranked: Rows, place: int) -> tuple[object, ...]:
+def _image_row(study: _Study, ranked: Rows, index: int) -> tuple[object, ...]:
     """Return key and label of a query, rank of the first hit, average precision, key and label of the top result."""
     keys, metrics = study.evaluated.shards.columns["key"], study.model
-    row, found = int(study.queries[place]), int(ranked[place, 0])
-    known = bool(metrics.evaluated[place])
-    first, precision = (int(metrics.first[place]) + 1, f"{metrics.average_precision[place]:.6f}") if known else ("", "")
+    row, found = int(study.queries[index]), int(ranked[index, 0])
+    known = bool(metrics.evaluated[index])
+    first, precision = (int(metrics.first[index]) + 1, f"{metrics.average_precision[index]:.6f}") if known else ("", "")
     other = (str(keys[found]), str(study.labels[found])) if found >= 0 else ("", "")
     return str(keys[row]), str(study.labels[row]), first, precision, *other

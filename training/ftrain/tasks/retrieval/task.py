@@ -66,7 +66,7 @@ class Retrieval(Task):
             if config.proxy_loss_weight
             else None
         )
-        self.learnt = True  # False: embeddings are the backbone features
+        self.trained = True  # False: embeddings are the backbone features
 
     @classmethod
     def splits_of(cls, split: str, known: Collection[str]) -> tuple[str, ...]:
@@ -107,7 +107,7 @@ class Retrieval(Task):
     def check_training(self, rows: Rows) -> list[str]:
         """Require pairs for triplets, and at least two classes for the cross-entropy and the proxies."""
         config, lacks = self.config, {}
-        sought, several = rows.names(config.identity), "two at least are needed to tell apart"
+        sought, several = rows.names(config.identity), "at least two are needed"
         if config.triplet_loss_weight and not has_pairs(sought):
             lacks["triplet_loss_weight"] = (
                 f"no {config.identity} has two training images, so there are no pairs to learn from"
@@ -142,7 +142,7 @@ class Retrieval(Task):
         assert isinstance(self.encoder, RetrievalEncoder)
         labels = map(self.encoder.labels, rows.annotations())
         if not has_match((int(found["role"]), {int(found["identity"])} - {-1}) for found in labels):
-            raise UsageError(f"no {self.config.identity} has two images, so nothing can be found again")
+            raise UsageError(f"every {self.config.identity} has only one image, so no query has a match")
 
     @classmethod
     def published_dataset(cls, config: TaskConfig) -> dict[str, Any]:
@@ -194,7 +194,7 @@ class Retrieval(Task):
     def untrained(self) -> Retrieval:
         """Return a task with the pooled initial backbone features, of another dimension, as the embedding."""
         baseline = self.fresh()
-        baseline.learnt = False
+        baseline.trained = False
         return baseline
 
     def encode_image(self, image: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
@@ -205,7 +205,7 @@ class Retrieval(Task):
         """Return the L2-normalized embedding, class probabilities (or None) and attention of one view."""
         features = self.backbone(image)[-1]
         pooled = self.pool(features)
-        if not self.learnt:
+        if not self.trained:
             return F.normalize(features.float().mean(dim=(2, 3)), dim=1), None, strength(features)
         through = self.neck(self.embed(pooled))
         scores = None
@@ -240,7 +240,7 @@ def _categories(config: RetrievalConfig, dataset: dict[str, Any]) -> tuple[str, 
     vocabulary = dataset["vocabularies"].get("category")
     needed = [f"model.{key}=category" for key in ("identity", "classify") if getattr(config, key) == "category"]
     if needed and not (vocabulary and vocabulary["values"]):
-        raise UsageError(f"{needed[0]}: the shard set carries no categories; take item, or none for classify")
+        raise UsageError(f"{needed[0]}: the shard set carries no categories; set it to item (classify also to none)")
     if not (
         config.triplet_loss_weight
         or config.proxy_loss_weight

@@ -20,7 +20,7 @@ _ACCENT = (15, 159, 184)
 _TILE = 420  # pixels, longer side of the image of one attribute
 
 
-def answer(task: Style, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
+def describe(task: Style, results: Results, index: int, category: str | None = None) -> dict[str, Any]:
     """Return size, the style (or the value of each attribute) with its score, and the attention.
 
     The value is "" unless the best score exceeds `least_score`: chance plus `score_threshold` of the distance from
@@ -30,23 +30,23 @@ def answer(task: Style, results: Results, number: int, category: str | None = No
     """
     del category
     labels, least_certainty = task.labels, task.config.score_threshold
-    width, height = (int(side) for side in results["size"][number])
-    said: dict[str, Any] = {"width": width, "height": height, "region": _rounded(results["region"][number])}
+    width, height = (int(side) for side in results["size"][index])
+    prediction: dict[str, Any] = {"width": width, "height": height, "region": _rounded(results["region"][index])}
     parts: dict[str, dict[str, Any]] = {}
     scores, start = results.get("scores"), 0
-    for place, (attribute, values) in enumerate(zip(labels.attributes, labels.values, strict=True)):
-        part = {} if scores is None else _named(values, scores[number, start : start + len(values)], least_certainty)
+    for attribute_index, (attribute, values) in enumerate(zip(labels.attributes, labels.values, strict=True)):
+        part = {} if scores is None else _named(values, scores[index, start : start + len(values)], least_certainty)
         start += len(values)
-        parts[attribute] = {**part, **_looked(results, number, place)}
+        parts[attribute] = {**part, **_attention(results, index, attribute_index)}
     if labels.classes is None:
-        return {**said, "attributes": parts}
+        return {**prediction, "attributes": parts}
     style = parts["style"]
     named = [{"style": entry.pop("value"), **entry} for entry in style.pop("best")]
     found = style.pop("value")
     style = {"style_score" if name == "score" else name: value for name, value in style.items()}
     original = labels.originals[labels.values[0].index(found)] if found else ""
     return {
-        **said,
+        **prediction,
         "recognized": bool(found),
         "style": found,
         **({"label": original} if original != found else {}),
@@ -64,18 +64,18 @@ def _named(values: tuple[str, ...], scores: np.ndarray, least_certainty: float) 
     return {"value": found, "score": best[0]["score"], "least_score": least, "best": best}
 
 
-def _looked(results: Results, number: int, place: int) -> dict[str, Any]:
-    grid = results["attention"][number, place].astype(np.float32)
+def _attention(results: Results, index: int, attribute_index: int) -> dict[str, Any]:
+    grid = results["attention"][index, attribute_index].astype(np.float32)
     span = float(grid.max() - grid.min())
     stretched = (grid - grid.min()) / span if span > 0 else np.zeros_like(grid)
-    looked: dict[str, Any] = {"attention": np.round(255 * stretched).astype(int).tolist()}
+    attention: dict[str, Any] = {"attention": np.round(255 * stretched).astype(int).tolist()}
     if "box" in results:
-        region = results["region"][number]
+        region = results["region"][index]
         side = region[2:] - region[:2]
-        looked["box"] = _rounded(
-            np.concatenate([region[:2], region[:2]]) + results["box"][number, place] * np.tile(side, 2)
+        attention["box"] = _rounded(
+            np.concatenate([region[:2], region[:2]]) + results["box"][index, attribute_index] * np.tile(side, 2)
         )
-    return looked
+    return attention
 
 
 def _rounded(numbers: np.ndarray) -> list[float]:
@@ -103,23 +103,25 @@ def glow(pixels: np.ndarray, attention: np.ndarray, region: np.ndarray) -> np.nd
     return np.clip(lit + (_GLOW - lit) * 0.28 * heat, 0, 255).astype(np.uint8)
 
 
-def draw(task: Style, pixels: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
+def draw(task: Style, pixels: np.ndarray, prediction: dict[str, Any]) -> np.ndarray:
     """Draw the attention, the attended square and the top predictions; for attributes, a grid of images."""
     del task
-    if "attributes" not in answer:
-        return _draw_one(pixels, answer, answer, "", [(entry["style"], entry["score"]) for entry in answer["styles"]])
+    if "attributes" not in prediction:
+        return _draw_one(
+            pixels, prediction, prediction, "", [(entry["style"], entry["score"]) for entry in prediction["styles"]]
+        )
     scale = _TILE / max(pixels.shape[:2])
     size = max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale))
     small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     tiles = [
         _draw_one(
             small,
-            answer,
+            prediction,
             part,
             name.replace("_", " "),
             [(entry["value"], entry["score"]) for entry in part.get("best", [])[:2]],
         )
-        for name, part in answer["attributes"].items()
+        for name, part in prediction["attributes"].items()
     ]
     columns = min(4, len(tiles))
     blank = np.full_like(tiles[0], 255)
@@ -152,12 +154,12 @@ def _write(image: Image.Image, title: str, part: dict[str, Any], named: list[tup
     if "value" in part or "style" in part:
         recognized = bool(part.get("value") or part.get("style"))
         if not recognized:
-            lines.append((f"nothing recognized (below {100 * part['least_score']:.0f} %)", None, False))
+            lines.append((f"nothing recognized (below {100 * part['least_score']:.0f}%)", None, False))
         lines += [(text, score, recognized and number == 0) for number, (text, score) in enumerate(named)]
     if not lines:
         return
     fonts = {bold: label_font(18 * unit, bold=bold) for bold in (False, True)}
-    texts = [text if score is None else f"{text}  {100 * score:.0f} %" for text, score, _ in lines]
+    texts = [text if score is None else f"{text}  {100 * score:.0f}%" for text, score, _ in lines]
     width = max(pen.textlength(text, fonts[bold]) for text, (_, _, bold) in zip(texts, lines, strict=True)) + 2 * pad
     pen.rectangle((0, 0, width, line * len(lines) + pad), INK)
     for number, (text, (_, score, bold)) in enumerate(zip(texts, lines, strict=True)):

@@ -8,7 +8,7 @@ from ftrain.data.types import EvaluatedSplit
 from ftrain.reports.label_report import image_of
 from ftrain.tasks.style.answer import glow
 
-LOOKED = "bright: where the network looked, dark: where it did not"
+ATTENTION_NOTE = "bright: high attention, dark: low attention"
 
 
 def attended_image(evaluated: EvaluatedSplit, number: int, attribute: int) -> np.ndarray:

@@ -98,8 +98,8 @@ def _region_of_peak(values: Tensor, bright: Tensor) -> Tensor:
     """Return the mask B, h, w of the cells connected to the peak by bright neighbors (including diagonal ones)."""
     height, width = values.shape[-2:]
     peak = values.flatten(1).argmax(dim=1)
-    places = torch.arange(height * width, device=values.device).reshape(1, height, width)
-    region = (places == peak[:, None, None]).float()
+    positions = torch.arange(height * width, device=values.device).reshape(1, height, width)
+    region = (positions == peak[:, None, None]).float()
     within = bright.float()
     for _ in range(height + width):  # enough except for maze-like regions
         region = F.max_pool2d(region, 3, stride=1, padding=1) * within
@@ -112,8 +112,8 @@ def _enlarged(values: Tensor, size: tuple[int, int]) -> Tensor:
 
 def _extent(marked: Tensor) -> tuple[Tensor, Tensor]:
     """Return the edges of the first and last marked position of B, N, as shares of N."""
-    num_places = marked.shape[1]
-    places = torch.arange(num_places, device=marked.device, dtype=torch.float32)
-    first = torch.where(marked, places, float(num_places)).amin(dim=1)
-    last = torch.where(marked, places, -1.0).amax(dim=1)
-    return first / num_places, (last + 1) / num_places
+    num_positions = marked.shape[1]
+    positions = torch.arange(num_positions, device=marked.device, dtype=torch.float32)
+    first = torch.where(marked, positions, float(num_positions)).amin(dim=1)
+    last = torch.where(marked, positions, -1.0).amax(dim=1)
+    return first / num_positions, (last + 1) / num_positions

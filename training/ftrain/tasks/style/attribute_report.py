@@ -17,19 +17,19 @@ from ftrain.plots.label_plots import plot_bars
 from ftrain.plots.legend import Entry
 from ftrain.plots.sheet import Tile, sheet
 from ftrain.reports.label_report import finite, percent, subtitle
-from ftrain.tasks.style.attended import LOOKED, attended_image
+from ftrain.tasks.style.attended import ATTENTION_NOTE, attended_image
 from ftrain.tasks.style.attribute_search import Entries, chance_metrics, entries, nearest, search_metrics
-from ftrain.tasks.style.labels import Labels
+from ftrain.tasks.style.labels import StyleLabels
 
 _NEIGHBORS = 5
 _ROWS = 8
 _MOST_QUERIES = 2000  # per attribute, for the table of images and the collapse check; mAP uses all
 
 
-def report(labels: Labels, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
+def report(labels: StyleLabels, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
     """Return the metrics of a split; write `plots/`, `images.csv` (worst first) and `predictions.png` into `out`."""
     results, found = evaluated.results, entries(labels, evaluated.results)
-    if not (found.asks.any() and found.offers.any()):
+    if not (found.is_query.any() and found.is_gallery.any()):
         raise UsageError(
             f"{evaluated.shards.location}: no image of the split {evaluated.split!r} has a value; choose another --split"
         )
@@ -44,7 +44,7 @@ def report(labels: Labels, evaluated: EvaluatedSplit, out: Path) -> dict[str, An
     numbers["attributes"] = {
         name: {"map": metrics[f"map/{name}"], "chance": chance[f"map/{name}"]}
         | ({"untrained": untrained[f"map/{name}"]} if untrained else {})
-        | {"queries": int(((found.attributes == number) & found.asks).sum())}
+        | {"queries": int(((found.attributes == number) & found.is_query).sum())}
         for number, name in enumerate(labels.attributes) if f"map/{name}" in metrics
     }  # fmt: skip
     if "scores" in results:
@@ -57,7 +57,7 @@ def report(labels: Labels, evaluated: EvaluatedSplit, out: Path) -> dict[str, An
     return numbers
 
 
-def _add_named(labels: Labels, evaluated: EvaluatedSplit, numbers: dict[str, Any]) -> None:
+def _add_named(labels: StyleLabels, evaluated: EvaluatedSplit, numbers: dict[str, Any]) -> None:
     """Add metrics of the heads for images with exactly one value of an attribute, and the majority baseline."""
     groups = dict(zip(labels.attributes, labels.ids, strict=True))
     positive, scores = evaluated.results["positive"].astype(bool), _by_id(labels, evaluated.results)
@@ -75,28 +75,30 @@ def _add_named(labels: Labels, evaluated: EvaluatedSplit, numbers: dict[str, Any
             part.update(finite({"majority": baseline[name]["top_1"]}))
 
 
-def _by_id(labels: Labels, results: Results) -> np.ndarray:
+def _by_id(labels: StyleLabels, results: Results) -> np.ndarray:
     """Return scores N, V in the order of the vocabulary; the input is ordered by attribute."""
     scores = np.zeros((len(results["scores"]), labels.num_ids), np.float32)
     scores[:, [number for ids in labels.ids for number in ids]] = results["scores"]
     return scores
 
 
-def _collapse(labels: Labels, found: Entries, searches: dict[int, tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
+def _collapse(
+    labels: StyleLabels, found: Entries, searches: dict[int, tuple[np.ndarray, np.ndarray]]
+) -> dict[str, Any]:
     """Return the dominance of the attribute with the most one-sided nearest neighbors, as a constant embedding has."""
     worst: dict[str, Any] = {"answer": "", "share": 0.0, "true_share": 0.0, "collapsed": False}
-    for number, (asked, neighbors) in searches.items():
+    for number, (queries, neighbors) in searches.items():
         if not neighbors.size:
             continue
         names = [f"{labels.attributes[number]}/{value}" for value in labels.values[number]]
-        one = dominance(found.values[neighbors[:, 0]], found.values[asked], names)
+        one = dominance(found.values[neighbors[:, 0]], found.values[queries], names)
         if (one["collapsed"], one["share"]) > (worst["collapsed"], worst["share"]):
             worst = one
     return worst
 
 
 def _write(
-    labels: Labels, evaluated: EvaluatedSplit, numbers: dict[str, Any], found: Entries,
+    labels: StyleLabels, evaluated: EvaluatedSplit, numbers: dict[str, Any], found: Entries,
     searches: dict[int, tuple[np.ndarray, np.ndarray]], out: Path,
 ) -> None:  # fmt: skip
     title = subtitle(evaluated, f"mAP {percent(numbers['model']['map'])}")
@@ -116,14 +118,14 @@ def _write(
 
 
 def _image_rows(
-    labels: Labels, evaluated: EvaluatedSplit, found: Entries, searches: dict[int, tuple[np.ndarray, np.ndarray]]
+    labels: StyleLabels, evaluated: EvaluatedSplit, found: Entries, searches: dict[int, tuple[np.ndarray, np.ndarray]]
 ) -> list[tuple[object, ...]]:  # fmt: skip
     """Return one row per query (at most 2,000 per attribute) with the share of neighbors that match, lowest first."""
     keys = evaluated.shards.columns["key"][evaluated.results["row"]]
     rows: list[tuple[object, ...]] = []
-    for number, (asked, neighbors) in searches.items():
+    for number, (queries, neighbors) in searches.items():
         values = labels.values[number]
-        for query, near in zip(asked.tolist(), neighbors.tolist(), strict=True):
+        for query, near in zip(queries.tolist(), neighbors.tolist(), strict=True):
             value = found.values[query]
             right = float(np.mean(found.values[near] == value)) if near else 0.0
             first = (str(keys[found.images[near[0]]]), values[found.values[near[0]]]) if near else ("", "")
@@ -132,7 +134,7 @@ def _image_rows(
 
 
 def _sheet(
-    labels: Labels,
+    labels: StyleLabels,
     evaluated: EvaluatedSplit,
     found: Entries,
     searches: dict[int, tuple[np.ndarray, np.ndarray]],
@@ -142,20 +144,20 @@ def _sheet(
     tiles: list[Tile | None] = []
     largest = sorted(searches, key=lambda number: -len(searches[number][0]))[:_ROWS]
     for number in sorted(largest):
-        asked, neighbors = searches[number]
+        queries, neighbors = searches[number]
         if not neighbors.size:
             continue
-        place = len(asked) // 2
-        query, values = int(asked[place]), labels.values[number]
+        middle = len(queries) // 2
+        query, values = int(queries[middle]), labels.values[number]
         row: list[Tile | None] = []
-        for entry in (query, *neighbors[place].tolist()):
+        for entry in (query, *neighbors[middle].tolist()):
             right = None if entry == query else bool(found.values[entry] == found.values[query])
             head = [labels.attributes[number].replace("_", " ")] if entry == query else []
             image = attended_image(evaluated, int(found.images[entry]), number)
             row.append(Tile(image, [*head, values[found.values[entry]]], right))
         tiles += [*row, *[None] * (_NEIGHBORS + 1 - len(row))]
     meaning = {"good": "green frame: the same value", "bad": "red frame: another value"}
-    legend = [Entry("text", "", LOOKED), Entry("text", "", "first of a row: the query")]
+    legend = [Entry("text", "", ATTENTION_NOTE), Entry("text", "", "first of a row: the query")]
     return sheet(
         tiles, "Images and their nearest under an attribute", title, _NEIGHBORS + 1, meaning=meaning, legend=legend
     )

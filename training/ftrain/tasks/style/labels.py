@@ -20,7 +20,7 @@ _WITH_MAIN_STYLES = "kfashion-style-24"
 
 
 @dataclass(frozen=True)
-class Labels:
+class StyleLabels:
     """Names of the A attributes and of their values; `ids` are the values' indices in the attribute vocabulary.
 
     `classes` maps the name of a style to its class, and "" to -1 (only for styles).
@@ -54,13 +54,15 @@ class Labels:
         marks = self.positive(annotation)
         chosen = np.full(len(self.attributes), -1, np.int64)
         for number, ids in enumerate(self.ids):
-            places = np.flatnonzero(marks[list(ids)])
-            if len(places):
-                chosen[number] = places[0] if generator is None or len(places) == 1 else generator.choice(places)
+            positions = np.flatnonzero(marks[list(ids)])
+            if len(positions):
+                chosen[number] = (
+                    positions[0] if generator is None or len(positions) == 1 else generator.choice(positions)
+                )
         return chosen
 
 
-def style_labels(dataset: dict[str, Any], styles: Styles) -> Labels:
+def style_labels(dataset: dict[str, Any], styles: Styles) -> StyleLabels:
     """Return the styles of a data set as classes; raises `UsageError` without styles or the requested main styles."""
     known: dict[str, Any] | None = dataset["vocabularies"].get("style")
     if not known or len(known["values"]) < 2:
@@ -68,7 +70,9 @@ def style_labels(dataset: dict[str, Any], styles: Styles) -> Labels:
     english = english_names(known["name"])
     if styles == "fine":
         names = tuple(english.get(name, name) for name in map(str, known["values"]))
-        return Labels(("style",), (names,), classes=names_as_ids(dataset, "style"), originals=tuple(known["values"]))
+        return StyleLabels(
+            ("style",), (names,), classes=names_as_ids(dataset, "style"), originals=tuple(known["values"])
+        )
     groups = main_styles(known["name"])
     missing = [name for name in known["values"] if name not in groups]
     if missing:
@@ -78,7 +82,7 @@ def style_labels(dataset: dict[str, Any], styles: Styles) -> Labels:
     order = list(dict.fromkeys(groups[name] for name in known["values"]))
     classes = {"": -1, **{name: order.index(groups[name]) for name in known["values"]}}
     names = tuple(english.get(name, name) for name in order)
-    return Labels(("style",), (names,), classes=classes, originals=tuple(order))
+    return StyleLabels(("style",), (names,), classes=classes, originals=tuple(order))
 
 
 def main_styles(name: str = _WITH_MAIN_STYLES) -> dict[str, str]:
@@ -89,7 +93,7 @@ def main_styles(name: str = _WITH_MAIN_STYLES) -> dict[str, str]:
     return {known.values[member]: group for group, members in known.groups.items() for member in members}
 
 
-def attribute_labels(dataset: dict[str, Any]) -> Labels:
+def attribute_labels(dataset: dict[str, Any]) -> StyleLabels:
     """Return the groups (or types) of an attribute vocabulary; raises `UsageError` if attributes are not grouped."""
     known: dict[str, Any] = dataset["vocabularies"].get("attributes") or {"groups": {}, "values": [], "name": "none"}
     groups = {name: ids for name, ids in known["groups"].items() if len(ids) > 1}
@@ -100,4 +104,4 @@ def attribute_labels(dataset: dict[str, Any]) -> Labels:
         )
     order = sorted(groups, key=lambda name: min(groups[name]))
     short = [tuple(known["values"][number].removeprefix(f"{name}/") for number in groups[name]) for name in order]
-    return Labels(tuple(order), tuple(short), tuple(tuple(groups[name]) for name in order))
+    return StyleLabels(tuple(order), tuple(short), tuple(tuple(groups[name]) for name in order))

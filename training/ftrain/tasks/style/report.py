@@ -28,16 +28,16 @@ from ftrain.reports.label_report import (
     subtitle,
     write_classification,
 )
-from ftrain.tasks.style.attended import LOOKED, attended_image
+from ftrain.tasks.style.attended import ATTENTION_NOTE, attended_image
 from ftrain.tasks.style.attribute_report import report as report_attributes
 from ftrain.tasks.style.attribute_search import chance_metrics, entries, search_metrics
-from ftrain.tasks.style.labels import Labels, main_styles
+from ftrain.tasks.style.labels import StyleLabels, main_styles
 from ftrain.tasks.style.metrics import TOP
 
 if TYPE_CHECKING:
     from ftrain.tasks.style.task import Style
 
-_ANSWERED = {
+_CLASSIFIED = {
     "top_1": "top-1", "top_3": "top-3", "macro_f1": "macro-F1", "balanced_accuracy": "balanced accuracy",
     "calibration_error": "calibration error",
 }  # fmt: skip
@@ -52,11 +52,11 @@ def report(task: Style, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
     if labels.classes is None:
         return report_attributes(labels, evaluated, out)
     numbers = _numbers(labels, evaluated)
-    truth, scores, names = evaluated.results["values"][:, 0], evaluated.results["scores"], labels.values[0]
+    target, scores, names = evaluated.results["values"][:, 0], evaluated.results["scores"], labels.values[0]
     title = subtitle(
         evaluated, f"top-1 {percent(numbers['model']['top_1'])}, macro-F1 {percent(numbers['model']['macro_f1'])}"
     )
-    write_classification(out, "style", scores, truth, learnt_classes(labels, evaluated), names, title)
+    write_classification(out, "style", scores, target, training_classes(labels, evaluated), names, title)
     header = ("key", "style", "answer", "score", "score_of_truth")
     publish_bytes(out / "images.csv", csv_bytes(header, _image_rows(labels, evaluated)))
     publish_bytes(out / "predictions.png", _sheet(labels, evaluated, title))
@@ -67,43 +67,43 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
     """Yield the results of `report` as text lines."""
     model, majority = metrics["model"], metrics.get("majority", {})
     searched = metrics.get("untrained") or metrics["chance"]
-    yield from metric_lines(model, majority, _ANSWERED, "majority", "answers")
+    yield from metric_lines(model, majority, _CLASSIFIED, "majority", "classification")
     yield from metric_lines(
         model, searched, _SEARCHED, "untrained" if metrics.get("untrained") else "random order", "search"
     )
     if attributes := metrics.get("attributes"):
-        yield f"{'each attribute':<32}{'mAP':<12}{'random order':<18}named right".rstrip()
+        yield f"{'each attribute':<32}{'mAP':<12}{'random order':<18}classified correctly".rstrip()
         for attribute, part in attributes.items():
             named = percent(part["top_1"]) if "top_1" in part else ""
             yield f"  {attribute.replace('_', ' '):<30}{percent(part['map']):<12}{percent(part['chance']):<18}{named}".rstrip()
     classes = metrics.get("classes", {})
     if len(classes) > 1:
         hardest = sorted(classes, key=lambda name: classes[name]["f1"])[:3]
-        yield "hardest styles: " + ", ".join(f"{name} (F1 {100 * classes[name]['f1']:.0f} %)" for name in hardest)
+        yield "hardest styles: " + ", ".join(f"{name} (F1 {100 * classes[name]['f1']:.0f}%)" for name in hardest)
     if "macro_f1_low" in model and model["macro_f1_low"] <= majority.get("macro_f1", -1):
-        yield "WARNING: not clearly better than always answering the commonest style"
+        yield "WARNING: not clearly better than always predicting the most frequent style"
 
 
-def calibration_error(scores: np.ndarray, truth: np.ndarray) -> float:
-    """Expected calibration error with 15 bins weighted by images, scores N, C, truth N (Guo et al., ICML 2017)."""
-    known = truth >= 0
-    best, right = scores[known].max(axis=1), scores[known].argmax(axis=1) == truth[known]
+def calibration_error(scores: np.ndarray, target: np.ndarray) -> float:
+    """Expected calibration error with 15 bins weighted by images, scores N, C, target N (Guo et al., ICML 2017)."""
+    known = target >= 0
+    best, right = scores[known].max(axis=1), scores[known].argmax(axis=1) == target[known]
     bins = np.minimum((best * _BINS).astype(int), _BINS - 1)
     gaps = np.bincount(bins, weights=best.astype(np.float64) - right, minlength=_BINS)
     return float(np.abs(gaps).sum() / max(1, known.sum()))
 
 
-def _numbers(labels: Labels, evaluated: EvaluatedSplit) -> dict[str, Any]:
+def _numbers(labels: StyleLabels, evaluated: EvaluatedSplit) -> dict[str, Any]:
     results = evaluated.results
-    truth, scores, names = results["values"][:, 0], results["scores"], labels.values[0]
-    if not (truth >= 0).any():
+    target, scores, names = results["values"][:, 0], results["scores"], labels.values[0]
+    if not (target >= 0).any():
         raise UsageError(
             f"{evaluated.shards.location}: no image of the split {evaluated.split!r} has a style; choose another --split"
         )
     found = entries(labels, results)
     searched = {name: value for name, value in search_metrics(labels, results, found).items() if "/" not in name}
-    numbers = classification(scores, truth, learnt_classes(labels, evaluated), names, top=TOP)
-    numbers["model"] = finite(searched | numbers["model"] | {"calibration_error": calibration_error(scores, truth)})
+    numbers = classification(scores, target, training_classes(labels, evaluated), names, top=TOP)
+    numbers["model"] = finite(searched | numbers["model"] | {"calibration_error": calibration_error(scores, target)})
     numbers["chance"] = chance_metrics(labels, found)
     notes = notes_of(evaluated)
     groups = main_styles()
@@ -111,56 +111,56 @@ def _numbers(labels: Labels, evaluated: EvaluatedSplit) -> dict[str, Any]:
     cuts["form"] = ["upright" if note["height"] > note["width"] else "square or wide" for note in notes]
     if all("garments" in note for note in notes):
         cuts["garments"] = [count(len(note["garments"]), "garment") for note in notes]
-    numbers["classes"] = per_class(scores, truth, names)
-    numbers["slices"] = slices(predictions(scores, truth) == truth, truth >= 0, cuts)
+    numbers["classes"] = per_class(scores, target, names)
+    numbers["slices"] = slices(predictions(scores, target) == target, target >= 0, cuts)
     return numbers
 
 
-def learnt_classes(labels: Labels, evaluated: EvaluatedSplit) -> np.ndarray:
+def training_classes(labels: StyleLabels, evaluated: EvaluatedSplit) -> np.ndarray:
     """Return the classes of the training images, from the data set's style names rather than the predicted ones."""
     assert labels.classes is not None
     styles = evaluated.shards.columns["style"][evaluated.training_rows]
     return np.array([labels.classes.get(str(style), -1) for style in styles], np.int64)
 
 
-def _image_rows(labels: Labels, evaluated: EvaluatedSplit) -> list[tuple[object, ...]]:
+def _image_rows(labels: StyleLabels, evaluated: EvaluatedSplit) -> list[tuple[object, ...]]:
     results, names = evaluated.results, labels.values[0]
-    truth, scores = results["values"][:, 0], results["scores"]
-    of_truth = scores[np.arange(len(truth)), truth]
+    target, scores = results["values"][:, 0], results["scores"]
+    of_truth = scores[np.arange(len(target)), target]
     rows: list[tuple[object, ...]] = []
     for number in np.lexsort((results["row"], of_truth)):
         best = int(scores[number].argmax())
         key = str(evaluated.shards.columns["key"][results["row"][number]])
-        rows.append((key, names[truth[number]], names[best], float(scores[number, best]), float(of_truth[number])))
+        rows.append((key, names[target[number]], names[best], float(scores[number, best]), float(of_truth[number])))
     return rows
 
 
-def _sheet(labels: Labels, evaluated: EvaluatedSplit, title: str) -> bytes:
+def _sheet(labels: StyleLabels, evaluated: EvaluatedSplit, title: str) -> bytes:
     """Return a sheet with one row per frequent style, from the most confident hit to the most confident error."""
     results = evaluated.results
-    truth, scores = results["values"][:, 0], results["scores"]
-    doubt = 1 - scores[np.arange(len(truth)), truth]
+    target, scores = results["values"][:, 0], results["scores"]
+    doubt = 1 - scores[np.arange(len(target)), target]
     tiles: list[Tile | None] = []
-    for style in np.argsort(-np.bincount(truth, minlength=len(labels.values[0])), kind="stable")[:_ROWS]:
-        members = np.flatnonzero(truth == style)
+    for style in np.argsort(-np.bincount(target, minlength=len(labels.values[0])), kind="stable")[:_ROWS]:
+        members = np.flatnonzero(target == style)
         row = (
-            [_tile(labels, evaluated, int(members[place])) for place in spread(doubt[members], _COLUMNS)]
+            [_tile(labels, evaluated, int(members[index])) for index in spread(doubt[members], _COLUMNS)]
             if len(members)
             else []
         )
         tiles += [*row, *[None] * (_COLUMNS - len(row))] if row else []
     legend = [
-        Entry("text", "", LOOKED),
+        Entry("text", "", ATTENTION_NOTE),
         Entry("text", "", "a row for each of the commonest styles, from the best to the worst"),
     ]
-    return sheet(tiles, "Answers, and where the network looked", title, _COLUMNS, legend=legend)
+    return sheet(tiles, "Predictions and attention", title, _COLUMNS, legend=legend)
 
 
-def _tile(labels: Labels, evaluated: EvaluatedSplit, number: int) -> Tile:
+def _tile(labels: StyleLabels, evaluated: EvaluatedSplit, number: int) -> Tile:
     results, names = evaluated.results, labels.values[0]
-    scores, truth = results["scores"][number], int(results["values"][number, 0])
+    scores, target = results["scores"][number], int(results["values"][number, 0])
     best = int(scores.argmax())
-    lines = [mistaken(names[best], names[truth]), f"{100 * scores[best]:.0f} %"]
-    if best != truth:
-        lines[1] += f" (true: {100 * scores[truth]:.0f} %)"
-    return Tile(attended_image(evaluated, number, 0), lines=lines, good=best == truth)
+    lines = [mistaken(names[best], names[target]), f"{100 * scores[best]:.0f}%"]
+    if best != target:
+        lines[1] += f" (true: {100 * scores[target]:.0f}%)"
+    return Tile(attended_image(evaluated, number, 0), lines=lines, good=best == target)

@@ -140,7 +140,7 @@ class Style(Task):
             if not any((self.labels.values_of(note, None) >= 0).any() for note in rows.annotations()):
                 raise UsageError("no image has a style")
         elif not has_match((role_of(note), self._known_values(note)) for note in rows.annotations()):
-            raise UsageError("no two images share a value of an attribute, so nothing can be found again")
+            raise UsageError("no two images share a value of an attribute, so no query has a match")
 
     def _known_values(self, note: dict[str, Any]) -> set[tuple[int, int]]:
         """Return the known values of an image as pairs (attribute index, value index)."""
@@ -161,7 +161,7 @@ class Style(Task):
         not computed while it is frozen. `batch` holds `image` uint8 B, S, S, 3 and the labels of `StyleEncoder`.
         """
         config, values = self.config, batch["values"]
-        embedding, maps, deep = self._look(batch["image"])
+        embedding, maps, deep = self._global_branch(batch["image"])
         nothing = embedding.new_zeros(())
         parts = {
             "classes": config.classes_loss_weight * self._class_loss(embedding, deep, values) if len(self.heads) else nothing,
@@ -173,14 +173,14 @@ class Style(Task):
                 named, batch["category"], config.label_smoothing
             )
         if self.local is not None and self.local.attention.project.weight.requires_grad:
-            asked = batch["asked"]
-            rows = torch.arange(asked.shape[0], device=asked.device)
-            second = self.local(batch["image"], maps[rows, asked], self.attribute_vectors[asked])
-            seen = torch.where(F.one_hot(asked, values.shape[1]).bool(), values, -1)
+            attributes = batch["local_attribute"]
+            rows = torch.arange(attributes.shape[0], device=attributes.device)
+            second = self.local(batch["image"], maps[rows, attributes], self.attribute_vectors[attributes])
+            seen = torch.where(F.one_hot(attributes, values.shape[1]).bool(), values, -1)
             parts["local"] = config.local_loss_weight * self._triplets(
                 second[:, None].expand(-1, values.shape[1], -1), seen
             )
-            alike = F.cosine_similarity(embedding[rows, asked], second, dim=1)
+            alike = F.cosine_similarity(embedding[rows, attributes], second, dim=1)
             parts["align"] = config.align_loss_weight * (1 - alike).mean()
             self.local_trained.fill_(True)
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
@@ -193,16 +193,16 @@ class Style(Task):
         the styles, or of the attribute values in the order of `labels.values`. The ground truth of the batch is passed
         on.
         """
-        answers = self._answers(batch["image"])
+        predictions = self._predictions(batch["image"])
         if self.views.flip:
-            flipped = self._answers(batch["image"].flip(2))
+            flipped = self._predictions(batch["image"].flip(2))
             for name in ("embedding", "scores"):
-                if name in answers:
-                    answers[name] = (answers[name] + flipped[name]) / 2
-        answers["embedding"] = F.normalize(answers["embedding"], dim=2).half()
+                if name in predictions:
+                    predictions[name] = (predictions[name] + flipped[name]) / 2
+        predictions["embedding"] = F.normalize(predictions["embedding"], dim=2).half()
         region = region_in_source(batch["matrix"], batch["image"].shape[1])
         passed_on = {name: batch[name] for name in ("values", "positive", "role", "size") if name in batch}
-        return {**answers, "region": region, **passed_on}
+        return {**predictions, "region": region, **passed_on}
 
     def untrained(self) -> Style | None:
         """For attributes: the same network before training, from seed 0."""
@@ -217,11 +217,11 @@ class Style(Task):
             return {}
         if not of_style or not self.dataset["vocabularies"].get("category", {}).get("values"):
             raise UsageError(
-                "model.category_loss_weight: categories are learnt beside styles, of a set that has both; set it to 0"
+                "model.category_loss_weight: categories are learned beside styles, from a set that has both; set it to 0"
             )
         return names_as_ids(self.dataset, "category")
 
-    def _look(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _global_branch(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return embeddings B, A, E and maps B, A, h, w of the global branch, and the deep features for styles."""
         whole = image
         if self.config.local_zoom > 1 and self.local is not None:
@@ -230,26 +230,28 @@ class Style(Task):
         embedding, maps = self.attention(features[0], self.attribute_vectors)
         return embedding, maps, features[1] if self.neck is not None else None
 
-    def _answers(self, image: Tensor) -> Batch:
-        embedding, maps, deep = self._look(image)
-        answers = {"attention": maps.half()}
+    def _predictions(self, image: Tensor) -> Batch:
+        embedding, maps, deep = self._global_branch(image)
+        predictions = {"attention": maps.half()}
         if len(self.heads):
             logits = [
                 head(evaluated) for head, evaluated in zip(self.heads, self._evaluated(embedding, deep), strict=True)
             ]
-            answers["scores"] = torch.cat([part.float().softmax(dim=1) for part in logits], dim=1)
+            predictions["scores"] = torch.cat([part.float().softmax(dim=1) for part in logits], dim=1)
         embedding = F.normalize(embedding, dim=2)
         if self.local is None:
-            return {**answers, "embedding": embedding}
-        asked = range(len(self.labels.attributes))
+            return {**predictions, "embedding": embedding}
+        attributes = range(len(self.labels.attributes))
         second = [
             self.local(image, maps[:, number], self.attribute_vectors[number].expand(image.shape[0], -1))
-            for number in asked
+            for number in attributes
         ]
         share = self.local_trained.float() * self.config.local_share
         local = F.normalize(torch.stack(second, dim=1), dim=2)
-        answers["box"] = torch.stack([self.local.boxes(image.shape[1], maps[:, number]) for number in asked], dim=1)
-        return {**answers, "embedding": torch.cat([(1 - share).sqrt() * embedding, share.sqrt() * local], dim=2)}
+        predictions["box"] = torch.stack(
+            [self.local.boxes(image.shape[1], maps[:, number]) for number in attributes], dim=1
+        )
+        return {**predictions, "embedding": torch.cat([(1 - share).sqrt() * embedding, share.sqrt() * local], dim=2)}
 
     def _evaluated(self, embedding: Tensor, deep: Tensor | None) -> list[Tensor]:
         """Return the input of each head: B, E / 2 of the neck for styles, else the embedding B, E per attribute."""
