@@ -37,8 +37,8 @@ NOTEBOOKS = {
     "norm": True,
     "pose_dims": (4096, 4096),
     "fusion_dim": 0,
-    "gate": "none",
-    "window": 4 / 28,
+    "visibility_gate": "none",
+    "window_size": 4 / 28,
 }
 
 
