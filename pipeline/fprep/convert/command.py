@@ -98,4 +98,4 @@ def refuse_outputs(raw: Sequence[Path]) -> None:
     for path in raw:
         kind = kind_of_folder(path)
         if kind is not None and kind.name in ("run", "shards", "index"):
-            raise UsageError(f"{path}: this is {kind.words}, not raw data; name the folder of the unpacked archive")
+            raise UsageError(f"{path}: this is {kind.words}, not raw data; choose the folder of the unpacked archive")

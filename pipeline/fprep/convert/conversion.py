@@ -89,9 +89,9 @@ class Conversion:
         else:
             self._cut_splits(val_share, test_share)
         keys = unique_keys(self.frame["key"].to_list(), self.frame["image"].to_list())
-        places = [name for name in (SPILL_ROW, EXIF_ORIENTATION, BOX_TEXT) if name in self.frame.columns]
+        internal = [name for name in (SPILL_ROW, EXIF_ORIENTATION, BOX_TEXT) if name in self.frame.columns]
         self.frame = self.frame.with_columns(pl.Series("key", keys, pl.String)).select(
-            *(pl.col(name).cast(kind) for name, kind in schema.items()), *places
+            *(pl.col(name).cast(kind) for name, kind in schema.items()), *internal
         )
         self._check_rules()
         count_warnings(self.frame, self.reader, self.raw)
@@ -125,8 +125,8 @@ class Conversion:
     ) -> None:
         row = self._line(index)
         points = self.reader.landmark_set.names if self.reader.landmark_set else ()
-        place = self.raw.place(row, "landmark" if column in points else column)
-        self.raw.reject(row, rule, message, place=place, column=column, found=found, rules=rules)
+        location = self.raw.location(row, "landmark" if column in points else column)
+        self.raw.reject(row, rule, message, location=location, column=column, found=found, rules=rules)
 
     def _line(self, index: int) -> Any:
         return self.raw.line(self.frame["source_file"][index], self.frame["source_line"][index])
@@ -150,9 +150,9 @@ class Conversion:
         for index, (image, file, line) in zip(again.to_list(), twins.iter_rows(), strict=True):
             if file not in self.raw.files:  # a document contains one row
                 continue
-            first, place = seen.setdefault((image, self.raw.line(file, line).content), (index, f"{file}:{line}"))
+            first, location = seen.setdefault((image, self.raw.line(file, line).content), (index, f"{file}:{line}"))
             if first != index:
-                self._reject(index, "duplicate_row", f"the same row stands at {place}", "", image)
+                self._reject(index, "duplicate_row", f"duplicate of {location}", "", image)
                 dropped.add(index)
         self._keep(dropped)
 
@@ -161,7 +161,7 @@ class Conversion:
         self.frame, facts = inspect_images(self.raw, self.frame, decode=decode, workers=workers, progress=progress)
         sizes = self.frame.select("width", "height").rows()  # as stated by the annotations
         facts = [compare_size(fact, *size) if size[0] else fact for fact, size in zip(facts, sizes, strict=True)]
-        turned, assumed = orientations_of(self.frame, self.raw, self.reader, facts, sizes)
+        applied, assumed = orientations_of(self.frame, self.raw, self.reader, facts, sizes)
         self.frame = self.frame.with_columns(
             pl.Series("width", [fact.width for fact in facts], pl.Int32),
             pl.Series("height", [fact.height for fact in facts], pl.Int32),
@@ -169,7 +169,7 @@ class Conversion:
             pl.Series("image_format", [fact.format for fact in facts], pl.String),
             pl.Series("image_mode", [fact.mode for fact in facts], pl.String),
             pl.Series("image_orientation", [fact.orientation for fact in facts], pl.Int8),
-            pl.Series(EXIF_ORIENTATION, turned, pl.Int8),
+            pl.Series(EXIF_ORIENTATION, applied, pl.Int8),
             pl.Series(ASSUMED, assumed, pl.Boolean),
         )
         facts = self._leave_out_bare_lists(facts)
@@ -199,7 +199,7 @@ class Conversion:
         dropped: set[int] = set()
         for column, rows in share_rows(self.frame).items():
             for index in (set(rows.arg_true().to_list()) - dropped) if rows.any() else ():
-                what = "the box lies" if column == "box" else "all points lie"
+                what = "the box lies" if column == "box" else "all landmarks lie"
                 message = f"{what} within 0 to 1, unlike those of other rows: shares of the image instead of pixels"
                 self._reject(index, "not_pixels", message, column, str(self.frame[column][index].to_list())[:100])
                 dropped.add(index)

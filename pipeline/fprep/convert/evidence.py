@@ -56,22 +56,22 @@ class Evidence:
             self._add_boxes(boxes, np.repeat(sizes, counts, axis=0), np.repeat(lying, counts))
         for kind in ("landmark", "joint"):
             if f"{kind}_x" in frame.columns and len(frame):
-                self._add_points(frame, kind, sizes, lying)
+                self._add_landmarks(frame, kind, sizes, lying)
 
     def _add_boxes(self, values: pl.Series, sizes: np.ndarray, lying: np.ndarray) -> None:
         self.boxes.append(values.cast(pl.Float64).to_numpy().reshape(-1, 4))
         self.box_sizes.append(sizes)
         self.box_lying.append(lying)
 
-    def _add_points(self, frame: pl.DataFrame, kind: str, sizes: np.ndarray, lying: np.ndarray) -> None:
+    def _add_landmarks(self, frame: pl.DataFrame, kind: str, sizes: np.ndarray, lying: np.ndarray) -> None:
         lengths = frame[f"{kind}_visibility"].list.len().to_numpy()
         rows = np.repeat(np.arange(len(frame)), lengths)
         names = (f"{kind}_{name}" for name in ("x", "y", "visibility"))
         x, y, visibility = (frame[name].explode().drop_nulls().to_numpy() for name in names)
         if not len(rows) == len(x) == len(y) == len(visibility):
             return  # lists of different lengths are rejected by a rule
-        placed = visibility >= Visibility.OCCLUDED
-        rows, x, y = rows[placed], x[placed].astype(np.float64), y[placed].astype(np.float64)
+        present = visibility >= Visibility.OCCLUDED
+        rows, x, y = rows[present], x[present].astype(np.float64), y[present].astype(np.float64)
         several = np.bincount(rows, minlength=len(frame)) >= 2
         extents = np.full((len(frame), 4), (np.inf, np.inf, -np.inf, -np.inf))
         np.minimum.at(extents[:, 0], rows, x)
@@ -165,11 +165,11 @@ def _forms(boxes: np.ndarray, sizes: np.ndarray, form: str) -> Cause | None:
 
 def _turn(values: np.ndarray, sizes: np.ndarray, what: str, orientation: str) -> Cause | None:
     """Detect coordinates that exceed images in the assumed EXIF orientation, but fit the other one."""
-    outside, turned = _outside(values, sizes), _outside(values, sizes[:, ::-1])
+    outside, transposed = _outside(values, sizes), _outside(values, sizes[:, ::-1])
     count, other = int(outside.sum()), "stored" if orientation == "upright" else "upright"
-    if count < _FEW or 2 * count <= len(values) or turned.mean() > 1 - _NEARLY_ALL:
+    if count < _FEW or 2 * count <= len(values) or transposed.mean() > 1 - _NEARLY_ALL:
         return None
-    found = f"{count} of {len(values)} {what} on images that EXIF turns on their side leave the {orientation} pixels"
+    found = f"{count} of {len(values)} {what} on images whose EXIF orientation rotates them by 90 degrees leave the {orientation} pixels"
     return f"{found}, but fit the {other} ones", "orientation", other
 
 
@@ -178,7 +178,7 @@ def _axes(values: np.ndarray, sizes: np.ndarray, what: str) -> Cause | None:
     count = int(outside.sum())
     if count < _FEW or 2 * count <= len(values) or exchanged.mean() > 1 - _NEARLY_ALL:
         return None
-    return f"{count} of {len(values)} {what} leave their images, but fit when x and y change places", "axes", "yx"
+    return f"{count} of {len(values)} {what} leave their images, but fit when x and y are swapped", "axes", "yx"
 
 
 def _percent(values: np.ndarray, sizes: np.ndarray, what: str, reader: Reader) -> str:

@@ -73,32 +73,32 @@ def split_by_groups(
     query.
     """
     splits: list[str] = frame["split"].cast(pl.String).to_list()
-    labelled = np.array([split != "unlabelled" for split in splits])
+    labeled = np.array([split != "unlabelled" for split in splits])
     names = frame["group"].to_list()
-    parts, chain = _parts(frame, labelled, pairs)
+    parts, chain = _parts(frame, labeled, pairs)
     members: dict[int, list[int]] = {}
     for row, part in enumerate(parts.tolist()):
         members.setdefault(part, []).append(row)
     smallest = {part: min(names[row] for row in rows) for part, rows in members.items()}
-    sizes = {part: int(labelled[rows].sum()) for part, rows in members.items()}
+    sizes = {part: int(labeled[rows].sum()) for part, rows in members.items()}
     order = _interleaved(smallest, sizes, _class_of_parts(frame, members))
     sides = _fill(order, sizes, {"test": test_share, "val": val_share})
-    new = [sides[part] if labelled[row] else "unlabelled" for row, part in enumerate(parts.tolist())]
+    new = [sides[part] if labeled[row] else "unlabelled" for row, part in enumerate(parts.tolist())]
     twins, notes = [], []
     if chain:
         twins = _twins(new, pairs)
         notes.append(f"near-identical images chain {chain} of them, so groups alone are kept")
         notes.append(f"rejected for looking like a row of a more held-out split: {wording.count(len(twins), 'row')}")
     if {_QUERY, _GALLERY} & set(splits):
-        new = _ask_and_answer(frame, new)
+        new = _query_and_gallery(frame, new)
     moved = sum(before != after for before, after in zip(splits, new, strict=True))
-    notes.append(f"{wording.count(moved, 'row')} in another split than the source says")
+    notes.append(f"{wording.count(moved, 'row')} in another split than in the source")
     counted = f"{wording.count(len(members), 'part')} that belong together, the largest of {wording.count(max(sizes.values(), default=0), 'row')}"
     note = f"--group-split: {wording.count(len(frame), 'row')} in {counted}; {'; '.join(notes)}"
     return GroupSplit(new, [smallest[part] for part in parts.tolist()], note, twins)
 
 
-def _parts(frame: pl.DataFrame, labelled: np.ndarray, pairs: Sequence[tuple[int, int]]) -> tuple[np.ndarray, int]:
+def _parts(frame: pl.DataFrame, labeled: np.ndarray, pairs: Sequence[tuple[int, int]]) -> tuple[np.ndarray, int]:
     """Return component labels (see `connected`) and the number of rows in a chain that was broken up, else 0.
 
     Components connect groups and appearance; groups alone if appearance chains most rows into one component and groups
@@ -107,13 +107,13 @@ def _parts(frame: pl.DataFrame, labelled: np.ndarray, pairs: Sequence[tuple[int,
     edges = _edges(frame)
     parts = connected(len(frame), [*edges, *pairs])
     by_groups = connected(len(frame), edges) if pairs else parts
-    largest = _largest(parts, labelled)
-    chained = largest > _CHAINED * labelled.sum() >= _largest(by_groups, labelled)
+    largest = _largest(parts, labeled)
+    chained = largest > _CHAINED * labeled.sum() >= _largest(by_groups, labeled)
     return (by_groups, largest) if chained else (parts, 0)
 
 
-def _largest(parts: np.ndarray, labelled: np.ndarray) -> int:
-    return int(np.bincount(parts[labelled]).max()) if labelled.any() else 0
+def _largest(parts: np.ndarray, labeled: np.ndarray) -> int:
+    return int(np.bincount(parts[labeled]).max()) if labeled.any() else 0
 
 
 def _twins(splits: Sequence[str], pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -176,11 +176,11 @@ def _interleaved(names: dict[int, str], sizes: dict[int, int], classes: dict[int
     totals = Counter[str]()
     for part in by_hash:
         totals[classes[part]] += sizes[part]
-    before, places = Counter[str](), dict[int, float]()
+    before, positions = Counter[str](), dict[int, float]()
     for part in by_hash:
-        places[part] = (before[classes[part]] + sizes[part] / 2) / max(1, totals[classes[part]])
+        positions[part] = (before[classes[part]] + sizes[part] / 2) / max(1, totals[classes[part]])
         before[classes[part]] += sizes[part]
-    return sorted(by_hash, key=lambda part: places[part])
+    return sorted(by_hash, key=lambda part: positions[part])
 
 
 def _fill(order: Sequence[int], sizes: dict[int, int], shares: dict[str, float]) -> dict[int, str]:
@@ -199,20 +199,20 @@ def _fill(order: Sequence[int], sizes: dict[int, int], shares: dict[str, float])
     return sides
 
 
-def _ask_and_answer(frame: pl.DataFrame, sides: list[str]) -> list[str]:
+def _query_and_gallery(frame: pl.DataFrame, sides: list[str]) -> list[str]:
     """Divide test into query and gallery."""
     domains = frame["domain"].cast(pl.String).to_list() if "domain" in frame.columns else [""] * len(frame)
     items = frame["item"].to_list() if "item" in frame.columns else frame["group"].to_list()
     held_out = [row for row, side in enumerate(sides) if side == "test"]
     order = sorted(held_out, key=lambda row: (items[row], frame["image"][row]))
     count = Counter(items[row] for row in order)
-    asked: set[str] = set()
+    queried: set[str] = set()
     result = list(sides)
     for row in order:
         if domains[row] in ("consumer", "shop"):
             result[row] = _QUERY if domains[row] == "consumer" else _GALLERY
-        elif count[items[row]] > 1 and items[row] not in asked:
-            asked.add(items[row])
+        elif count[items[row]] > 1 and items[row] not in queried:
+            queried.add(items[row])
             result[row] = _QUERY
         else:
             result[row] = _GALLERY

@@ -152,14 +152,14 @@ def evaluate(report: ConvertReport, out: Path, on_reject: str, max_rejected: flo
         rows = f"{report.rejected} of {total} rows were rejected, by {', '.join(f'{rule} ({count})' for rule, count in ordered)}"
     else:
         worst, rows = "", "no row was rejected"
-    look = "run without --dry-run to get the list" if dry_run else f"look at {out / REJECTED_FILE}"
+    look = "run without --dry-run to get the list" if dry_run else f"see {out / REJECTED_FILE}"
     page = "" if dry_run else f", or at the page of `fprep report {shlex.quote(str(out))} report.html`,"
     if report.kept == 0:
         help_missing = (
             "; unpack the images beside the annotation or use --check-images none" if worst == "missing_image" else ""
         )
-        told = f"{rows}; {look}" if report.rejected else "none of the files holds one"
-        raise ConversionRejected(report, f"{out}: no row is left for a table: {told}{help_missing}{_guesses(report)}")
+        reason = f"{rows}; {look}" if report.rejected else "no file contains any"
+        raise ConversionRejected(report, f"{out}: no row is left for a table: {reason}{help_missing}{_guesses(report)}")
     if on_reject == "fail" and report.rejected:
         raise ConversionRejected(
             report,
@@ -188,7 +188,7 @@ def _guesses(report: ConvertReport) -> str:
     if not report.guessed:
         return ""
     guesses = " ".join(f"{key}={names}" for key, names in report.guessed.items())
-    return f"; guessed were the columns {guesses}: say what they are with --map KEY=COLUMN, or --map KEY= for none"
+    return f"; guessed were the columns {guesses}: set them with --map KEY=COLUMN, or --map KEY= for none"
 
 
 def publish_conversion(
@@ -247,14 +247,14 @@ def rejected_table(rejects: Sequence[Reject]) -> pa.Table:
     """Return the rejected rows, ordered by file and line."""
     rows = [
         {
-            "source_file": reject.place.file,
-            "source_line": reject.place.number,
-            "byte_offset": reject.place.offset,
+            "source_file": reject.location.file,
+            "source_line": reject.location.number,
+            "byte_offset": reject.location.offset,
             "column": reject.column,
             "rule": reject.rule,
             "message": reject.message,
             "found": reject.found,
-            "raw": reject.place.content[:MAX_RAW],
+            "raw": reject.location.content[:MAX_RAW],
             "rules": list(reject.rules),
             "row_file": reject.row.file,
             "row_line": reject.row.number,

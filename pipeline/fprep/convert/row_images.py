@@ -117,9 +117,9 @@ def note_assumed_orientation(frame: pl.DataFrame, raw: RawFolder, reader: Reader
     if len(rows):
         assumed = reader.orientation_of(raw.mapping)
         squares = int((rows["width"] == rows["height"]).sum())
-        shapes = f" ({squares} on square images, whose size cannot tell)" if squares else ""
+        shapes = f" ({squares} on square images, where the size does not decide)" if squares else ""
         other = "stored" if assumed == "upright" else "upright"
-        given = "as --map says" if "orientation" in raw.mapping else f"--map orientation={other} says otherwise"
+        given = "as set by --map" if "orientation" in raw.mapping else f"--map orientation={other} changes this"
         raw.notes.append(
             f"coordinates of {count(len(rows), 'row')} on images with an EXIF orientation{shapes} are taken to belong to the "
             f"{assumed} pixels, {given}"
@@ -131,6 +131,6 @@ def compare_size(fact: ImageFacts, width: int, height: int) -> ImageFacts:
     size = fact.width, fact.height
     if fact.rule or (width, height) == size or ((height, width) == size and (fact.orientation or 1) >= 5):
         return fact
-    turned = ": one of them is turned on its side" if (height, width) == size else ""
-    message = f"has {fact.width} x {fact.height} pixels, but its labels are for {width} x {height}{turned}"
+    rotated = ": one of them is rotated by 90 degrees" if (height, width) == size else ""
+    message = f"has {fact.width} x {fact.height} pixels, but its labels are for {width} x {height}{rotated}"
     return ImageFacts("size_differs", message, f"{fact.width}x{fact.height}")

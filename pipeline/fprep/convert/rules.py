@@ -35,11 +35,11 @@ def broken_rules(frame: pl.DataFrame, reader: Reader) -> dict[int, list[str]]:
     _, failure = reader.table.filter(frame)
     if not len(failure):
         return broken
-    place = {source: index for index, source in enumerate(frame.select("source_file", "source_line").rows())}
+    index_of = {source: index for index, source in enumerate(frame.select("source_file", "source_line").rows())}
     details = failure.details()
     for name in [column for column in details.columns if column not in frame.columns]:
         for source in details.filter(pl.col(name) == "invalid").select("source_file", "source_line").rows():
-            broken.setdefault(place[source], []).append(_RULE_NAMES.get(name, name.replace("|", "_")))
+            broken.setdefault(index_of[source], []).append(_RULE_NAMES.get(name, name.replace("|", "_")))
     return broken
 
 
@@ -68,13 +68,13 @@ def count_warnings(frame: pl.DataFrame, reader: Reader, raw: RawFolder) -> None:
     for left, right in enumerate(landmarks.flip_index):
         if left < right and not landmarks.names[left].startswith(_LIMBS):
             swapped |= present[:, left] & present[:, right] & (x[:, left] > x[:, right])
-    labelled = (frame["split"] != "unlabelled").to_numpy()
+    labeled = (frame["split"] != "unlabelled").to_numpy()
     missing = np.zeros(len(frame), bool)
     for garment, pair in landmarks.normaliser_pairs.items():
-        missing |= (frame["garment"] == garment).to_numpy() & ~present[:, list(pair)].all(1) & labelled
-    places = frame.select("source_file", "source_line")
+        missing |= (frame["garment"] == garment).to_numpy() & ~present[:, list(pair)].all(1) & labeled
+    sources = frame.select("source_file", "source_line")
     for rule, rows in (("point_at_border", border), ("swapped_left_right", swapped), ("missing_normaliser", missing)):
-        for file, line in places.filter(pl.Series(np.asarray(rows, bool))).iter_rows():
+        for file, line in sources.filter(pl.Series(np.asarray(rows, bool))).iter_rows():
             raw.warn(rule, f"{file}:{line}")
 
 

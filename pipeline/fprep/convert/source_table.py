@@ -19,7 +19,7 @@ from fschemas.publish import sha256_of
 from fschemas.table_file import read_metadata, read_table
 from fschemas.tables import COLUMN_GROUPS, BoxColumns, SampleTable, table_named
 
-_ANSWERS = "predictions.jsonl"
+_PREDICTIONS = "predictions.jsonl"
 _REPEAT = "run `ftrain predict` again"
 
 
@@ -34,12 +34,12 @@ class SourceTable:
     boxes_digest: str = ""
 
     @classmethod
-    def open(cls, place: Path) -> SourceTable:
+    def open(cls, location: Path) -> SourceTable:
         """Read a table file or the table in a folder.
 
         Raises `UsageError` if missing, `IntegrityError` for invalid rows.
         """
-        path = table_path(place)
+        path = table_path(location)
         check_table_digest(path)
         metadata, frame = read_metadata(path), pl.DataFrame(read_table(path))
         table = table_named(str(metadata.get("table")))
@@ -50,17 +50,17 @@ class SourceTable:
             raise IntegrityError(f"{path}: {what}; run `fprep convert` again")
         return cls(path, sha256_of(path), metadata, frame)
 
-    def with_predicted_boxes(self, answers: Sequence[Path]) -> SourceTable:
+    def with_predicted_boxes(self, predictions: Sequence[Path]) -> SourceTable:
         """Return the table with its boxes replaced by predicted ones, so that models can crop to the garment.
 
-        `answers` are `predictions.jsonl` files (or their folders) of `ftrain predict` on shards of this table. Raises
+        `predictions` are `predictions.jsonl` files (or their folders) of `ftrain predict` on shards of this table. Raises
         `UsageError` if an image has no predicted box or its box lies outside the image.
         """
-        boxes = _found_boxes([path / _ANSWERS if path.is_dir() else path for path in answers])
+        boxes = _predicted_boxes([path / _PREDICTIONS if path.is_dir() else path for path in predictions])
         keys = self.frame["key"].to_list()
         missing = [key for key in keys if key not in boxes]
         if missing:
-            files = ", ".join(str(path) for path in answers)
+            files = ", ".join(str(path) for path in predictions)
             raise UsageError(
                 f"{files}: no box for {len(missing)} of {len(keys)} images of {self.path}, such as {missing[0]}; "
                 "predict every split of its shards with a model that finds boxes"
@@ -91,7 +91,7 @@ class SourceTable:
         """Return the folder of the images. Raises `UsageError` if it does not exist."""
         root = images or self.path.parent / str(self.metadata.get("raw_root", ""))
         if not root.is_dir():
-            raise UsageError(f"{root}: no such folder for the images of {self.path}; name it with --images")
+            raise UsageError(f"{root}: no such folder for the images of {self.path}; pass it with --images")
         return root
 
     def rows(self, numbers: tuple[int, ...]) -> list[dict[str, Any]]:
@@ -110,12 +110,12 @@ class SourceTable:
         return frame.with_columns(shortest)
 
 
-def table_path(place: Path) -> Path:
+def table_path(location: Path) -> Path:
     """Return the path of a table, given the file or its folder. Raises `UsageError` for another kind of folder."""
-    if not place.is_dir():
-        return place
-    require_folder(place, "table", missing="no such table; write it with `fprep convert`")
-    return place / "table.parquet"
+    if not location.is_dir():
+        return location
+    require_folder(location, "table", missing="no such table; write it with `fprep convert`")
+    return location / "table.parquet"
 
 
 def check_table_digest(table: Path) -> None:
@@ -134,7 +134,7 @@ def check_table_digest(table: Path) -> None:
         )
 
 
-def _found_boxes(files: Sequence[Path]) -> dict[str, list[float]]:
+def _predicted_boxes(files: Sequence[Path]) -> dict[str, list[float]]:
     """Return boxes by key; predictions without a box (unreadable images) are skipped.
 
     Raises `IntegrityError` for a line that does not match its digest, `UsageError` for other files than those of
@@ -151,12 +151,14 @@ def _found_boxes(files: Sequence[Path]) -> dict[str, list[float]]:
             for number, line in enumerate(lines, start=1):
                 is_sealed |= SEAL.encode() in line  # the key name itself may be damaged
                 try:
-                    shape, place = {"key?": str, "box?": [float]}, f"{path}:{number}"
-                    answer = parse_json(line, shape, sealed=True, source=place, remedy=_REPEAT)
-                    if "box" in answer:
-                        boxes[answer["key"]] = [float(edge) for edge in answer["box"]]
+                    shape, source = {"key?": str, "box?": [float]}, f"{path}:{number}"
+                    prediction = parse_json(line, shape, sealed=True, source=source, remedy=_REPEAT)
+                    if "box" in prediction:
+                        boxes[prediction["key"]] = [float(edge) for edge in prediction["box"]]
                 except (FashionkitError, KeyError) as error:
                     if is_sealed and isinstance(error, IntegrityError):
                         raise
-                    raise UsageError(f"{path}:{number}: not an answer of `ftrain predict` over a shard set") from None
+                    raise UsageError(
+                        f"{path}:{number}: not a prediction of `ftrain predict` over a shard set"
+                    ) from None
     return boxes

@@ -80,7 +80,7 @@ def check_image(root: str, name: str, *, decode: bool, follow_links: bool = Fals
     except OpenError as problem:
         return ImageFacts(problem.rule, problem.message, problem.found)
     try:
-        facts = _look(opened.descriptor, opened.size, name, decode)
+        facts = _check_opened(opened.descriptor, opened.size, name, decode)
     finally:
         os.close(opened.descriptor)
     if opened.outside and not facts.rule:
@@ -88,17 +88,17 @@ def check_image(root: str, name: str, *, decode: bool, follow_links: bool = Fals
     return facts
 
 
-def _look(descriptor: int, size: int, name: str, decode: bool) -> ImageFacts:
+def _check_opened(descriptor: int, size: int, name: str, decode: bool) -> ImageFacts:
     if size > MAX_BYTES:
         return ImageFacts("image_too_large", f"{size} bytes are more than {MAX_BYTES}", str(size))
-    if not decode and (facts := _glance(descriptor, size, name)) is not None:
+    if not decode and (facts := _check_header(descriptor, size, name)) is not None:
         return facts
     content = read_all(descriptor, size)
     if not content:
         return ImageFacts("zero_byte_image", "the image has 0 bytes")
     kind = content_type(content)
     if kind is None:
-        return ImageFacts("not_an_image", "the content is no JPEG, PNG, WEBP, GIF or BMP", repr(content[:16]))
+        return ImageFacts("not_an_image", "the content is not a JPEG, PNG, WEBP, GIF or BMP", repr(content[:16]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns about odd metadata; the size limits are checked here
         return _check_content(content, kind, name, decode)
@@ -108,7 +108,7 @@ def _crashed(name: str, reason: str) -> ImageFacts:
     return ImageFacts("decoder_crash", f"the image decoder gave up ({reason})", name)
 
 
-def _glance(descriptor: int, size: int, name: str) -> ImageFacts | None:
+def _check_header(descriptor: int, size: int, name: str) -> ImageFacts | None:
     """Return the facts about a plain JPEG without reading its pixels; None for anything else."""
     plain = plain_jpeg(os.pread(descriptor, HEADER_BYTES, 0), os.pread(descriptor, 2, max(0, size - 2)), size)
     if plain is None:
@@ -179,7 +179,7 @@ def _undecodable(content: bytes, kind: str, error: Exception) -> ImageFacts:
     position, is_scan = first_scan(content) if kind == "JPEG" else (0, True)
     if is_scan or position + 4 > len(content):
         return ImageFacts("truncated_image", f"the {kind} data are cut or damaged ({reason})", f"{len(content)} bytes")
-    return ImageFacts("not_an_image", f"begins like a {kind} but is none ({reason})", repr(content[:16]))
+    return ImageFacts("not_an_image", f"begins like a {kind}, but is not one ({reason})", repr(content[:16]))
 
 
 def _orientation(image: Image.Image) -> int:

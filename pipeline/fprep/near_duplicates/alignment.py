@@ -81,14 +81,14 @@ def _sample(a: np.ndarray, warp: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return moved.astype(np.float32), inside.astype(np.float32)
 
 
-def _corner(places: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
-    held = np.clip(places, 0, side - 1)
+def _corner(positions: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    held = np.clip(positions, 0, side - 1)
     corner = np.minimum(held.astype(np.int64), side - 2)
     return corner, (held - corner).astype(np.float32)
 
 
-def _is_inside(places: np.ndarray, side: int) -> np.ndarray:
-    return (places >= -0.5) & (places <= side - 0.5)
+def _is_inside(positions: np.ndarray, side: int) -> np.ndarray:
+    return (positions >= -0.5) & (positions <= side - 0.5)
 
 
 def _correlation(first: np.ndarray, second: np.ndarray, inside: np.ndarray) -> np.ndarray:
@@ -109,5 +109,5 @@ def _blur(planes: np.ndarray) -> np.ndarray:
     """5 x 5 mean filter."""
     side = planes.shape[1]
     padded = np.pad(planes, ((0, 0), (2, 2), (2, 2)), mode="edge")
-    tall = sum((padded[:, place : place + side] for place in range(1, 5)), padded[:, :side])
-    return sum((tall[:, :, place : place + side] for place in range(1, 5)), tall[:, :, :side]) / 25
+    tall = sum((padded[:, offset : offset + side] for offset in range(1, 5)), padded[:, :side])
+    return sum((tall[:, :, offset : offset + side] for offset in range(1, 5)), tall[:, :, :side]) / 25

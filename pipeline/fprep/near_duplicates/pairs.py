@@ -31,7 +31,7 @@ _LEAST_CORRELATION = 0.99
 _LEAST_DETAIL = 0.88  # correlation of detail finer than five pixels of the thumbnail
 _MOST_DIFFERENCE = 14.0  # RMS difference of luma levels
 _MOST_COLOR = 3.0
-_GREY = 2.5  # mean distance of chroma from gray below which an image counts as black and white
+_GRAY = 2.5  # mean distance of chroma from gray below which an image counts as black and white
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,9 @@ def _crowds(bits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     order = np.argsort(bits, kind="stable")
     values = bits[order]
     starts = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]])[: len(values)])
-    place = np.arange(len(values)) - np.repeat(starts, np.diff(np.append(starts, len(values))))
-    beyond = place >= _MOST_EQUAL
-    return order[np.arange(len(values))[beyond] - place[beyond]], order[beyond], np.sort(order[~beyond])
+    rank = np.arange(len(values)) - np.repeat(starts, np.diff(np.append(starts, len(values))))
+    beyond = rank >= _MOST_EQUAL
+    return order[np.arange(len(values))[beyond] - rank[beyond]], order[beyond], np.sort(order[~beyond])
 
 
 def _band_pairs(bits: np.ndarray, band: int, distance: int) -> Iterator[tuple[np.ndarray, ...]]:
@@ -150,14 +150,14 @@ def look_the_same(first: np.ndarray, second: np.ndarray, flipped: np.ndarray) ->
         plane[flipped] = plane[flipped][:, :, ::-1]
     colors = color.astype(np.float32), other_color.astype(np.float32)
     color_difference = np.abs(colors[0] - colors[1]).mean((1, 2, 3))
-    one_is_grey = np.min([np.abs(plane - 128).mean((1, 2, 3)) for plane in colors], axis=0) < _GREY
-    verdict = (_correlation(luma, other_luma) >= _LEAST_ROUGH) & ((color_difference <= _MOST_ROUGH_COLOR) | one_is_grey)
+    one_is_gray = np.min([np.abs(plane - 128).mean((1, 2, 3)) for plane in colors], axis=0) < _GRAY
+    verdict = (_correlation(luma, other_luma) >= _LEAST_ROUGH) & ((color_difference <= _MOST_ROUGH_COLOR) | one_is_gray)
     rows = np.flatnonzero(verdict)
     if len(rows):
         match = compare_aligned(luma[rows], other_luma[rows])
         verdict[rows] = (
             (match.correlation >= _LEAST_CORRELATION) & (match.detail >= _LEAST_DETAIL)
-            & (match.difference <= _MOST_DIFFERENCE) & ((color_difference[rows] <= _MOST_COLOR) | one_is_grey[rows])
+            & (match.difference <= _MOST_DIFFERENCE) & ((color_difference[rows] <= _MOST_COLOR) | one_is_gray[rows])
         )  # fmt: skip
     return verdict
 

@@ -125,12 +125,12 @@ def hash_image(task: ImageTask) -> ImageHash:
         small = upright(_decode(content), task.orientation)
     except Exception:  # noqa: BLE001  (damaged images make decoders raise anything)
         return ImageHash(hashlib.sha256(content).hexdigest(), problem="unreadable")
-    bits, thumbnail, contrast = _look(small)
+    bits, thumbnail, contrast = _hash_plane(small)
     inside = without_margins(small)
     if inside is not None and min(inside.shape[:2]) < _COARSE:
         larger = upright(_decode(content, _SMALLEST * _SMALLEST // min(inside.shape[:2])), task.orientation)
         inside = without_margins(larger)
-    inner = _look(inside) if inside is not None else (0, b"", 0.0)
+    inner = _hash_plane(inside) if inside is not None else (0, b"", 0.0)
     inner_bits, inner_thumbnail = inner[:2] if inner[2] >= BLANK_CONTRAST else (0, b"")
     return ImageHash(hashlib.sha256(content).hexdigest(), bits, thumbnail, contrast, "", inner_bits, inner_thumbnail)
 
@@ -169,7 +169,7 @@ def _count(lowest: np.ndarray, highest: np.ndarray) -> int:
     return len(lowest) if is_margin.all() else int(is_margin.argmin())
 
 
-def _look(image: np.ndarray) -> tuple[int, bytes, float]:
+def _hash_plane(image: np.ndarray) -> tuple[int, bytes, float]:
     """Return hash, thumbnail and contrast of an image (H, W, 3)."""
     luma, colors = _thumbnails(image)
     return fingerprint(luma), luma.tobytes() + colors.tobytes(), float(luma.std())

@@ -155,7 +155,7 @@ class _Fields:
             return
         while not self.is_wrong:
             if not self.is_open:
-                start = self._behind_blanks(text, position)
+                start = self._after_blanks(text, position)
                 if not text.startswith('"', start):
                     end = text.find(self.delimiter, position)
                     self.fields.append(text[position:] if end < 0 else text[position:end])
@@ -177,7 +177,7 @@ class _Fields:
         while (end := text.find('"', position)) >= 0:
             self._parts.append(text[position:end])
             if not text.startswith('""', end):
-                following = self._behind_blanks(text, end + 1)
+                following = self._after_blanks(text, end + 1)
                 self.fields.append("".join(self._parts))
                 self.is_open = False
                 self.is_wrong = following < len(text) and text[following] != self.delimiter
@@ -187,7 +187,7 @@ class _Fields:
         self._parts.append(text[position:])
         return len(text) + 1
 
-    def _behind_blanks(self, text: str, position: int) -> int:
+    def _after_blanks(self, text: str, position: int) -> int:
         while position < len(text) and text[position] in self.blanks:
             position += 1
         return position

@@ -189,7 +189,7 @@ def stamp_of(path: Path, name: str) -> tuple[int, int]:
 def check_stamp(stamp: tuple[int, int], path: Path, name: str) -> None:
     """Raise `UsageError` if a file has changed since `stamp_of`."""
     if stamp_of(path, name) != stamp:
-        raise UsageError(f"{name}: the file changed while it was read; run the command again when it is at rest")
+        raise UsageError(f"{name}: the file changed while it was read; rerun once it has stopped changing")
 
 
 def read_unchanged(path: Path, name: str) -> bytes:
@@ -202,7 +202,7 @@ def read_unchanged(path: Path, name: str) -> bytes:
         content = file.read(MAX_FILE + 1)
     check_stamp(stamp, path, name)
     if len(content) != stamp[0]:
-        raise UsageError(f"{name}: the file changed while it was read; run the command again when it is at rest")
+        raise UsageError(f"{name}: the file changed while it was read; rerun once it has stopped changing")
     return content
 
 
@@ -308,7 +308,7 @@ def _slices(content: bytes) -> Iterator[tuple[int, np.ndarray]]:
 def _next_line(file: io.FileIO, offset: int, line_end: bytes) -> int:
     """Seek past the next line end and return that offset, or the end of the file."""
     while content := file.read(BLOCK):
-        if (place := content.find(line_end)) >= 0:
-            return file.seek(offset + place + 1)
+        if (position := content.find(line_end)) >= 0:
+            return file.seek(offset + position + 1)
         offset += len(content)
     return offset

@@ -39,7 +39,7 @@ class Reject:
     """A rejected row: the row, the location of the problem (usually the same line), the rule and the value found."""
 
     row: RawLine
-    place: RawLine
+    location: RawLine
     rule: str
     message: str
     column: str = ""
@@ -95,20 +95,20 @@ class RawFolder:
     def open(cls, raw: Sequence[Path], *, follow_links: bool = False) -> RawFolder:
         """Resolve the user's paths. Raises `UsageError` if one does not exist. The root is their common parent."""
         if not raw:
-            raise UsageError("no raw folder given; name at least one folder or annotation file")
+            raise UsageError("no raw folder given; pass at least one folder or annotation file")
         given: list[Path] = []
         homes: list[str] = []
         for path in raw:
             if not path.exists():
-                raise UsageError(f"{readable(path)}: {absent(path)}; name the unpacked archive")
+                raise UsageError(f"{readable(path)}: {absent(path)}; choose the unpacked archive")
             if not (path.is_dir() or path.is_file()):
-                raise UsageError(f"{readable(path)}: neither a folder nor a regular file; name the unpacked archive")
-            place = real_path(path)
-            if not is_utf8(str(place)):
-                raise UsageError(f"{readable(place)}: the name is not UTF-8; rename the folder")
-            if place not in given:
-                given.append(place)
-            home = place if place.is_dir() else place.parent
+                raise UsageError(f"{readable(path)}: neither a folder nor a regular file; choose the unpacked archive")
+            resolved = real_path(path)
+            if not is_utf8(str(resolved)):
+                raise UsageError(f"{readable(resolved)}: the name is not UTF-8; rename the folder")
+            if resolved not in given:
+                given.append(resolved)
+            home = resolved if resolved.is_dir() else resolved.parent
             homes.append(str(home.parent if home.name in ANNOTATION_FOLDERS else home))
         return cls(tuple(sorted(given)), Path(os.path.commonpath(homes)), follow_links)
 
@@ -211,32 +211,32 @@ class RawFolder:
         """Return the error for folders without readable data; `message` describes what was expected."""
         return UsageError(f"{', '.join(map(str, self.given))}: {message}")
 
-    def reject(self, row: RawLine, rule: str, message: str, column: str = "", found: str = "", *, place: RawLine | None = None,
+    def reject(self, row: RawLine, rule: str, message: str, column: str = "", found: str = "", *, location: RawLine | None = None,
                rules: tuple[str, ...] = ()) -> None:  # fmt: skip
         """Reject a row, often with `*problem`.
 
-        `message` describes the problem without its location. `place` is the location, if it is not the row's own line.
+        `message` describes the problem without its location. `location` is that of the problem, if it is not in the row itself.
         """
-        where = place or row
+        where = location or row
         message = f"{where}: {message}; row rejected"
         self.rejects.append(Reject(row, where, rule, message, column, found[:200], rules or (rule,)))
 
-    def warn(self, rule: str, place: object) -> None:
+    def warn(self, rule: str, location: object) -> None:
         """Count a suspicious row that is kept. The report lists the first ten locations."""
         self.warnings[rule] += 1
-        places = self.examples.setdefault(rule, [])
-        if len(places) < 10:
-            places.append(str(place))
+        examples = self.examples.setdefault(rule, [])
+        if len(examples) < 10:
+            examples.append(str(location))
 
     def note_similar_spellings(self, names: Mapping[str, str]) -> None:
         """Note and count images found under a similar name. `names` maps annotated names to names on disk."""
         if not names:
             return
         kinds = Counter(HOW[difference_of(*pair)] for pair, _ in zip(names.items(), range(_MAX_COUNTED), strict=False))
-        told = ", ".join(f"{count} by {kind}" for kind, count in sorted(kinds.items()))
+        differences = ", ".join(f"{count} by {kind}" for kind, count in sorted(kinds.items()))
         first, other = next(iter(names.items()))
         self.notes.append(
-            f"images whose names are spelled differently on the disk, but were found: {len(names)} ({told}), such as {first}, which "
+            f"images whose names are spelled differently on the disk, but were found: {len(names)} ({differences}), such as {first}, which "
             f"is {other}"
         )
         for name, path in names.items():
@@ -246,7 +246,7 @@ class RawFolder:
         """Record that `column` of line i of file `rows` is in line `numbers[i - 1]` of `file` (0: missing)."""
         self.joins.setdefault(rows, {})[column] = (file, numbers)
 
-    def place(self, row: RawLine, column: str) -> RawLine:
+    def location(self, row: RawLine, column: str) -> RawLine:
         """Return the line that contains a column of a row."""
         for prefix, (file, numbers) in self.joins.get(row.file, {}).items():
             if column.startswith(prefix) and numbers[row.number - 1]:
@@ -270,7 +270,7 @@ def real_path(path: Path) -> Path:
 def absent(path: Path) -> str:
     """Return why a path does not exist: it is missing, or a broken link."""
     if path.is_symlink():
-        return f"a link to {path.readlink()}, which leads nowhere"
+        return f"a link to {path.readlink()}, which does not exist"
     return "no such file or folder"
 
 

@@ -45,9 +45,9 @@ class SpillFile:
         """Discard the rows."""
         self._file.close()
 
-    def read(self, places: pl.Series) -> pl.DataFrame:
+    def read(self, rows: pl.Series) -> pl.DataFrame:
         """Return the rows with these numbers, which must be ascending."""
-        wanted = places.to_numpy()
+        wanted = rows.to_numpy()
         assert (wanted[1:] > wanted[:-1]).all(), "rows have changed their order"
         numbers = np.searchsorted(self._starts, wanted, side="right") - 1
         parts = [pl.DataFrame(schema=self.schema)]

@@ -16,7 +16,7 @@ _LOOK_ALIKE = str.maketrans(
     "ABESIJKMHOPCTYXaeijsopcyxdqwhl" "ABEZHIKMNOPTYXaivopuxc" "iag",
 )  # fmt: skip
 _COLUMNS = ("category", "style", "substyle", "item", "color", "pose", "garment")
-_MAX_TOLD = 5
+_MAX_NOTES = 5
 
 
 def confusable_skeleton(name: str) -> str:
@@ -61,29 +61,29 @@ def similar_names_of(frame: pl.DataFrame, vocabularies: Mapping[str, Iterable[st
             names.setdefault("style" if column == "substyle" else column, Counter()).update(dict(kept.iter_rows()))
     for column, values in vocabularies.items():
         names.setdefault(column, Counter()).update(dict.fromkeys(values, 0))
-    return {column: told for column, counts in names.items() if (told := _tell(column, counts))}
+    return {column: sentences for column, counts in names.items() if (sentences := _describe(column, counts))}
 
 
-def _tell(column: str, counts: Counter[str]) -> list[str]:
-    told: list[str] = []
+def _describe(column: str, counts: Counter[str]) -> list[str]:
+    sentences: list[str] = []
     for group in similar_names(counts):
         how = difference_between(group)
         write = repr if how.startswith(("case", "whitespace")) else ascii  # write invisible differences as escapes
         shown = ", ".join(f"{write(name)} ({counts[name]})" for name in group)
-        told.append(f"{column}: {shown} differ in {how} alone; if they are one class, spell them alike")
-    return told
+        sentences.append(f"{column}: {shown} differ only in {how}; if they are one class, use one spelling")
+    return sentences
 
 
-def shortened(told: list[str]) -> list[str]:
+def shortened(sentences: list[str]) -> list[str]:
     """Return the first sentences, and the number of remaining ones."""
-    more = [f"{len(told) - _MAX_TOLD} more names differ so"] if len(told) > _MAX_TOLD else []
-    return [*told[:_MAX_TOLD], *more]
+    more = [f"{len(sentences) - _MAX_NOTES} more such groups"] if len(sentences) > _MAX_NOTES else []
+    return [*sentences[:_MAX_NOTES], *more]
 
 
 def warn_similar_names(frame: pl.DataFrame, raw: RawFolder) -> None:
     """Warn about confusable class names: separate classes for a model, but probably meant as one."""
     vocabularies = {column: vocabulary.values for column, vocabulary in raw.vocabularies.items()}
-    for told in similar_names_of(frame, vocabularies).values():
-        raw.notes += shortened(told)
-        for sentence in told:
+    for sentences in similar_names_of(frame, vocabularies).values():
+        raw.notes += shortened(sentences)
+        for sentence in sentences:
             raw.warn("near_equal_names", sentence)

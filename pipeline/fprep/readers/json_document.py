@@ -20,9 +20,9 @@ class Problem(NamedTuple):
     column: str = ""
     found: str = ""
 
-    def within(self, place: str) -> Problem:
+    def within(self, location: str) -> Problem:
         """Prefix the sentence with the location in the document."""
-        return self._replace(message=f"{place}: {self.message}")
+        return self._replace(message=f"{location}: {self.message}")
 
 
 def parse_document(content: bytes) -> Entry | Problem:

@@ -45,10 +45,9 @@ def coordinate_orientations(
     `orientations` (rows,) are those of the images, `upright` (rows, 2) their displayed width and height, `stated`
     (rows, 2) the annotated size, 0 if it is not stated.
     """
-    tells = (orientations >= 5) & (upright[:, 0] != upright[:, 1]) & (stated[:, 0] > 0)
-    is_upright = np.where(tells, (stated == upright).all(1), assumed == "upright")
-    turned = np.where(is_upright, 1, orientations)
-    return turned.astype(np.int8), (orientations != 1) & ~tells
+    is_decisive = (orientations >= 5) & (upright[:, 0] != upright[:, 1]) & (stated[:, 0] > 0)
+    is_upright = np.where(is_decisive, (stated == upright).all(1), assumed == "upright")
+    return np.where(is_upright, 1, orientations).astype(np.int8), (orientations != 1) & ~is_decisive
 
 
 def to_upright(frame: pl.DataFrame) -> pl.DataFrame:
@@ -56,19 +55,19 @@ def to_upright(frame: pl.DataFrame) -> pl.DataFrame:
 
     `width` and `height` already belong to the upright image. Blocks without rows to rotate are not copied.
     """
-    if EXIF_ORIENTATION not in frame.columns or not (turned := frame[EXIF_ORIENTATION] != 1).any():
+    if EXIF_ORIENTATION not in frame.columns or not (is_rotated := frame[EXIF_ORIENTATION] != 1).any():
         return frame
     columns = [name for name in COORDINATES if name in frame.columns]
     blocks: list[pl.DataFrame] = []
     for start in range(0, len(frame), _ROWS_AT_ONCE):
-        block, places = (
+        block, rotated_rows = (
             frame[start : start + _ROWS_AT_ONCE],
-            turned[start : start + _ROWS_AT_ONCE].arg_true().to_numpy(),
+            is_rotated[start : start + _ROWS_AT_ONCE].arg_true().to_numpy(),
         )
-        if len(places):
-            rows = [moved(row, row[EXIF_ORIENTATION]) for row in block[places.tolist()].iter_rows(named=True)]
+        if len(rotated_rows):
+            rows = [rotated(row, row[EXIF_ORIENTATION]) for row in block[rotated_rows.tolist()].iter_rows(named=True)]
             order = np.arange(len(block))
-            order[places] = len(block) + np.arange(len(places))
+            order[rotated_rows] = len(block) + np.arange(len(rotated_rows))
             block = block.with_columns(
                 pl.concat([block[name], pl.Series(name, [row[name] for row in rows], block.schema[name])]).gather(order)
                 for name in columns
@@ -79,49 +78,49 @@ def to_upright(frame: pl.DataFrame) -> pl.DataFrame:
 
 def as_stored(row: Row) -> Row:
     """Return a row with coordinates and size before rotation to upright, for messages."""
-    turn = int(row.get(EXIF_ORIENTATION) or 1)
-    if turn == 1 or not row["width"]:
+    orientation = int(row.get(EXIF_ORIENTATION) or 1)
+    if orientation == 1 or not row["width"]:
         return row
-    size = {"width": row["height"], "height": row["width"]} if turn >= 5 else {}
-    return {**row, **moved({**row, **size}, _BACK.get(turn, turn)), **size}
+    size = {"width": row["height"], "height": row["width"]} if orientation >= 5 else {}
+    return {**row, **rotated({**row, **size}, _BACK.get(orientation, orientation)), **size}
 
 
-def moved(row: Row, orientation: int) -> Row:
+def rotated(row: Row, orientation: int) -> Row:
     """Return the coordinate columns of a row, mapped by `orientation` into an image with the row's width and height."""
     values: Row = {name: row[name] for name in COORDINATES if name in row}
-    turn = (orientation, row["width"], row["height"])
+    target = (orientation, row["width"], row["height"])
     for kind in ("landmark", "joint"):
         if values.get(f"{kind}_x") is not None:
-            values[f"{kind}_x"], values[f"{kind}_y"] = _points(row, kind, turn)
+            values[f"{kind}_x"], values[f"{kind}_y"] = _rotate_landmarks(row, kind, target)
     if values.get("box") is not None:
-        values["box"] = _box(row["box"], turn)
+        values["box"] = _rotate_box(row["box"], target)
     if values.get("garment_boxes") is not None:
         flat: list[float] = row["garment_boxes"]
         boxes = [flat[start : start + 4] for start in range(0, len(flat), 4)]
-        values["garment_boxes"] = [value for box in boxes for value in _box(box, turn)]
+        values["garment_boxes"] = [value for box in boxes for value in _rotate_box(box, target)]
     for name in ("polygons", "garment_polygons"):
         if values.get(name) is not None:
-            values[name] = [_outline(outline, turn) for outline in row[name]]
+            values[name] = [_rotate_outline(outline, target) for outline in row[name]]
     return values
 
 
-def _points(row: Row, kind: str, turn: tuple[int, int, int]) -> tuple[list[float], list[float]]:
+def _rotate_landmarks(row: Row, kind: str, target: tuple[int, int, int]) -> tuple[list[float], list[float]]:
     points = list(zip(row[f"{kind}_x"], row[f"{kind}_y"], strict=True))
     for index, visibility in enumerate(row[f"{kind}_visibility"]):
         if visibility >= Visibility.OCCLUDED:
-            points[index] = upright_point(*points[index], *turn)
+            points[index] = upright_point(*points[index], *target)
     return [x for x, _ in points], [y for _, y in points]
 
 
-def _outline(outline: list[float], turn: tuple[int, int, int]) -> list[float]:
+def _rotate_outline(outline: list[float], target: tuple[int, int, int]) -> list[float]:
     points = zip(outline[::2], outline[1::2], strict=True)
-    return [value for x, y in points for value in upright_point(x, y, *turn)]
+    return [value for x, y in points for value in upright_point(x, y, *target)]
 
 
-def _box(box: list[float], turn: tuple[int, int, int]) -> list[float]:
+def _rotate_box(box: list[float], target: tuple[int, int, int]) -> list[float]:
     """Transform a box; an inverted box stays inverted, so that the rule detects it."""
     x1, y1, x2, y2 = box
-    (left, top), (right, bottom) = upright_point(x1, y1, *turn), upright_point(x2, y2, *turn)
+    (left, top), (right, bottom) = upright_point(x1, y1, *target), upright_point(x2, y2, *target)
     if x1 > x2 or y1 > y2:
         return [max(left, right), max(top, bottom), min(left, right), min(top, bottom)]
     return [min(left, right), min(top, bottom), max(left, right), max(top, bottom)]

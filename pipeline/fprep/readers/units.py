@@ -70,8 +70,10 @@ def to_pixels(frame: pl.DataFrame, written: CoordinateFormat) -> pl.DataFrame:
     if written.whole is not None and (unknown := frame["width"].null_count()):
         rows = f"{count(unknown, 'row')} without one {are(unknown)} here"
         raise UsageError(f"--map unit needs the sizes of the images, and {rows}; use --check-images header or full")
-    turned = pl.col(EXIF_ORIENTATION) >= 5 if EXIF_ORIENTATION in frame.columns else pl.lit(value=False)
-    sides = [pl.when(turned).then(other).otherwise(side) for side, other in (("width", "height"), ("height", "width"))]
+    is_transposed = pl.col(EXIF_ORIENTATION) >= 5 if EXIF_ORIENTATION in frame.columns else pl.lit(value=False)
+    sides = [
+        pl.when(is_transposed).then(other).otherwise(side) for side, other in (("width", "height"), ("height", "width"))
+    ]
     scale = [side.cast(pl.Float64) / written.whole if written.whole else pl.lit(1.0) for side in sides]
     point, corner = (0.5, 1.0) if written.whole else (0.0, 0.0)  # from pixel edges to centers
     columns: list[pl.Expr] = []
@@ -84,8 +86,8 @@ def to_pixels(frame: pl.DataFrame, written: CoordinateFormat) -> pl.DataFrame:
             ]
     if "box" in frame.columns:
         order = (1, 0, 3, 2) if written.swapped else (0, 1, 2, 3)
-        corners = [pl.col("box").list.get(place, null_on_oob=True).cast(pl.Float64) for place in order]
-        moved = [value * scale[place % 2] - (corner if place >= 2 else 0.0) for place, value in enumerate(corners)]
+        corners = [pl.col("box").list.get(index, null_on_oob=True).cast(pl.Float64) for index in order]
+        moved = [value * scale[index % 2] - (corner if index >= 2 else 0.0) for index, value in enumerate(corners)]
         scaled = pl.concat_list(moved).cast(pl.List(pl.Float32))
         columns.append(pl.when(pl.col("box").is_not_null()).then(scaled).alias("box"))
     frame = frame.with_columns(scale[0].alias("_x"), scale[1].alias("_y"))
@@ -115,8 +117,8 @@ def as_written(row: Row, written: CoordinateFormat) -> Row:
 
 def _scaled(values: pl.Expr, scale: pl.Expr, shift: float, visibility: pl.Expr) -> pl.Expr:
     """Multiply lists of coordinates by a number per row; landmarks without coordinates stay at 0."""
-    placed = visibility.list.eval((pl.element() > 0).cast(pl.Float64))
-    return (values.cast(pl.List(pl.Float64)) * scale * placed - placed * shift).cast(pl.List(pl.Float32))
+    present = visibility.list.eval((pl.element() > 0).cast(pl.Float64))
+    return (values.cast(pl.List(pl.Float64)) * scale * present - present * shift).cast(pl.List(pl.Float32))
 
 
 def _outlines(

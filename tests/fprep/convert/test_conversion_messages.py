@@ -209,7 +209,7 @@ def test_files_of_others_are_no_rejected_rows(tmp_path):
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw/a.json").write_text('{"a": 1}')
     said, error = say("convert", "kfashion", tmp_path / "raw", tmp_path / "out", "-q")
-    assert "no row is left for a table: none of the files holds one" in str(error)
+    assert "no row is left for a table: no file contains any" in str(error)
     assert "0 folders" not in said
 
 

@@ -91,7 +91,7 @@ def test_empty_table_is_an_error(raw, tmp_path):
 
 def test_file_with_a_header_only(raw, tmp_path):
     (raw / "train.csv").write_text(f"{HEADER}\n")
-    with pytest.raises(RejectedError, match="no row is left for a table: none of the files holds one"):
+    with pytest.raises(RejectedError, match="no row is left for a table: no file contains any"):
         run(raw, tmp_path / "out")
 
 

@@ -163,7 +163,7 @@ ALTERATIONS: list[tuple[Callable[[list[Sample]], list[Sample]], str]] = [
     (lambda samples: [*samples[:5], samples[0]], "the key occurs 2 times"),
     (lambda samples: [*samples[:5], replace(samples[5], key="a.b")], "not `<key>.jpg`"),
     (lambda samples: [*samples[:5], replace(samples[5], image=samples[5].image[:300])], "cannot be decoded"),
-    (lambda samples: [*samples[:5], replace(samples[5], image=samples[4].image)], "the annotation says otherwise"),
+    (lambda samples: [*samples[:5], replace(samples[5], image=samples[4].image)], "the annotation changes this"),
     (
         lambda samples: [*samples[:5], replace(samples[5], annotation={"key": samples[5].key})],
         "the annotation has the keys key,",

@@ -112,7 +112,8 @@ def test_boxes_that_fit_the_other_pixels_name_the_orientation(tmp_path, reader, 
         coco_of(tmp_path / "raw", boxes, [None] * len(boxes))
     wrong = "upright" if frame == "stored" else "stored"
     with pytest.raises(
-        UsageError, match=rf"4 of 4 boxes on images that EXIF turns .* run again with --map orientation={frame};"
+        UsageError,
+        match=rf"4 of 4 boxes on images whose EXIF orientation rotates .* run again with --map orientation={frame};",
     ):
         run(reader, tmp_path / "raw", tmp_path / "out", mapping={"orientation": wrong})
     _, table = run(reader, tmp_path / "raw", tmp_path / "out", mapping={"orientation": frame})

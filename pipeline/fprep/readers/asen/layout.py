@@ -78,9 +78,9 @@ def find_layout(raw: RawFolder) -> Layout:
     """Find the only data set at most three folders deep. Raises `UsageError` if there is none or several."""
     folders: dict[Path, None] = {}
     for given in raw.given:
-        place = given if given.is_dir() else given.parent
-        for here, names, files in raw.walk(place):
-            depth = len(here.relative_to(place).parts)
+        start = given if given.is_dir() else given.parent
+        for here, names, files in raw.walk(start):
+            depth = len(here.relative_to(start).parts)
             names[:] = [name for name in names if depth < 3 and name not in ("Images", "images", "img")]
             if any(f"filenames_{split}.txt" in files for split in SPLITS):
                 folders[here] = None
@@ -91,15 +91,15 @@ def find_layout(raw: RawFolder) -> Layout:
         raise raw.nothing_found("no lists in the layout of ASEN here; expected filenames_train.txt and label_train.txt")
     if len(folders) > 1:
         several = ", ".join(raw.name_of(folder) for folder in sorted(folders))
-        raise UsageError(f"{several}: several datasets; name the folder of one of them, and its meta.json")
+        raise UsageError(f"{several}: several data sets; pass the folder of one of them, and its meta.json")
     folder = next(iter(folders))
     return _with_meta(raw, folder)
 
 
 def _with_meta(raw: RawFolder, folder: Path) -> Layout:
-    places = [folder, *folder.parents, *(given.parent for given in raw.given)]
-    inside = [place for place in places if place.is_relative_to(raw.root)]
-    path = next((place / name for place in inside for name in _META if is_file(place / name)), None)
+    folders = [folder, *folder.parents, *(given.parent for given in raw.given)]
+    inside = [home for home in folders if home.is_relative_to(raw.root)]
+    path = next((home / name for home in inside for name in _META if is_file(home / name)), None)
     if path is None:
         name = _match(folder, _KNOWN)
         if not name:
@@ -113,7 +113,7 @@ def _with_meta(raw: RawFolder, folder: Path) -> Layout:
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{file.name}: this is not JSON ({str(error)[:100]}); restore it") from None
     if not isinstance(meta, dict):
-        raise UsageError(f"{file.name}: this is JSON, but no object; restore it")
+        raise UsageError(f"{file.name}: expected a JSON object; restore it")
     entries = cast("dict[str, Any]", meta)
     try:
         if "ATTRIBUTES" in entries:
@@ -133,7 +133,7 @@ def _with_meta(raw: RawFolder, folder: Path) -> Layout:
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, UsageError):
             raise
-        raise UsageError(f"{file.name}: attributes are not told as ASEN does ({error!r:.100}); restore it") from None
+        raise UsageError(f"{file.name}: the attributes are not in ASEN's format ({error!r:.100}); restore it") from None
     return Layout(folder, name.lower(), attributes, {})
 
 
@@ -165,7 +165,7 @@ def _note_absent(raw: RawFolder, folder: Path, section: dict[str, Any]) -> None:
         named += [files.get("fname_list"), *(labels.values() if isinstance(labels, dict) else [labels])]
     absent = [name for name in named if isinstance(name, str) and name and not (folder / name).is_file()]
     if absent:
-        raw.notes.append(f"meta.json names files that are not here: {', '.join(absent)}")
+        raw.notes.append(f"meta.json lists missing files: {', '.join(absent)}")
 
 
 def parse_label(content: bytes) -> tuple[int, list[tuple[int, int]]] | None:
@@ -180,7 +180,7 @@ def image_home(raw: RawFolder, layout: Layout, names: Sequence[str]) -> str:
     """Return the prefix that turns image names into paths from the raw root; checks the first few images."""
     folder = layout.folder
     inner = raw.folders_in(folder)
-    homes = [folder, *inner, *(place / "images" for place in (folder, *inner)), folder.parent]
+    homes = [folder, *inner, *(base / "images" for base in (folder, *inner)), folder.parent]
     for home in homes:
         if home.is_relative_to(raw.root) and any(raw.has_image(home, name) for name in names[:20]):
             break
@@ -192,12 +192,12 @@ def image_home(raw: RawFolder, layout: Layout, names: Sequence[str]) -> str:
 def spelling_on_disk(root: Path, prefix: str, names: Sequence[str]) -> list[str]:
     """Return the names with folders in the Unicode form (NFC or NFD) used on disk: macOS decomposes Hangul."""
     folders = {name.rpartition("/")[0] for name in names if not name.isascii()}
-    spelt: dict[str, str] = {}
+    on_disk: dict[str, str] = {}
     for folder in folders:
         found = next((other for other in _spellings(folder) if (root / (prefix + other)).is_dir()), folder)
-        spelt[folder] = found
+        on_disk[folder] = found
     parts = [name.rpartition("/") for name in names]
-    return [f"{spelt.get(folder, folder)}/{last}" if slash else last for folder, slash, last in parts]
+    return [f"{on_disk.get(folder, folder)}/{last}" if slash else last for folder, slash, last in parts]
 
 
 def _spellings(name: str) -> tuple[str, ...]:

@@ -105,13 +105,13 @@ def _join(raw: RawFolder, file: RawFile, role: str, layout: Layout, images: dict
     for line in file.lines():
         parsed = parse_label(line.content)
         if parsed is None:
-            message = f"{line.content[:60]!r} is not the place of an image and pairs of attribute and value"
+            message = f"{line.content[:60]!r} is not an image index followed by pairs of attribute and value"
             raw.reject(line, "bad_label", message, found=repr(line.content[:60]))
             continue
-        place, pairs = parsed
-        image = images.get(place)
+        index, pairs = parsed
+        image = images.get(index)
         if image is None:
-            raw.reject(line, "unknown_image", f"there is no image {place}; places count from 0", found=str(place))
+            raw.reject(line, "unknown_image", f"there is no image {index}; indices count from 0", found=str(index))
             continue
         file.accounts["joined"] += 1
         if not image.good:
@@ -123,7 +123,7 @@ def _join(raw: RawFolder, file: RawFile, role: str, layout: Layout, images: dict
             problem = _label_problem(layout, image, pair)
             if problem is not None:
                 image.good = False
-                raw.reject(image.line, *problem, place=line, column="attributes", found=f"{pair[0]} {pair[1]}")
+                raw.reject(image.line, *problem, location=line, column="attributes", found=f"{pair[0]} {pair[1]}")
                 break
             image.labels.setdefault(pair, line)
 
@@ -190,7 +190,7 @@ def _frame(
 
 def _unknown(layout: Layout, named: list[tuple[int, ...]]) -> pl.Series:
     """Return the ids of the unlabeled attributes of each image, computed once per combination."""
-    combinations = {attributes: place for place, attributes in enumerate(dict.fromkeys(named))}
+    combinations = {attributes: index for index, attributes in enumerate(dict.fromkeys(named))}
     lists = [
         [_id(layout, (other, value)) for other, (_, count) in enumerate(layout.attributes) if other not in attributes
          for value in range(count)]

@@ -22,14 +22,14 @@ from fschemas.vocabularies import Vocabulary
 
 def read_rows(raw: RawFolder, files: Sequence[CocoFile]) -> pl.DataFrame:
     """Return the rows of all files; entries that are not rows are accounted for in `raw`, with the reason."""
-    ours = [file for file in files if file.labels is not None]
-    if ours and len(ours) == len(files):
-        return _read_ours(raw, ours)
+    exported = [file for file in files if file.labels is not None]
+    if exported and len(exported) == len(files):
+        return _read_exported(raw, exported)
     plan = make_plan(raw, files)
     return frame_of_rows([row for file in files for row in Annotations(raw, file, plan).rows()], plan)
 
 
-def _read_ours(raw: RawFolder, files: Sequence[CocoFile]) -> pl.DataFrame:
+def _read_exported(raw: RawFolder, files: Sequence[CocoFile]) -> pl.DataFrame:
     """Return the rows of a table exported by `fprep export`, equal to the original except for the source columns."""
     labels = files[0].labels
     assert labels is not None
@@ -46,10 +46,10 @@ def _read_ours(raw: RawFolder, files: Sequence[CocoFile]) -> pl.DataFrame:
     plan = Plan(groups, landmarks=landmarks, garments=garments)
     raw.splits_are_given = True
     raw.box_form = "size"
-    return frame_of_rows([row for file in files for row in _OurAnnotations(raw, file, plan).rows()], plan)
+    return frame_of_rows([row for file in files for row in _ExportedAnnotations(raw, file, plan).rows()], plan)
 
 
-class _OurAnnotations(Annotations):
+class _ExportedAnnotations(Annotations):
     """Annotations by row key: an annotation has the labels of its row, an image those of rows without annotation."""
 
     def rows(self) -> list[Entry]:
@@ -83,7 +83,7 @@ class _OurAnnotations(Annotations):
             message = f"category_id is {str(entry['category_id'])[:40]}, but no category has it"
             return Problem("unknown_category", message, "category")
         row |= {"category": plain(category)}
-        for add in (self.add_polygons, self.add_box, self.add_points):
+        for add in (self.add_polygons, self.add_box, self.add_keypoints):
             problem = add(row, entry)
             if problem is not None:
                 return problem

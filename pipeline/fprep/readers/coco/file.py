@@ -116,10 +116,10 @@ def read_coco(raw: RawFolder, path: Path) -> CocoFile:
     seen: set[str] = set()
     ambiguous = {number for entry in images if (number := str(entry.get("id"))) in seen or seen.add(number)}
     info: object = document.get("info")
-    ours = cast("Entry", info).get("table") if isinstance(info, dict) else None
+    stored = cast("Entry", info).get("table") if isinstance(info, dict) else None
     return CocoFile(
         name, path, _by_id(images), _by_id(categories), _by_id(attributes), annotations, frozenset(ambiguous),
-        cast("Entry", ours) if isinstance(ours, dict) and isinstance(cast("Entry", ours).get("column_groups"), list) else None,
+        cast("Entry", stored) if isinstance(stored, dict) and isinstance(cast("Entry", stored).get("column_groups"), list) else None,
     )  # fmt: skip
 
 
@@ -158,10 +158,10 @@ def image_prefix(raw: RawFolder, path: Path, names: Sequence[str]) -> str:
     hits = {home: sum(bool(name) and raw.has_image(home, name) for name in sample) for home in inside}
     if not any(hits.values()):
         lasts = {name.rpartition("/")[2] for name in sample if name}
-        for place, _, files in itertools.islice(walk(raw.root, follow_links=raw.follow_links), _MAX_FOLDERS):
+        for here, _, files in itertools.islice(walk(raw.root, follow_links=raw.follow_links), _MAX_FOLDERS):
             for name in lasts.intersection(files):
                 up = next(full for full in sample if full.rpartition("/")[2] == name).count("/")
-                hits.setdefault(place.parents[up - 1] if up else place, 0)
+                hits.setdefault(here.parents[up - 1] if up else here, 0)
         inside = [home for home in hits if home.is_relative_to(raw.root)]
         hits = {home: sum(bool(name) and raw.has_image(home, name) for name in sample) for home in inside}
     home = max(hits, key=lambda home: hits[home]) if any(hits.values()) else path.parent

@@ -38,7 +38,7 @@ def make_plan(raw: RawFolder, files: Sequence[CocoFile]) -> Plan:
     landmarks, garments = None, dict[str, tuple[str, tuple[int, ...]]]()
     if any(entry.get("keypoints") for entry in annotations):
         used = {file.category_name(entry) or "" for file in files for entry in file.annotations} - {""}
-        landmarks, garments = _match_points(files, used)
+        landmarks, garments = _match_keypoints(files, used)
         if landmarks is None:
             known = ", ".join(LANDMARK_SETS)
             raw.notes.append(f"keypoints are left out: their names are not those of a known landmark set ({known})")
@@ -71,7 +71,7 @@ def _attributes(files: Sequence[CocoFile]) -> Vocabulary:
     return _known("attributes", tuple(values), {group: tuple(members) for group, members in groups.items()})
 
 
-def _match_points(
+def _match_keypoints(
     files: Sequence[CocoFile], used: set[str]
 ) -> tuple[LandmarkSet | None, dict[str, tuple[str, tuple[int, ...]]]]:
     """Return the landmark set whose landmarks occur in all used categories.
@@ -102,9 +102,9 @@ def _match_category(name: str, category: Entry, landmarks: LandmarkSet) -> tuple
     garment = by_name.get(spelled(name))
     if garment is not None and words == [str(number) for number in range(1, len(landmarks) + 1)]:
         return garment, tuple(range(len(landmarks)))  # numbered keypoints, as many as the garment has landmarks
-    places = tuple(numbers.get(word, -1) for word in words)
-    if -1 in places or len(set(places)) < len(places):
+    indices = tuple(numbers.get(word, -1) for word in words)
+    if -1 in indices or len(set(indices)) < len(indices):
         return None
     if garment is None:
-        garment = next((known for known, valid in landmarks.garments.items() if set(valid) == set(places)), None)
-    return None if garment is None else (garment, places)
+        garment = next((known for known, valid in landmarks.garments.items() if set(valid) == set(indices)), None)
+    return None if garment is None else (garment, indices)

@@ -93,8 +93,8 @@ class Annotations:
         """Return the row of annotation `number` (1-based) in a list; a problem is rejected and returns an empty list."""
         if not isinstance(row, Problem):
             return [row]
-        line, place = RawLine(self.file.name, number, 0, self.head), RawLine(self.file.name, 1, 0, self.head)
-        self.raw.reject(line, *row.within(f"annotation {number}"), place=place)
+        line, location = RawLine(self.file.name, number, 0, self.head), RawLine(self.file.name, 1, 0, self.head)
+        self.raw.reject(line, *row.within(f"annotation {number}"), location=location)
         return []
 
     def row(self, number: int, entry: Entry) -> Entry | Problem:
@@ -111,7 +111,7 @@ class Annotations:
         if self.plan.categories is not None and row["category"] not in self.plan.categories.ids:
             message = f"the category {category[:60]!r} is not one of {self.plan.categories.name}"
             return Problem("unknown_category", message, "category", category[:60])
-        adds = (self.add_polygons, self.add_box, self.add_points, self.add_attributes)
+        adds = (self.add_polygons, self.add_box, self.add_keypoints, self.add_attributes)
         return next((problem for add in adds if (problem := add(row, entry)) is not None), row)
 
     def head_of(self, entry: Entry, number: int) -> Entry | Problem:
@@ -163,13 +163,13 @@ class Annotations:
             self.raw.warn("box_from_outline", f"{self.file.name}: annotation {entry.get('id')}")
         return None
 
-    def add_points(self, row: Entry, entry: Entry) -> Problem | None:
+    def add_keypoints(self, row: Entry, entry: Entry) -> Problem | None:
         """Add the landmark columns, if the plan has a landmark set and the category has keypoints of it."""
         landmarks = self.plan.landmarks
         known = self.plan.garments.get(self.file.category_name(entry) or "")
         if landmarks is None or known is None:
             return None
-        garment, places = known
+        garment, indices = known
         valid = set(landmarks.garments[garment])
         x, y = [0.0] * len(landmarks), [0.0] * len(landmarks)
         visibility = [
@@ -178,20 +178,20 @@ class Annotations:
         ]
         row |= {"garment": garment, "landmark_x": x, "landmark_y": y, "landmark_visibility": visibility}
         values = numbers_of(entry.get("keypoints") or [], "keypoints")
-        if isinstance(values, Problem) or len(values) not in (0, 3 * len(places)):
+        if isinstance(values, Problem) or len(values) not in (0, 3 * len(indices)):
             found = "not a list of" if isinstance(values, Problem) else len(values)
-            message = f"keypoints has {found} numbers, expected {3 * len(places)}"
+            message = f"keypoints has {found} numbers, expected {3 * len(indices)}"
             return Problem("wrong_number_of_points", message, "landmark_x", str(found))
-        for number, place in enumerate(places if values else ()):
-            (px, py, code), name = values[3 * number : 3 * number + 3], landmarks.names[place]
+        for number, index in enumerate(indices if values else ()):
+            (px, py, code), name = values[3 * number : 3 * number + 3], landmarks.names[index]
             if code not in (0, 1, 2):
                 message = f"the visibility of {name} is {code:g}, expected 2 (visible), 1 (occluded) or 0"
                 return Problem("bad_visibility", message, "landmark_visibility", f"{code:g}")
-            if code and place not in valid:
+            if code and index not in valid:
                 message = f"{name} is annotated, but the garment {garment} has no such point"
                 return Problem("not_applicable_point", message, "landmark_x", f"{px:g}_{py:g}")
             if code:
-                x[place], y[place], visibility[place] = float(px), float(py), int(code)
+                x[index], y[index], visibility[index] = float(px), float(py), int(code)
         return None
 
     def add_attributes(self, row: Entry, entry: Entry) -> Problem | None:
@@ -206,9 +206,9 @@ class Annotations:
             message = f"attribute_ids is {str(ids)[:80]}, and not all attributes have an entry"
             return Problem("unknown_attribute", message, "attributes")
         names = {plain(str(entry.get("name", ""))) for entry in entries if entry}
-        if strangers := sorted(names - known.ids.keys()):
-            message = f"the attribute {strangers[0][:60]!r} is not one of {known.name}"
-            return Problem("unknown_attribute", message, "attributes", strangers[0][:60])
+        if unknown := sorted(names - known.ids.keys()):
+            message = f"the attribute {unknown[0][:60]!r} is not one of {known.name}"
+            return Problem("unknown_attribute", message, "attributes", unknown[0][:60])
         positive = sorted(known.ids[name] for name in names)
         row["attributes_positive"] = positive
         row["attributes_unknown"] = [] if positive else list(range(len(known)))

@@ -170,19 +170,19 @@ def _decode(values: np.ndarray, layout: _Layout) -> tuple[np.ndarray, np.ndarray
 
     `values` is (rows, `layout.width`) uint8.
     """
-    places, changes = _differences(values, layout)
-    part = places % _WIDTH
-    followed = np.zeros(len(places), bool)
-    followed[:-1] = places[1:] == places[:-1] + 1
+    positions, changes = _differences(values, layout)
+    part = positions % _WIDTH
+    followed = np.zeros(len(positions), bool)
+    followed[:-1] = positions[1:] == positions[:-1] + 1
     is_tens, is_unit = part == 1, part == 2
     alone = is_unit.copy()
     alone[1:] &= ~followed[:-1]  # "-0"
     wrong = (changes != _CHANGES[part]) | alone
     strange = np.zeros(len(values), bool)
-    strange[places[wrong] // len(layout.template)] = True
+    strange[positions[wrong] // len(layout.template)] = True
     if layout.tail:
         strange |= (values[:, len(layout.template) :] != np.frombuffer(layout.tail, np.uint8)).any(1)
-    return strange, places[is_tens & ~followed] // _WIDTH, places[is_unit] // _WIDTH
+    return strange, positions[is_tens & ~followed] // _WIDTH, positions[is_unit] // _WIDTH
 
 
 def _differences(values: np.ndarray, layout: _Layout) -> tuple[np.ndarray, np.ndarray]:
@@ -190,8 +190,8 @@ def _differences(values: np.ndarray, layout: _Layout) -> tuple[np.ndarray, np.nd
     num_words, width = len(layout.words), len(layout.template)
     if num_words * 8 != width:
         changes = (values[:, :width] ^ layout.template).reshape(-1)
-        places = np.flatnonzero(changes)
-        return places, changes[places]
+        positions = np.flatnonzero(changes)
+        return positions, changes[positions]
     shape, strides = (len(values), num_words), (values.strides[0], 8)
     words = np.lib.stride_tricks.as_strided(values[:, :8].view(np.uint64), shape, strides)
     differs = np.flatnonzero(np.not_equal(words, layout.words, out=layout.differs[: len(values)]))
@@ -217,7 +217,7 @@ def _with_slow_rows(
     rows = rows[part.lines - 1]  # without blank lines
     is_row = ~slow
     is_row[rows] = True
-    place = np.cumsum(is_row) - 1
+    new_row = np.cumsum(is_row) - 1
     words = [word.encode() for word in part.words[0]]
     names = np.full((len(slow), max(fast_names.shape[1], *map(len, words), 1)), _BLANK, np.uint8)
     names[~slow, : fast_names.shape[1]] = fast_names
@@ -227,7 +227,7 @@ def _with_slow_rows(
     found.num_slow += len(rows)
     found.num_blank += part.num_blank
     for index, problem in part.problems.items():
-        found.problems[found.num_rows + int(place[rows[index]])] = problem
+        found.problems[found.num_rows + int(new_row[rows[index]])] = problem
     good = part.counts == num_attributes
     number = np.arange(part.counts.sum()) - np.repeat(np.cumsum(part.counts) - part.counts, part.counts)
     codes = np.repeat(rows, part.counts) * num_attributes + number
@@ -235,7 +235,7 @@ def _with_slow_rows(
     both: list[np.ndarray] = []
     for value, fast in zip((1, 0), fast_codes, strict=True):
         row, number = np.divmod(np.concatenate([fast, codes[usable & (part.numbers == value)]]), num_attributes)
-        both.append(np.sort(place[row] * num_attributes + number))
+        both.append(np.sort(new_row[row] * num_attributes + number))
     lines = np.flatnonzero(is_row).astype(np.int32) + (block.first_line + skip)
     return lines, names[is_row], both[0], both[1]
 
@@ -274,9 +274,9 @@ def _check_numbers(part: Part, num_attributes: int) -> None:
         message = f"{part.counts[row]} values, expected {num_attributes}"
         part.problems.setdefault(row, ("wrong_columns", message, str(part.counts[row])))
     owner = np.repeat(np.arange(len(part.counts)), part.counts)
-    for place in np.flatnonzero((part.numbers < -1) | (part.numbers > 1)).tolist():
-        value, row = part.numbers[place], int(owner[place])
-        number = place - int(part.counts[:row].sum()) + 1
+    for position in np.flatnonzero((part.numbers < -1) | (part.numbers > 1)).tolist():
+        value, row = part.numbers[position], int(owner[position])
+        number = position - int(part.counts[:row].sum()) + 1
         message = f"attribute {number} is {value}, expected 1 (yes), -1 (no) or 0 (unknown)"
         part.problems.setdefault(row, ("bad_cell", message, str(value)))
 

@@ -76,23 +76,23 @@ def _read(raw: RawFolder, benchmark: Benchmark) -> pl.DataFrame:
         check_words(raw, benchmark.file("list_attr_cloth.txt"), _ATTRIBUTES, "attr", _ATTRIBUTE_TYPES)
         lists["attributes"], *attributes = read_attributes(raw, path, len(_ATTRIBUTES))
     landmarks = LandmarkRows(raw, lists["landmark"]) if "landmark" in lists else None
-    kept, places = join_lists(raw, rows, lists)
+    kept, indices = join_lists(raw, rows, lists)
     if landmarks is not None and "category" in lists:
-        fits = _same_garment(raw, rows, kept, places, lists, landmarks)
-        kept, places = kept[fits], {column: found[fits] for column, found in places.items()}
+        fits = _same_garment(raw, rows, kept, indices, lists, landmarks)
+        kept, indices = kept[fits], {column: found[fits] for column, found in indices.items()}
     if "category" in lists:
-        columns["category"] = _categories(raw, rows, kept, lists["category"], places["category"])
+        columns["category"] = _categories(raw, rows, kept, lists["category"], indices["category"])
     if attributes is not None:
-        positive, unknown = (ids.lists(places["attributes"]) for ids in attributes)
+        positive, unknown = (ids.lists(indices["attributes"]) for ids in attributes)
         columns |= {"attributes_positive": positive, "attributes_unknown": unknown}
         raw.notes.append(
             f"{lists['attributes'].file.name}: {positive.list.len().sum()} positive and {unknown.list.len().sum()} unknown values; "
             "all others are known to be absent"
         )
     if "box" in lists:
-        columns["box"] = pl.Series((lists["box"].matrix(4)[places["box"]] - 1).astype(np.float32)).arr.to_list()
+        columns["box"] = pl.Series((lists["box"].matrix(4)[indices["box"]] - 1).astype(np.float32)).arr.to_list()
     if landmarks is not None:
-        columns |= landmarks.columns(places["landmark"])
+        columns |= landmarks.columns(indices["landmark"])
         if (landmarks.variations < 0).all():
             del columns["variation"]
     names = rows.names.gather(kept)
@@ -106,7 +106,7 @@ def _read_lists(raw: RawFolder, benchmark: Benchmark) -> dict[str, ListFile]:
     lists: dict[str, ListFile] = {}
     missing = [name for name in _LISTS.values() if benchmark.file(name) is None]
     if missing:
-        raw.notes.append(f"{raw.name_of(benchmark.lists)}: {', '.join(missing)} not here; the table goes without")
+        raw.notes.append(f"{raw.name_of(benchmark.lists)}: {', '.join(missing)} missing; the table is written without")
     for column, count in (("category", 1), ("box", 4), ("landmark", None)):
         if (path := benchmark.file(_LISTS[column])) is not None:
             lists[column] = read_list(raw, path, numbers=count)
@@ -117,7 +117,7 @@ def _read_lists(raw: RawFolder, benchmark: Benchmark) -> dict[str, ListFile]:
 
 
 def _same_garment(
-    raw: RawFolder, rows: ListFile, kept: np.ndarray, places: dict[str, np.ndarray], lists: dict[str, ListFile],
+    raw: RawFolder, rows: ListFile, kept: np.ndarray, indices: dict[str, np.ndarray], lists: dict[str, ListFile],
     landmarks: LandmarkRows,
 ) -> np.ndarray:  # fmt: skip
     """Return the kept rows whose landmarks belong to a garment of their category; the others are rejected.
@@ -127,24 +127,26 @@ def _same_garment(
     kinds = np.zeros(len(_CATEGORIES), int)
     for kind, garment in enumerate(GARMENTS):
         kinds[list(_CATEGORIES.groups[garment])] = kind
-    labels = lists["category"].matrix(1)[places["category"], 0] - 1
-    garments = landmarks.garments[places["landmark"]]
+    labels = lists["category"].matrix(1)[indices["category"], 0] - 1
+    garments = landmarks.garments[indices["landmark"]]
     fits = kinds[labels] == garments
     for index in np.flatnonzero(~fits).tolist():
         name, kind = _CATEGORIES.values[labels[index]], GARMENTS[kinds[labels[index]]]
         message = f"clothes type {GARMENTS[garments[index]]}, but category {name} is of type {kind}"
-        place = lists["landmark"].line(int(places["landmark"][index]))
-        raw.reject(rows.line(int(kept[index])), "garment_mismatch", message, place=place, column="garment", found=name)
+        location = lists["landmark"].line(int(indices["landmark"][index]))
+        raw.reject(
+            rows.line(int(kept[index])), "garment_mismatch", message, location=location, column="garment", found=name
+        )
     return fits
 
 
-def _categories(raw: RawFolder, rows: ListFile, kept: np.ndarray, listed: ListFile, places: np.ndarray) -> pl.Series:
+def _categories(raw: RawFolder, rows: ListFile, kept: np.ndarray, listed: ListFile, indices: np.ndarray) -> pl.Series:
     """Return category names; the last word of the folder name is the category in all released rows checked."""
-    names = pl.Series(np.array(_CATEGORIES.values)[listed.matrix(1)[places, 0] - 1], dtype=pl.String)
+    names = pl.Series(np.array(_CATEGORIES.values)[listed.matrix(1)[indices, 0] - 1], dtype=pl.String)
     folders = rows.names.gather(kept).str.extract(r"([^/]*)/[^/]*$").fill_null("")
     folders = folders.str.extract(r"([^_]*)$").fill_null("")
     for index in (folders.str.to_lowercase() != names.str.to_lowercase()).arg_true().to_list():
-        raw.warn("category_differs_from_folder", f"{listed.line(int(places[index]))}: {names[index]}")
+        raw.warn("category_differs_from_folder", f"{listed.line(int(indices[index]))}: {names[index]}")
     occurring = set(names.unique())
     for name in names.filter(names.is_in(list(_MERGED))):
         raw.warn("merged_category", f"{listed.file.name}: {name}")

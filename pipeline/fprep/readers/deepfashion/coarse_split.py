@@ -37,9 +37,9 @@ def add_coarse_split(raw: RawFolder, folders: Sequence[Path], frame: pl.DataFram
         raw.warn(RULE, f"{file}:{line}")
     held_out = (pl.col("coarse_split") == "test").sum().alias("test")
     counts = frame.group_by("split").agg(pl.len().alias("all"), held_out).sort("split")
-    told = ", ".join(f"{test} of {every} {split}" for split, every, test in counts.iter_rows())
+    shares = ", ".join(f"{test} of {every} {split}" for split, every, test in counts.iter_rows())
     raw.notes.append(
-        f"images that stand in the coarse test set: {told}; do not train on them what the Category and Attribute benchmark tests"
+        f"images in the coarse test set: {shares}; exclude them when training for the Category and Attribute benchmark"
     )
     return frame
 
@@ -48,7 +48,7 @@ def _partition_beside(raw: RawFolder, folder: Path) -> Path | None:
     homes = (folder.parent, folder.parent.parent)
     found = [path for home in homes for name in ("Eval", "eval") if is_file(path := home / name / PARTITION)]
     return next(
-        (path for path in found if any(Path(os.path.normpath(path)).is_relative_to(place) for place in raw.given)), None
+        (path for path in found if any(Path(os.path.normpath(path)).is_relative_to(given) for given in raw.given)), None
     )
 
 

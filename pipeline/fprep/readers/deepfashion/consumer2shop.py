@@ -82,8 +82,8 @@ def _read(raw: RawFolder, path: Path, home: Path) -> pl.DataFrame:
     item = rows.names.str.extract_groups(PATH_PARTS).struct.field("1").fill_null("")
     split, domain = pairs.split_of(item), _domains(raw, rows, lists.get("box"))
     _check_rows(rows, pairs, item, split, domain)
-    kept, places = join_labels(raw, rows, lists)
-    compare_types(raw, rows, kept, places, lists.get("box"), landmarks)
+    kept, indices = join_labels(raw, rows, lists)
+    compare_types(raw, rows, kept, indices, lists.get("box"), landmarks)
     names = rows.names.gather(kept)
     image_folder, is_highres = find_images(raw, home, _FOLDERS)
     images = spelling_on_disk(raw, pl.Series([image_folder]) + names.str.slice(len("img/")), _SPELLINGS)
@@ -92,7 +92,7 @@ def _read(raw: RawFolder, path: Path, home: Path) -> pl.DataFrame:
     frame = rows.frame(kept, columns | {"image": images, "pairs": pairs.partners_of(names, images)})
     frame = frame.with_columns(_split_by_role().alias("split"))
     if not do_not_fit(raw, images, image_folder, is_highres, _SIDE):
-        frame = frame.with_columns(label_columns(places, lists.get("box"), landmarks))
+        frame = frame.with_columns(label_columns(indices, lists.get("box"), landmarks))
     for row in kept[(frame["pairs"].list.len() == 0).to_numpy()].tolist():
         raw.warn("image_without_pair", rows.line(row))
     raw.totals["images"] += len(rows)
@@ -148,25 +148,25 @@ def _add_attributes(raw: RawFolder, home: Path, frame: pl.DataFrame) -> pl.DataF
         check_items(raw, path, frame["item"])
     types = list(_ATTRIBUTES.groups)
     if path := annotation_file(home, "list_attr_type.txt"):
-        lines = [(place, _columns(place, text, 2)[1]) for place, text in vocabulary_lines(raw, path)]
+        lines = [(location, _columns(location, text, 2)[1]) for location, text in vocabulary_lines(raw, path)]
         compare_names(raw.name_of(path), lines, types)
     if path := annotation_file(home, "list_attr_cloth.txt"):
         lines = vocabulary_lines(raw, path)
-        names = attribute_names([_columns(place, text, 3) for place, text in lines], types)
+        names = attribute_names([_columns(location, text, 3) for location, text in lines], types)
         compare_names(
-            raw.name_of(path), list(zip([place for place, _ in lines], names, strict=True)), _ATTRIBUTES.values
+            raw.name_of(path), list(zip([location for location, _ in lines], names, strict=True)), _ATTRIBUTES.values
         )
     return add_item_attributes(raw, annotation_file(home, "list_attr_items.txt"), len(_ATTRIBUTES), frame)
 
 
-def _columns(place: str, text: str, count: int) -> list[str]:
+def _columns(location: str, text: str, count: int) -> list[str]:
     """Split a line into columns at two or more spaces.
 
     Columns are padded by display width, and names contain single spaces. One released row has a tab among the spaces.
     """
     columns = re.split(r"(?: {2,}|\t)[ \t]*", text)
     if len(columns) != count:
-        raise UsageError(f"{place}: {len(columns)} columns, expected {count}; restore the file from the archive")
+        raise UsageError(f"{location}: {len(columns)} columns, expected {count}; restore the file from the archive")
     return columns
 
 

@@ -120,7 +120,7 @@ def _record(text: str, position: int) -> tuple[tuple[str, Description], int, str
         value, end = json.JSONDecoder().raw_decode(text, position)
     except (ValueError, RecursionError):
         following = _NEXT_RECORD.search(text, position + 1)
-        return nothing, following.start() if following else len(text), "the record is no JSON object"
+        return nothing, following.start() if following else len(text), "the record is not a JSON object"
     fields = cast("dict[str, Any]", value)
     item, color, sentences = (fields.get(name) for name in _FIELDS)
     if not isinstance(item, str) or _ITEM.fullmatch(item) is None:

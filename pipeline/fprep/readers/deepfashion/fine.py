@@ -24,7 +24,7 @@ from fprep.readers.deepfashion.coarse_split import add_coarse_split
 from fprep.readers.deepfashion.packed_landmarks import (
     GARMENTS,
     garment_of_category,
-    garment_of_points,
+    garment_of_landmarks,
     is_ambiguous,
     unpack,
 )
@@ -41,7 +41,7 @@ _VOCABULARY = vocabulary("deepfashion-fine-26")
 _CATEGORIES = vocabulary("deepfashion-category-50")
 _GROUPS = tuple(_VOCABULARY.groups.values())
 _SUFFIXES = {"attributes": ("attr",), "box": ("bbox",), "landmark": ("landmarks", "landmards"), "category": ("cate",)}
-_NUM_POINTS = len(DEEPFASHION_8)
+_NUM_LANDMARKS = len(DEEPFASHION_8)
 _COORDINATE_COLUMNS = (*COLUMN_GROUPS["box"], *COLUMN_GROUPS["landmarks"])
 
 
@@ -87,8 +87,8 @@ def deepfashion_fine(raw: RawFolder) -> pl.LazyFrame:
 def _folders(raw: RawFolder) -> list[Path]:
     found = {
         folder
-        for place in raw.given
-        for folder in (place, place / "split", place / "Anno_fine", place / "Anno" / "Anno_fine")
+        for given in raw.given
+        for folder in (given, given / "split", given / "Anno_fine", given / "Anno" / "Anno_fine")
         if any(is_file(folder / f"{split}.txt") for split in ("train", "val", "test"))
     }
     if not found:
@@ -138,7 +138,7 @@ def _read_split(raw: RawFolder, folder: Path, split: str) -> pl.DataFrame:
     if missing and not bare:
         raw.notes.append(f"{names_file.name}: names only, without label files; its rows go into the split unlabelled")
         rows = [line for line in lines if line.number in good]
-        blank, no_attributes = np.zeros((len(rows), _NUM_POINTS, 2)), np.zeros((len(rows), 0), int)
+        blank, no_attributes = np.zeros((len(rows), _NUM_LANDMARKS, 2)), np.zeros((len(rows), 0), int)
         return _frame(raw, folder, "unlabelled", rows, np.full(len(rows), 2), blank, None, no_attributes)
     columns = {
         column: _read_labels(raw, column, raw.open_file(path), names_file, lines, good)
@@ -146,14 +146,14 @@ def _read_split(raw: RawFolder, folder: Path, split: str) -> pl.DataFrame:
     }
     kept = [index for index, line in enumerate(lines) if line.number in good]
     arrays = {column: np.array([values[index] for index in kept], int) for column, values in columns.items()}
-    shapes = {"attributes": (-1, 6), "box": (-1, 4), "landmark": (-1, _NUM_POINTS, 2), "category": (-1,)}
+    shapes = {"attributes": (-1, 6), "box": (-1, 4), "landmark": (-1, _NUM_LANDMARKS, 2), "category": (-1,)}
     arrays = {column: values.reshape(shapes[column]) for column, values in arrays.items()}
     if bare:
         rows = [lines[index] for index in kept]
-        nowhere = np.zeros((len(rows), _NUM_POINTS, 2))
+        nowhere = np.zeros((len(rows), _NUM_LANDMARKS, 2))
         frame = _frame(raw, folder, split, rows, np.full(len(rows), 2), nowhere, None, arrays["attributes"])
         return frame.drop(_COORDINATE_COLUMNS)
-    return _labelled_frame(raw, folder, split, [lines[index] for index in kept], arrays)
+    return _labeled_frame(raw, folder, split, [lines[index] for index in kept], arrays)
 
 
 def _label_file(folder: Path, split: str, ends: tuple[str, ...]) -> Path | None:
@@ -205,7 +205,7 @@ def _read_labels(
         if name.number in good:
             good.discard(name.number)
             rule, message, found = parsed
-            raw.reject(name, rule, message, place=line, column=column, found=found)
+            raw.reject(name, rule, message, location=line, column=column, found=found)
     return values
 
 
@@ -219,13 +219,13 @@ def _numbers(column: str, line: RawLine) -> list[int] | tuple[str, str, str]:
     numbers = list(map(int, tokens))
     if column == "attributes":
         return _attributes(numbers)
-    expected = {"box": 4, "landmark": 2 * _NUM_POINTS, "category": 1}[column]
+    expected = {"box": 4, "landmark": 2 * _NUM_LANDMARKS, "category": 1}[column]
     if len(numbers) != expected:
         return "wrong_columns", f"{len(numbers)} numbers, expected {expected}", str(len(numbers))
     if column == "category" and not 1 <= numbers[0] <= 50:
         return "unknown_category", f"category {numbers[0]}, expected 1 to 50", str(numbers[0])
     if column == "landmark":
-        for index in range(_NUM_POINTS):
+        for index in range(_NUM_LANDMARKS):
             x, y = numbers[2 * index : 2 * index + 2]
             if (x == 0) != (y == 0):
                 message = f"point {index + 1} is ({x}, {y}): absent points are 0 0, others start at 1"
@@ -252,7 +252,7 @@ def _attributes(numbers: list[int]) -> list[int] | tuple[str, str, str]:
     return [members[0] for members in chosen]
 
 
-def _labelled_frame(
+def _labeled_frame(
     raw: RawFolder, folder: Path, split: str, rows: list[RawLine], arrays: dict[str, np.ndarray]
 ) -> pl.DataFrame:
     points, box = arrays["landmark"], arrays["box"]
@@ -263,7 +263,7 @@ def _labelled_frame(
         raw.notes.append(f"{raw.name_of(folder)}/{split}: clothes types by category, points {order}")
         points = points if slotted else unpack(points, garments)
     else:
-        garments = garment_of_points(present, box, points, arrays["attributes"])
+        garments = garment_of_landmarks(present, box, points, arrays["attributes"])
         points = unpack(points, garments)
         ambiguous = is_ambiguous(present)
         counts = ", ".join(f"{name} {int((garments[ambiguous] == index).sum())}" for index, name in enumerate(GARMENTS))
@@ -278,7 +278,9 @@ def _labelled_frame(
 
 def _prefix(raw: RawFolder, folder: Path) -> str:
     """Return the prefix of the list paths, relative to the root."""
-    home = next((place for place in (folder.parent, folder.parent / "Img") if (place / "img").is_dir()), folder.parent)
+    home = next(
+        (parent for parent in (folder.parent, folder.parent / "Img") if (parent / "img").is_dir()), folder.parent
+    )
     return raw.prefix_of(home)
 
 
@@ -289,18 +291,20 @@ def _frame(
     """Return table columns for the images in `rows`; `points` is N x 8 x 2 in landmark slots, 1-based, 0 if absent."""
     names = [clean_path(line.content.decode().strip(" \t")) for line in rows]
     prefix = _prefix(raw, folder)
-    has_point = np.array([[index in DEEPFASHION_8.garments[name] for index in range(_NUM_POINTS)] for name in GARMENTS])
+    is_applicable = np.array(
+        [[index in DEEPFASHION_8.garments[name] for index in range(_NUM_LANDMARKS)] for name in GARMENTS]
+    )
     present = (points != 0).any(2)
-    missing = np.where(has_point[garments], Visibility.ABSENT, Visibility.NOT_APPLICABLE)
-    places = np.where(present[:, :, None], points - 1, 0).astype(np.float32)
+    missing = np.where(is_applicable[garments], Visibility.ABSENT, Visibility.NOT_APPLICABLE)
+    positions = np.where(present[:, :, None], points - 1, 0).astype(np.float32)
     unknown = [] if attributes.size else list(range(len(_VOCABULARY)))
     columns: dict[str, Any] = {
         "key": [safe_key(re.sub(r"^img/|\.[^./]*$", "", name).replace("/", "-")) for name in names],
         "image": [prefix + name for name in names],
         "split": [split] * len(rows),
         "garment": [GARMENTS[index] for index in garments.tolist()],
-        "landmark_x": places[:, :, 0],
-        "landmark_y": places[:, :, 1],
+        "landmark_x": positions[:, :, 0],
+        "landmark_y": positions[:, :, 1],
         "landmark_visibility": np.where(present, Visibility.VISIBLE, missing),
         "box": [None] * len(rows) if box is None else (box - 1).astype(np.float32),
         "category": categories or [""] * len(rows),

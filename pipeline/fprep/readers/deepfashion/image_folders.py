@@ -27,8 +27,8 @@ def find_images(raw: RawFolder, home: Path, markers: Sequence[str]) -> tuple[str
     """
     found: list[tuple[bool, int, str]] = []
     lower = {marker.lower() for marker in markers}
-    for place, folders, _ in raw.walk(home):
-        relative = place.relative_to(home)
+    for here, folders, _ in raw.walk(home):
+        relative = here.relative_to(home)
         if any(name.lower() in lower for name in folders):
             name = relative.as_posix()
             found.append(("highres" in name.lower(), len(relative.parts), name))
@@ -68,6 +68,6 @@ def spelling_on_disk(raw: RawFolder, images: pl.Series, spellings: Sequence[tupl
         first = next(iter(images.filter(images.str.contains(listed, literal=True)).head(1)), None)
         if first is None or (raw.root / first).exists() or not (raw.root / first.replace(listed, other, 1)).exists():
             continue
-        raw.notes.append(f"the lists say {listed}, the images are called {other}: the latter is taken")
+        raw.notes.append(f"the lists have {listed}, the images {other}: the latter is used")
         images = images.str.replace(listed, other, literal=True)
     return images

@@ -86,20 +86,20 @@ def _read(raw: RawFolder, path: Path, home: Path) -> pl.DataFrame:
     images = (pl.Series([image_folder]) + rows.names.str.slice(len("img/"))).rename("image")
     lists = _read_lists(raw, home, has_coordinates=not do_not_fit(raw, images, image_folder, is_highres, _SIDE))
     landmarks = LandmarkRows(raw, lists["landmark"]) if "landmark" in lists else None
-    kept, places = join_labels(raw, rows, lists)
+    kept, indices = join_labels(raw, rows, lists)
     view = file.str.extract_groups(_VIEW).struct.unnest().select(pl.all().fill_null(""))
     chosen = {
         "image": images, "split": rows.words[2], "category": folder, "item": item, "group": item, "pose": view["pose"],
         "gender": gender.replace_strict(_GENDERS, default="unknown", return_dtype=pl.String), "variant": view["variant"],
     }  # fmt: skip
     frame = rows.frame(kept, {name: column.gather(kept) for name, column in chosen.items()})
-    frame = frame.with_columns(label_columns(places, lists.get("box"), landmarks))
-    compare_types(raw, rows, kept, places, lists.get("box"), landmarks)
-    _check_views(raw, rows, kept, places, view["code"], lists.get("box"))
+    frame = frame.with_columns(label_columns(indices, lists.get("box"), landmarks))
+    compare_types(raw, rows, kept, indices, lists.get("box"), landmarks)
+    _check_views(raw, rows, kept, indices, view["code"], lists.get("box"))
     for split in _SPLITS:
         raw.totals[split] += int((rows.words[2] == split).sum())
     raw.totals["images"] += len(rows)
-    return _add_words(raw, home, frame, places, lists.get("color"))
+    return _add_words(raw, home, frame, indices, lists.get("color"))
 
 
 def _check_rows(rows: ListFile, folder: pl.Series, item: pl.Series) -> None:
@@ -107,7 +107,7 @@ def _check_rows(rows: ListFile, folder: pl.Series, item: pl.Series) -> None:
     rows.require(item != "", "unexpected_path", "not a path img/<gender>/<folder>/<item>/<image>")
     known, rest = folder.is_in(list(_CATEGORIES.values)), f"is none of the {len(_CATEGORIES)} known"
     rows.require(known, "unknown_category", lambda row: f"the folder {folder[row][:60]!r} {rest}", folder)
-    says = "but the path says"
+    says = "but its path has"
     rows.require(
         item == words, "item_path_mismatch", lambda row: f"item {words[row][:40]!r}, {says} {item[row]}", words
     )
@@ -130,7 +130,7 @@ def _check_views(
     raw: RawFolder,
     rows: ListFile,
     kept: np.ndarray,
-    places: dict[str, np.ndarray],
+    indices: dict[str, np.ndarray],
     codes: pl.Series,
     boxes: ListFile | None,
 ) -> None:
@@ -140,22 +140,22 @@ def _check_views(
         raw.warn("unknown_view", rows.line(row))
     if boxes is None:
         return
-    poses = np.append(boxes.matrix(6)[:, 1], 0)[places["box"]]
+    poses = np.append(boxes.matrix(6)[:, 1], 0)[indices["box"]]
     for rule, odd in (
-        ("pose_differs", (poses != views) & (views > 0) & (places["box"] >= 0)),
-        ("unknown_pose_type", ((poses < 1) | (poses > 6)) & (places["box"] >= 0)),
+        ("pose_differs", (poses != views) & (views > 0) & (indices["box"] >= 0)),
+        ("unknown_pose_type", ((poses < 1) | (poses > 6)) & (indices["box"] >= 0)),
     ):
-        for row in places["box"][odd].tolist():
+        for row in indices["box"][odd].tolist():
             raw.warn(rule, boxes.line(row))
 
 
 def _add_words(
-    raw: RawFolder, home: Path, frame: pl.DataFrame, places: dict[str, np.ndarray], colors: ListFile | None
+    raw: RawFolder, home: Path, frame: pl.DataFrame, indices: dict[str, np.ndarray], colors: ListFile | None
 ) -> pl.DataFrame:
     """Add the columns color and description, and the attributes of the item."""
     color = pl.Series([""] * len(frame), dtype=pl.String)
     if colors is not None and colors.texts is not None:
-        color = pl.concat([colors.texts, pl.Series([""])]).gather(places["color"] % (len(colors) + 1))
+        color = pl.concat([colors.texts, pl.Series([""])]).gather(indices["color"] % (len(colors) + 1))
     frame = frame.with_columns(color.alias("color"), pl.lit("").alias("description"))
     if path := annotation_file(home, "list_description_inshop.json"):
         records = read_descriptions(raw, path)

@@ -55,9 +55,9 @@ def add_item_attributes(raw: RawFolder, path: Path | None, count: int, frame: pl
     for item in sorted(set(wanted.to_list()) - set(items.to_list())):
         raw.warn("item_without_attributes", item)
     rows = pl.DataFrame({"item": items, "row": np.arange(len(items))})
-    place = frame.select("item").join(rows, on="item", how="left", maintain_order="left")["row"].fill_null(len(items))
+    index = frame.select("item").join(rows, on="item", how="left", maintain_order="left")["row"].fill_null(len(items))
     flags_of = {"attributes_positive": _ids(values == 1), "attributes_unknown": _ids(values == 0)}
-    return frame.with_columns(ids.gather(place).alias(name) for name, ids in flags_of.items())
+    return frame.with_columns(ids.gather(index).alias(name) for name, ids in flags_of.items())
 
 
 def check_items(raw: RawFolder, path: Path, wanted: pl.Series) -> None:
@@ -106,10 +106,10 @@ def compare_names(name: str, found: Sequence[tuple[str, str]], expected: Sequenc
 
     `name` is the file name; `found` are pairs of location and name.
     """
-    for (place, text), value in zip(found, expected, strict=False):
+    for (location, text), value in zip(found, expected, strict=False):
         if text != value:
             raise UsageError(
-                f"{place}: {text[:60]!r}, expected {value!r}; the ids of the labels would shift: restore the file"
+                f"{location}: {text[:60]!r}, expected {value!r}; the ids of the labels would shift: restore the file"
             )
     if len(found) != len(expected):
         raise UsageError(f"{name}: {len(found)} names, expected {len(expected)}; restore the file from the archive")

@@ -16,7 +16,7 @@ from fschemas.landmarks import DEEPFASHION_8, Visibility
 
 GARMENTS = ("upper", "lower", "full")  # clothes type 1, 2, 3
 VARIATIONS = ("normal", "medium-pose", "large-pose", "medium-zoom", "large-zoom")  # variation type 1 to 5
-_NUM_POINTS = len(DEEPFASHION_8)
+_NUM_LANDMARKS = len(DEEPFASHION_8)
 _SLOTS = tuple(DEEPFASHION_8.garments[garment] for garment in GARMENTS)
 _COUNTS = np.array([len(slots) for slots in _SLOTS])
 _CODES = np.array([Visibility.VISIBLE, Visibility.OCCLUDED, Visibility.ABSENT], np.int8)
@@ -31,7 +31,7 @@ class LandmarkRows:
     """
 
     def __init__(self, raw: RawFolder, listed: ListFile) -> None:
-        counts, numbers = listed.counts, listed.matrix(2 + 3 * _NUM_POINTS)
+        counts, numbers = listed.counts, listed.matrix(2 + 3 * _NUM_LANDMARKS)
         has_variation = _has_variation(listed)
         types = numbers[:, 0]
         variations = numbers[:, 1] if has_variation else np.zeros_like(types)
@@ -47,16 +47,16 @@ class LandmarkRows:
             listed.require_between(variations, 1, len(VARIATIONS), "bad_variation_type", "variation type")
         self.garments = np.append(garments, 0)
         self.variations = np.append(np.where(in_range, variations - 1, -1), -1)
-        shifted = (numbers[:, 2:] if has_variation else numbers[:, 1:-1]).reshape(-1, _NUM_POINTS, 3)
-        states = np.where(np.arange(_NUM_POINTS) < _COUNTS[garments][:, None], shifted[:, :, 0], 0)
+        shifted = (numbers[:, 2:] if has_variation else numbers[:, 1:-1]).reshape(-1, _NUM_LANDMARKS, 3)
+        states = np.where(np.arange(_NUM_LANDMARKS) < _COUNTS[garments][:, None], shifted[:, :, 0], 0)
         odd = (states < 0) | (states > 2)
         found = np.take_along_axis(states, odd.argmax(1)[:, None], 1)[:, 0]
         listed.require(
             ~odd.any(1), "bad_visibility",
             lambda row: f"a visibility is {found[row]}, expected 0 (visible), 1 (occluded) or 2 (truncated)", found,
         )  # fmt: skip
-        self.visibility = np.full((len(listed) + 1, _NUM_POINTS), Visibility.NOT_APPLICABLE, np.int8)
-        self.points = np.zeros((len(listed) + 1, _NUM_POINTS, 2), np.float32)
+        self.visibility = np.full((len(listed) + 1, _NUM_LANDMARKS), Visibility.NOT_APPLICABLE, np.int8)
+        self.points = np.zeros((len(listed) + 1, _NUM_LANDMARKS, 2), np.float32)
         for garment, slots in enumerate(_SLOTS):
             rows = np.flatnonzero(garments == garment)
             triples = shifted[rows, : len(slots)]
@@ -77,24 +77,24 @@ class LandmarkRows:
                 if row not in listed.problems:
                     raw.warn(rule, listed.line(row))
 
-    def columns(self, places: np.ndarray) -> dict[str, pl.Series]:
+    def columns(self, indices: np.ndarray) -> dict[str, pl.Series]:
         """Return the columns of the groups landmarks and variation for these row indices."""
-        lists = {"landmark_x": self.points[places, :, 0], "landmark_y": self.points[places, :, 1]}
+        lists = {"landmark_x": self.points[indices, :, 0], "landmark_y": self.points[indices, :, 1]}
         columns = {name: pl.Series(name, values).arr.to_list() for name, values in lists.items()}
-        columns["landmark_visibility"] = pl.Series("landmark_visibility", self.visibility[places]).arr.to_list()
-        columns["garment"] = pl.Series("garment", np.array(GARMENTS)[self.garments[places]], pl.String)
-        names = np.array([*VARIATIONS, "unknown"])[self.variations[places]]
+        columns["landmark_visibility"] = pl.Series("landmark_visibility", self.visibility[indices]).arr.to_list()
+        columns["garment"] = pl.Series("garment", np.array(GARMENTS)[self.garments[indices]], pl.String)
+        names = np.array([*VARIATIONS, "unknown"])[self.variations[indices]]
         columns["variation"] = pl.Series("variation", names, pl.String)
         return columns
 
 
 def absent_landmarks(garments: np.ndarray) -> dict[str, pl.Series]:
     """Return `LandmarkRows.columns` for images without a row: all landmarks are missing."""
-    applicable = np.zeros((len(GARMENTS), _NUM_POINTS), bool)
+    applicable = np.zeros((len(GARMENTS), _NUM_LANDMARKS), bool)
     for garment, slots in enumerate(_SLOTS):
         applicable[garment, list(slots)] = True
     codes = np.where(applicable[garments], Visibility.ABSENT, Visibility.NOT_APPLICABLE).astype(np.int8)
-    nothing = np.zeros((len(garments), _NUM_POINTS), np.float32)
+    nothing = np.zeros((len(garments), _NUM_LANDMARKS), np.float32)
     columns = {name: pl.Series(name, nothing).arr.to_list() for name in ("landmark_x", "landmark_y")}
     columns["landmark_visibility"] = pl.Series("landmark_visibility", codes).arr.to_list()
     columns["garment"] = pl.Series("garment", np.array(GARMENTS)[garments], pl.String)

@@ -44,7 +44,7 @@ _CODES = np.array([Visibility.VISIBLE, Visibility.OCCLUDED, Visibility.ABSENT], 
 )
 def deepfashion_landmarks(raw: RawFolder) -> pl.LazyFrame:
     """Read every Landmark Detection folder found, with the column groups of its lists."""
-    benchmarks = find_benchmarks(raw, ("list_landmarks.txt",), strangers=("list_category_img.txt", "list_attr_img.txt"))
+    benchmarks = find_benchmarks(raw, ("list_landmarks.txt",), excluded=("list_category_img.txt", "list_attr_img.txt"))
     return pl.concat([_read(raw, benchmark) for benchmark in benchmarks], how="diagonal").lazy()
 
 
@@ -53,7 +53,7 @@ def _read(raw: RawFolder, benchmark: Benchmark) -> pl.DataFrame:
     lists = {"landmark": read_list(raw, benchmark.lists / "list_landmarks.txt", numbers=None)}
     missing = [name for name in ("list_bbox.txt", "list_joints.txt") if benchmark.file(name) is None]
     if missing:
-        raw.notes.append(f"{raw.name_of(benchmark.lists)}: {', '.join(missing)} not here; the table goes without")
+        raw.notes.append(f"{raw.name_of(benchmark.lists)}: {', '.join(missing)} missing; the table is written without")
     if (path := benchmark.file("list_bbox.txt")) is not None:
         lists["box"] = read_list(raw, path, numbers=4)
     joints = None
@@ -61,15 +61,15 @@ def _read(raw: RawFolder, benchmark: Benchmark) -> pl.DataFrame:
         lists["joint"] = read_list(raw, path, numbers=None)
         joints = _Joints(raw, lists["joint"])
     landmarks = LandmarkRows(raw, lists["landmark"])
-    kept, places = join_lists(raw, rows, lists, optional=("joint",))
-    columns = landmarks.columns(places["landmark"])
+    kept, indices = join_lists(raw, rows, lists, optional=("joint",))
+    columns = landmarks.columns(indices["landmark"])
     if "box" in lists:
-        columns["box"] = pl.Series((lists["box"].matrix(4)[places["box"]] - 1).astype(np.float32)).arr.to_list()
+        columns["box"] = pl.Series((lists["box"].matrix(4)[indices["box"]] - 1).astype(np.float32)).arr.to_list()
     if joints is not None:
-        columns |= joints.columns(places["joint"])
+        columns |= joints.columns(indices["joint"])
         raw.vocabularies["joint"] = _JOINTS
         raw.notes.append("joints are called by their number: the README of the release does not name them")
-        for row in kept[places["joint"] < 0].tolist():
+        for row in kept[indices["joint"] < 0].tolist():
             raw.warn("missing_row", f"{rows.line(row)}: not in {lists['joint'].file.name}")
     names = rows.names.gather(kept)
     columns |= {"image": image_paths(raw, benchmark.home, names), "split": rows.words[1].gather(kept)}
@@ -91,7 +91,7 @@ class _Joints:
         numbers = listed.matrix(2 + 3 * NUM_JOINTS)
         first = np.where(fits, num_leading, 0)
         triples = np.take_along_axis(numbers, first[:, None] + np.arange(3 * NUM_JOINTS), 1).reshape(-1, NUM_JOINTS, 3)
-        states, places = triples[:, :, 0], triples[:, :, 1:]
+        states, positions = triples[:, :, 0], triples[:, :, 1:]
         odd = (states < 0) | (states >= len(_CODES))
         known, first_odd = ~odd.any(1), odd.argmax(1)
         found = np.take_along_axis(states, first_odd[:, None], 1)[:, 0]
@@ -100,16 +100,16 @@ class _Joints:
             lambda row: f"the visibility of joint {first_odd[row] + 1} is {found[row]}, expected 0 or 1", found,
         )  # fmt: skip
         codes = _CODES[np.clip(states, 0, len(_CODES) - 1)]
-        codes[(places == 0).all(2)] = Visibility.ABSENT
+        codes[(positions == 0).all(2)] = Visibility.ABSENT
         present = codes >= Visibility.OCCLUDED
         for row in np.flatnonzero((states == 2).any(1) & known).tolist():  # a code used for landmarks only
             raw.warn("joint_cut_off", listed.line(row))
         self.visibility = np.concatenate([codes, np.zeros((1, NUM_JOINTS), np.int8)])
         self.points = np.zeros((len(listed) + 1, NUM_JOINTS, 2), np.float32)
-        self.points[:-1] = np.where(present[:, :, None], places - 1, 0)
+        self.points[:-1] = np.where(present[:, :, None], positions - 1, 0)
 
-    def columns(self, places: np.ndarray) -> dict[str, pl.Series]:
+    def columns(self, indices: np.ndarray) -> dict[str, pl.Series]:
         """Return the columns of the group joints for these row indices."""
-        x, y = self.points[places, :, 0], self.points[places, :, 1]
-        columns = {"joint_x": x, "joint_y": y, "joint_visibility": self.visibility[places]}
+        x, y = self.points[indices, :, 0], self.points[indices, :, 1]
+        columns = {"joint_x": x, "joint_y": y, "joint_visibility": self.visibility[indices]}
         return {name: pl.Series(values).arr.to_list() for name, values in columns.items()}

@@ -114,8 +114,8 @@ def _suspects(block: Block, content: bytes, rows: np.ndarray, non_ascii: bool) -
     if non_ascii:
         marks.append(np.flatnonzero(block.content >= 128))
     suspect = (block.ends - block.starts) > MAX_LINE
-    for places in marks:
-        suspect[np.searchsorted(block.starts, places, "right") - 1] = True
+    for positions in marks:
+        suspect[np.searchsorted(block.starts, positions, "right") - 1] = True
     yield from ((row, line_row) for row, line_row in enumerate(rows.tolist()) if suspect[line_row])
 
 
@@ -137,14 +137,14 @@ def tokens(block: Block) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def parse_integers(content: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Parse the tokens `content[start:end]` to int32, and return which are integers: `-?[0-9]{1,6}`, nothing else."""
     negative = content[starts] == ord("-") if len(starts) else np.zeros(0, bool)
-    place, size = starts + negative, ends - starts - negative
+    begins, size = starts + negative, ends - starts - negative
     valid = (size > 0) & (size < _NUMBER_BYTES)
     values = np.zeros(len(starts), np.int32)
     for digit in range(int(size[valid].max()) if valid.any() else 0):
         active = valid & (digit < size)
-        figure = content[np.where(active, place + digit, 0)] - np.uint8(48)
-        valid &= ~active | (figure < 10)
-        values = np.where(active, values * 10 + figure, values)
+        digit_values = content[np.where(active, begins + digit, 0)] - np.uint8(48)
+        valid &= ~active | (digit_values < 10)
+        values = np.where(active, values * 10 + digit_values, values)
     return np.where(valid, np.where(negative, -values, values), 0).astype(np.int32), valid
 
 

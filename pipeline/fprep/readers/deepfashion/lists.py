@@ -1,8 +1,8 @@
 """List files of the DeepFashion benchmarks: a count line, a header line, then rows of padded columns.
 
     boxes = read_list(raw, folder / "list_bbox.txt", numbers=4)      # names, lines, numbers, and problems by row
-    kept, places = join_lists(raw, rows, {"box": boxes})             # rejects rows without a valid row in each list
-    box = boxes.matrix(4)[places["box"]]
+    kept, indices = join_lists(raw, rows, {"box": boxes})             # rejects rows without a valid row in each list
+    box = boxes.matrix(4)[indices["box"]]
 
 A row starts with one or more words (the first is the key, usually the path of the image), followed by integers or text.
 Columns are separated by spaces and tabs, not by position: paths may be longer than the padding. Irregularities of a
@@ -67,10 +67,10 @@ class ListFile:
         if len(self) and (self.counts == width).all():
             return self.numbers.reshape(-1, width)
         filled = np.zeros((len(self), width), np.int32)
-        places = np.arange(width)
-        inside = places < self.counts[:, None]
+        columns = np.arange(width)
+        inside = columns < self.counts[:, None]
         first = np.cumsum(self.counts) - self.counts
-        filled[inside] = self.numbers[(first[:, None] + places)[inside]]
+        filled[inside] = self.numbers[(first[:, None] + columns)[inside]]
         return filled
 
     def frame(self, kept: np.ndarray, columns: Mapping[str, pl.Series]) -> pl.DataFrame:
@@ -158,12 +158,12 @@ def join_lists(
     """
     good = np.ones(len(rows), bool)
     _refuse(raw, rows, good, "image", rows, np.arange(len(rows)), rows.problems)
-    places: dict[str, np.ndarray] = {}
+    indices: dict[str, np.ndarray] = {}
     for column, other in others.items():
         wanted = keys[column] if keys and column in keys else rows.names
         problems = dict(other.problems)
-        found = _places(raw, wanted, other, problems)
-        places[column] = found
+        found = _row_indices(raw, wanted, other, problems)
+        indices[column] = found
         missing = np.flatnonzero(good & (found < 0)).tolist() if column not in optional else []
         for row in missing:
             name = wanted[row][:200]
@@ -174,7 +174,7 @@ def join_lists(
         raw.join(rows.file.name, column, other.file.name, numbers.tolist())
         _refuse(raw, rows, good, column, other, found, problems)
     kept = np.flatnonzero(good)
-    return kept, {column: found[kept] for column, found in places.items()}
+    return kept, {column: found[kept] for column, found in indices.items()}
 
 
 def _refuse(
@@ -186,11 +186,11 @@ def _refuse(
     bad[list(problems)] = True
     for row in np.flatnonzero(good & bad[found]).tolist():
         rule, message, what = problems[int(found[row])]
-        raw.reject(rows.line(row), rule, message, place=other.line(int(found[row])), column=column, found=what)
+        raw.reject(rows.line(row), rule, message, location=other.line(int(found[row])), column=column, found=what)
     good &= ~bad[found]
 
 
-def _places(raw: RawFolder, wanted: pl.Series, other: ListFile, problems: dict[int, Problem]) -> np.ndarray:
+def _row_indices(raw: RawFolder, wanted: pl.Series, other: ListFile, problems: dict[int, Problem]) -> np.ndarray:
     """Return the index of the first row of `other` with each wanted key, -1 if there is none; accounts for its rows."""
     if wanted.equals(other.names) and other.names.is_unique().all():
         other.file.accounts["joined"] += len(other)
@@ -215,7 +215,7 @@ def _compare_twins(raw: RawFolder, other: ListFile, twins: list[int], problems: 
     for row, content in zip(twins[1:], contents[1:], strict=True):
         raw.warn("repeated_row", other.line(row))
         if content != contents[0]:
-            message = f"line {other.lines[row]} says something else of {other.names[row]!r}"
+            message = f"line {other.lines[row]} differs for {other.names[row]!r}"
             problems.setdefault(twins[0], ("conflicting_rows", message, other.names[row]))
 
 

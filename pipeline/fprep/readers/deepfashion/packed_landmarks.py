@@ -46,7 +46,9 @@ def garment_of_category(present: np.ndarray, category: np.ndarray) -> tuple[np.n
     return garments, bool(len(partial) and partial[:, 6:].any(1).mean() > 0.5)
 
 
-def garment_of_points(present: np.ndarray, box: np.ndarray, points: np.ndarray, attributes: np.ndarray) -> np.ndarray:
+def garment_of_landmarks(
+    present: np.ndarray, box: np.ndarray, points: np.ndarray, attributes: np.ndarray
+) -> np.ndarray:
     """Infer the clothes type of packed landmarks, as indices into `GARMENTS`, shape N.
 
     `present` is N x 8, `points` N x 8 x 2 and `box` N x 4 in pixels, `attributes` N x 6 ids (one of each group). The

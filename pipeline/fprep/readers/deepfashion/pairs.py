@@ -20,7 +20,9 @@ def released_names(raw: RawFolder, file: str, names: pl.Series) -> pl.Series:
     """Return the paths with the release's spelling, `comsumer_`; corrected copies are reverted, with a warning."""
     repaired = names.str.contains("/consumer_", literal=True)
     if repaired.any():
-        raw.warn("repaired_spelling", f"{file}: {repaired.sum()} paths say consumer_, the release says comsumer_")
+        raw.warn(
+            "repaired_spelling", f"{file}: {repaired.sum()} paths have consumer_ instead of the release's comsumer_"
+        )
     return names.str.replace("/consumer_", "/comsumer_", literal=True)
 
 
@@ -89,7 +91,7 @@ def _check(listed: ListFile, first: pl.Series, second: pl.Series) -> None:
     listed.require(is_path, "unexpected_path", "not two paths img/<part>/<folder>/<item>/<image>", second)
     listed.require(
         (of_path[0] == items) & (of_path[1] == items), "item_path_mismatch",
-        lambda row: f"item {items[row][:40]!r}, but the paths say {of_path[0][row]} and {of_path[1][row]}", items,
+        lambda row: f"item {items[row][:40]!r}, but the paths have {of_path[0][row]} and {of_path[1][row]}", items,
     )  # fmt: skip
     is_pair = (roles[0] != roles[1]) | (roles[0] == "")
     listed.require(is_pair, "not_a_pair", lambda row: f"both images are called {roles[0][row]}_", first)

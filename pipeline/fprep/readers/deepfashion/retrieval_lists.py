@@ -22,25 +22,25 @@ _FOLDERS = ("Anno", "anno", "Anno/attributes", "anno/attributes", ".", "attribut
 def partition_files(raw: RawFolder) -> list[tuple[Path, Path]]:
     """Return the partition files with the folder of their benchmark. Raises `UsageError` if there are none."""
     found: set[Path] = set()
-    for place in raw.given:
-        if place.is_file():
-            found |= {place} if place.name.startswith("list_eval_partition") else set()
+    for given in raw.given:
+        if given.is_file():
+            found |= {given} if given.name.startswith("list_eval_partition") else set()
             continue
-        home = place.parent if place.name in ("Anno", "Eval") and place != raw.root else place
+        home = given.parent if given.name in ("Anno", "Eval") and given != raw.root else given
         choices = [home / "Eval" / PARTITION, home / "eval" / PARTITION, home / PARTITION]
         here = [path for path in choices if is_file(path)][:1]
         below = [folder / "Eval" / PARTITION for folder in raw.folders_in(home)]
         found |= set(here or [path for path in below if is_file(path)])
     if not found:
-        raise raw.nothing_found(f"no Eval/{PARTITION} here; name the folder with Anno, Eval and Img of the benchmark")
+        raise raw.nothing_found(f"no Eval/{PARTITION} here; choose the folder with Anno, Eval and Img of the benchmark")
     homes = [(path, path.parents[path.parent.name.lower() == "eval"]) for path in sorted(found)]
     return [(path, home if home.is_relative_to(raw.root) else path.parent) for path, home in homes]
 
 
 def annotation_file(home: Path, *names: str) -> Path | None:
     """Return the first of these files in the usual folders of a benchmark."""
-    places = [home / folder / name for name in names for folder in _FOLDERS]
-    return next((path for path in places if is_file(path)), None)
+    candidates = [home / folder / name for name in names for folder in _FOLDERS]
+    return next((path for path in candidates if is_file(path)), None)
 
 
 def read_rows(raw: RawFolder, path: Path, *, words: int = 1, numbers: int | None = 0, text: bool = False) -> ListFile:
@@ -67,18 +67,18 @@ def join_labels(
     One of `lists` may be `rows` itself.
     """
     others = {column: other for column, other in lists.items() if other is not rows}
-    kept, places = join_lists(raw, rows, others, optional=tuple(others))
-    places |= {column: kept for column in lists if column not in others}
-    for column, found in places.items():
+    kept, indices = join_lists(raw, rows, others, optional=tuple(others))
+    indices |= {column: kept for column in lists if column not in others}
+    for column, found in indices.items():
         for row in kept[found < 0].tolist():
             raw.warn("missing_row", f"{rows.line(row)}: not in {lists[column].file.name}")
     if "landmark" not in lists:
-        return kept, places
-    bare = (places["landmark"] < 0) & (places["box"] < 0 if "box" in places else True)
+        return kept, indices
+    bare = (indices["landmark"] < 0) & (indices["box"] < 0 if "box" in indices else True)
     for row in kept[bare].tolist():
-        message = f"{lists['landmark'].file.name} has no row for {rows.names[row]!r}, and no list says the clothes type"
+        message = f"{lists['landmark'].file.name} has no row for {rows.names[row]!r}, and no list has its clothes type"
         raw.reject(rows.line(row), "missing_row", message, column="landmark", found=rows.names[row])
-    return kept[~bare], {column: found[~bare] for column, found in places.items()}
+    return kept[~bare], {column: found[~bare] for column, found in indices.items()}
 
 
 def do_not_fit(raw: RawFolder, images: pl.Series, image_folder: str, is_highres: bool, side: int) -> bool:
@@ -94,24 +94,24 @@ def do_not_fit(raw: RawFolder, images: pl.Series, image_folder: str, is_highres:
 
 
 def label_columns(
-    places: Mapping[str, np.ndarray], boxes: ListFile | None, landmarks: LandmarkRows | None
+    indices: Mapping[str, np.ndarray], boxes: ListFile | None, landmarks: LandmarkRows | None
 ) -> list[pl.Series]:
     """Return columns of the groups box, landmarks and variation for the given lists.
 
-    `places` are their rows, -1 if missing.
+    `indices` are their rows, -1 if missing.
     """
     columns: list[pl.Series] = []
     numbers = boxes.matrix(6) if boxes is not None else np.zeros((0, 6), np.int32)
     if boxes is not None:
-        corners = _padded(numbers[:, 2:].astype(np.float32) - 1)[places["box"]]
+        corners = _padded(numbers[:, 2:].astype(np.float32) - 1)[indices["box"]]
         lists = pl.Series("box", corners).arr.to_list()
-        columns.append(lists.to_frame().select(pl.when(pl.Series(places["box"] >= 0)).then("box").alias("box"))["box"])
+        columns.append(lists.to_frame().select(pl.when(pl.Series(indices["box"] >= 0)).then("box").alias("box"))["box"])
     if landmarks is None:
         return columns
-    found = places["landmark"]
+    found = indices["landmark"]
     listed = landmarks.columns(found)
     if (found < 0).any():
-        types = _padded(numbers[:, :1])[places["box"], 0] if boxes is not None else np.ones(len(found), np.int32)
+        types = _padded(numbers[:, :1])[indices["box"], 0] if boxes is not None else np.ones(len(found), np.int32)
         absent = absent_landmarks(np.clip(types - 1, 0, len(GARMENTS) - 1))
         is_listed = pl.Series(found >= 0)
         pairs = [pl.DataFrame({"listed": listed[name], "absent": absent[name]}) for name in listed]
@@ -120,13 +120,13 @@ def label_columns(
     return columns + [column.alias(name) for name, column in listed.items()]
 
 
-def compare_types(raw: RawFolder, rows: ListFile, kept: np.ndarray, places: Mapping[str, np.ndarray],
+def compare_types(raw: RawFolder, rows: ListFile, kept: np.ndarray, indices: Mapping[str, np.ndarray],
                   boxes: ListFile | None, landmarks: LandmarkRows | None) -> None:  # fmt: skip
     """Warn if the box list and the landmark list disagree about the clothes type."""
     if boxes is None or landmarks is None:
         return
-    both = (places["box"] >= 0) & (places["landmark"] >= 0)
-    differs = both & (_padded(boxes.matrix(6))[places["box"], 0] - 1 != landmarks.garments[places["landmark"]])
+    both = (indices["box"] >= 0) & (indices["landmark"] >= 0)
+    differs = both & (_padded(boxes.matrix(6))[indices["box"], 0] - 1 != landmarks.garments[indices["landmark"]])
     for row in kept[differs].tolist():
         raw.warn("clothes_type_differs", rows.line(row))
 

@@ -46,21 +46,21 @@ class Benchmark:
         return path if is_file(path := self.lists / name) else None
 
 
-def find_benchmarks(raw: RawFolder, needed: Collection[str], strangers: Collection[str] = ()) -> list[Benchmark]:
-    """Find folders with one of the `needed` lists and none of the `strangers`, which belong to another benchmark.
+def find_benchmarks(raw: RawFolder, needed: Collection[str], excluded: Collection[str] = ()) -> list[Benchmark]:
+    """Find folders with one of the `needed` lists and none of the `excluded`, which belong to another benchmark.
 
     Searches the given folders and one level below. Raises `UsageError` if there are none, or one lacks a partition.
     """
     folders: dict[Path, None] = {}
-    for place in [place for place in raw.given if place.is_dir()]:
-        below = raw.folders_in(place)
-        for home in (place, *below):
+    for given in [given for given in raw.given if given.is_dir()]:
+        below = raw.folders_in(given)
+        for home in (given, *below):
             choices = [home / name for name in _ANNOTATION]
-            found = [path for path in choices if _holds(path, needed) and not _holds(path, strangers)]
+            found = [path for path in choices if _holds(path, needed) and not _holds(path, excluded)]
             folders |= dict.fromkeys(found[:1])
     if not folders:
         names = " or ".join(needed)
-        raise raw.nothing_found(f"no {names} here; name the folder that holds Anno or Anno_coarse, Eval and Img")
+        raise raw.nothing_found(f"no {names} here; choose the folder that contains Anno or Anno_coarse, Eval and Img")
     return [_benchmark(raw, folder) for folder in folders]
 
 
@@ -70,19 +70,19 @@ def _holds(folder: Path, names: Collection[str]) -> bool:
 
 def _benchmark(raw: RawFolder, lists: Path) -> Benchmark:
     above = lists.parent.parent if lists.parent.name == "Anno" else lists.parent
-    places = [above / "Eval", above / "eval", above, lists / "Eval", lists]
-    places += [*raw.given, *(place / "Eval" for place in raw.given)]
-    found = [path for place in places if is_file(path := place / PARTITION) and _is_given(raw, path)]
+    folders = [above / "Eval", above / "eval", above, lists / "Eval", lists]
+    folders += [*raw.given, *(given / "Eval" for given in raw.given)]
+    found = [path for folder in folders if is_file(path := folder / PARTITION) and _is_given(raw, path)]
     if not found:
         raise UsageError(
-            f"{raw.name_of(lists)}: Eval/{PARTITION} is missing, which says what is train, val and test; "
-            "restore it from the archive, or name the folder above"
+            f"{raw.name_of(lists)}: Eval/{PARTITION} is missing, which lists the splits; "
+            "restore it from the archive, or choose the folder above"
         )
     return Benchmark(lists, found[0], above if above.is_relative_to(raw.root) else lists)
 
 
 def _is_given(raw: RawFolder, path: Path) -> bool:
-    return any(Path(os.path.normpath(path)).is_relative_to(place) for place in raw.given)
+    return any(Path(os.path.normpath(path)).is_relative_to(given) for given in raw.given)
 
 
 def read_partition(raw: RawFolder, benchmark: Benchmark) -> ListFile:
@@ -129,7 +129,7 @@ def check_words(raw: RawFolder, path: Path | None, words: Vocabulary, what: str,
     order is accepted with a warning, whatever its form. Raises `UsageError` for another list.
     """
     if path is None:
-        raw.notes.append(f"list_{what}_cloth.txt is not here; ids are taken as those of the released list")
+        raw.notes.append(f"list_{what}_cloth.txt is missing; the ids of the released list are assumed")
         return
     file = raw.open_file(path)
     version = known_version(path)

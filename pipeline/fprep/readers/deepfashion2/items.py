@@ -24,7 +24,7 @@ CATEGORIES = vocabulary("deepfashion2-category-13").values
 DOMAINS = {"shop": "shop", "user": "consumer"}
 
 _ITEM_KEY = re.compile(r"item([1-9][0-9]{0,3})")
-_NUM_POINTS = len(DEEPFASHION2_294)
+_NUM_LANDMARKS = len(DEEPFASHION2_294)
 _RANGES = [range(points[0], points[-1] + 1) for points in DEEPFASHION2_294.garments.values()]
 
 
@@ -57,14 +57,14 @@ class Garments:
     def columns(self) -> dict[str, Any]:
         """Return the columns of the groups category, landmarks, box and polygons, and those passed to `add`."""
         count = len(self.items)
-        x, y = np.zeros((2, count, _NUM_POINTS), np.float32)
-        visibility = np.full((count, _NUM_POINTS), Visibility.NOT_APPLICABLE.value, np.int8)
+        x, y = np.zeros((2, count, _NUM_LANDMARKS), np.float32)
+        visibility = np.full((count, _NUM_LANDMARKS), Visibility.NOT_APPLICABLE.value, np.int8)
         for row, garment in enumerate(self.items):
-            own, labelled = _RANGES[garment.category], garment.points[:, 2] > 0
-            place = slice(own.start, own.stop)
-            x[row, place] = np.where(labelled, garment.points[:, 0], 0)
-            y[row, place] = np.where(labelled, garment.points[:, 1], 0)
-            visibility[row, place] = garment.points[:, 2]  # 0 not labeled, 1 occluded, 2 visible, as in Visibility
+            own, labeled = _RANGES[garment.category], garment.points[:, 2] > 0
+            slots = slice(own.start, own.stop)
+            x[row, slots] = np.where(labeled, garment.points[:, 0], 0)
+            y[row, slots] = np.where(labeled, garment.points[:, 1], 0)
+            visibility[row, slots] = garment.points[:, 2]  # 0 not labeled, 1 occluded, 2 visible, as in Visibility
         names = [CATEGORIES[garment.category] for garment in self.items]
         return {
             **self.texts, "category": names, "garment": names,
@@ -145,8 +145,8 @@ def read_annotation(entry: dict[str, Any], name: str | None = None) -> Garment |
     if isinstance(box, list) and len(box) == 4:
         box = [box[0], box[1], box[0] + box[2], box[1] + box[3]]
     if isinstance(points, list):
-        if len(points) != 3 * _NUM_POINTS:
-            message = f"keypoints has {len(points)} numbers, expected {3 * _NUM_POINTS}"
+        if len(points) != 3 * _NUM_LANDMARKS:
+            message = f"keypoints has {len(points)} numbers, expected {3 * _NUM_LANDMARKS}"
             return Problem("wrong_number_of_points", message, "landmark_x")
         own = _RANGES[category - 1]
         if any(points[: 3 * own.start]) or any(points[3 * own.stop :]):
@@ -174,7 +174,7 @@ def _garment(
     if not set(points[2::3]) <= {0, 1, 2}:
         codes = enumerate(points[2::3], start=1)
         number, code = next((number, code) for number, code in codes if code not in (0, 1, 2))
-        message = f"the visibility of point {number} is {code}, expected 2 (visible), 1 (occluded) or 0 (not labelled)"
+        message = f"the visibility of point {number} is {code}, expected 2 (visible), 1 (occluded) or 0 (not labeled)"
         return Problem("bad_visibility", message, "landmark_visibility", str(code))
     polygons = polygons_of(segmentation)
     if isinstance(polygons, Problem):

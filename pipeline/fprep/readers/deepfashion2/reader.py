@@ -95,10 +95,10 @@ def _annotations(raw: RawFolder) -> tuple[list[Path], list[Path]]:
 def _read_folder(raw: RawFolder, folder: Path) -> Iterator[pl.DataFrame]:
     home = folder.parent
     if not home.is_relative_to(raw.root):
-        raise UsageError(f"{folder}: the images stand beside this folder; name the one above it")
+        raise UsageError(f"{folder}: the images are next to this folder; choose its parent")
     split = _SPLITS.get(home.name, "")
     if not split:
-        raw.notes.append(f"{raw.name_of(folder)}: the folder {home.name!r} names no split; its rows go into train")
+        raw.notes.append(f"{raw.name_of(folder)}: the folder {home.name!r} is not a split; its rows go into train")
         split = "train"
     image_folder = home / ("images" if (home / "images").is_dir() and not (home / "image").is_dir() else "image")
     names = iter([name for name in list_folder(folder).files if name.endswith(".json")])
@@ -124,23 +124,25 @@ def _read_document(raw: RawFolder, path: Path, image: str, split: str, garments:
     count = len(numbers) + len(misnamed)
     is_blank = not count and isinstance(document, dict)
     raw.count_documents(document_pattern(name), max(1, count), "blank" if is_blank else "")
-    place = RawLine(name, 1, 0, content[: MAX_LINE + 1])
+    location = RawLine(name, 1, 0, content[: MAX_LINE + 1])
     if isinstance(document, Problem):
-        return raw.reject(place, *document)
+        return raw.reject(location, *document)
     if not count:
         return raw.warn("no_garment", name)
     for number, key in misnamed.items():
         message = f"{key[:40]!r} is an object, but garments are called item1, item2 and so on"
-        raw.reject(RawLine(name, number, 0, place.content), "unknown_key", message, place=place, found=key[:40])
+        raw.reject(
+            RawLine(name, number, 0, location.content), "unknown_key", message, location=location, found=key[:40]
+        )
     domain, pair = domain_of(document), whole_number_of(document, "pair_id")
     path_problem = image_path_problem(image)
     shared = Problem(*path_problem, "image", image) if path_problem else None
     for number, key in numbers.items():
         garment = read_item(document[key])
-        problem = next((answer for answer in (shared, domain, pair, garment) if isinstance(answer, Problem)), None)
+        problem = next((part for part in (shared, domain, pair, garment) if isinstance(part, Problem)), None)
         if problem is not None:
-            row = RawLine(name, number, 0, place.content)
-            raw.reject(row, *problem.within(key), place=place)
+            row = RawLine(name, number, 0, location.content)
+            raw.reject(row, *problem.within(key), location=location)
             continue
         assert not isinstance(garment, Problem)
         garments.add(
@@ -174,27 +176,27 @@ def _read_coco(raw: RawFolder, path: Path) -> pl.DataFrame:
     """Return the rows of a COCO file; one written by `fprep export` has all columns of the original table."""
     file = read_coco(raw, path)
     if file.labels is not None:
-        return _conform_ours(read_rows(raw, [file]), file)
+        return _conform_exported(read_rows(raw, [file]), file)
     name = file.name
     split = split_named(name) or "train"
     paths = {number: clean_path(str(entry.get("file_name", ""))) for number, entry in file.images.items()}
     prefix = image_prefix(raw, path, list(paths.values()))
     raw.count_documents(document_pattern(name), len(file.annotations))
     raw.totals[f"{split}-images"] += len(paths)
-    garments, places = Garments(), (raw.line(name, 1) if file.annotations else None)
+    garments, location = Garments(), (raw.line(name, 1) if file.annotations else None)
     sizes: list[tuple[int | None, int | None]] = []
     for number, entry in enumerate(file.annotations, start=1):
-        assert places is not None
+        assert location is not None
         image_id = str(entry.get("image_id"))
         file_name = paths.get(image_id, "")
         problem = image_path_problem(file_name)
         category = file.category_name(entry) if file.categories else None
         garment, pair = read_annotation(entry, category), whole_number_of({"pair_id": 0} | entry, "pair_id")
-        answers = (Problem(*problem, "image", file_name) if problem else None, pair, garment)
-        reason = next((answer for answer in answers if isinstance(answer, Problem)), None)
+        parts = (Problem(*problem, "image", file_name) if problem else None, pair, garment)
+        reason = next((part for part in parts if isinstance(part, Problem)), None)
         if reason is not None:
-            row = RawLine(name, number, 0, places.content)
-            raw.reject(row, *reason.within(f"annotation {number}"), place=places)
+            row = RawLine(name, number, 0, location.content)
+            raw.reject(row, *reason.within(f"annotation {number}"), location=location)
             continue
         assert not isinstance(garment, Problem)
         garments.add(
@@ -215,7 +217,7 @@ def _read_coco(raw: RawFolder, path: Path) -> pl.DataFrame:
     return frame_of(_TABLE, {**garments.columns(), **sides})
 
 
-def _conform_ours(frame: pl.DataFrame, file: CocoFile) -> pl.DataFrame:
+def _conform_exported(frame: pl.DataFrame, file: CocoFile) -> pl.DataFrame:
     missing = [name for name in _COLUMNS if name not in frame.columns]
     if missing:
         raise UsageError(f"{file.name}: an export of a table without {missing[0]}; convert it with the reader coco")

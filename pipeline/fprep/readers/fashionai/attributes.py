@@ -90,22 +90,22 @@ def fashionai_attributes(raw: RawFolder) -> pl.LazyFrame:
     """
     files = {path: raw.open_file(path) for path in _annotation_files(raw)}
     parsed = {path: rows for path, file in files.items() if (rows := _parse(raw, file, path)) is not None}
-    asked = {
+    questions = {
         name: path
         for path, rows in parsed.items()
         for name, label in zip(rows.names, rows.labels, strict=True)
         if not label
     }
-    labelled = {name for rows in parsed.values() for name, label in zip(rows.names, rows.labels, strict=True) if label}
+    labeled = {name for rows in parsed.values() for name, label in zip(rows.names, rows.labels, strict=True) if label}
     frames = [_frame(raw, _Rows(), [], [])]
     for path, rows in parsed.items():
-        is_answer = 2 * sum(name in asked for name in rows.names) > len(rows.names)
+        is_answer = 2 * sum(name in questions for name in rows.names) > len(rows.names)
         role = "test" if is_answer or re.search(r"answer|_test\.csv$", path.name) else "train"
-        homes = [_home(asked[name] if is_answer and name in asked else path) for name in rows.names]
-        keep = [label is not None or name not in labelled for name, label in zip(rows.names, rows.labels, strict=True)]
+        homes = [_home(questions[name] if is_answer and name in questions else path) for name in rows.names]
+        keep = [label is not None or name not in labeled for name, label in zip(rows.names, rows.labels, strict=True)]
         if superseded := keep.count(False):
             raw.files[raw.name_of(path)].accounts["superseded"] += superseded
-            raw.notes.append(f"{raw.name_of(path)}: questions replaced by labelled rows of the images: {superseded}")
+            raw.notes.append(f"{raw.name_of(path)}: questions replaced by labeled rows of the images: {superseded}")
         splits = [role if label else "unlabelled" for label in rows.labels]
         frames.append(_frame(raw, rows, splits, homes).filter(pl.Series(keep, dtype=pl.Boolean)))
     order = pl.col("split").replace_strict(_ROLES, return_dtype=pl.Int8)
@@ -114,13 +114,13 @@ def fashionai_attributes(raw: RawFolder) -> pl.LazyFrame:
 
 def _annotation_files(raw: RawFolder) -> list[Path]:
     found: dict[Path, Path] = {}
-    for place in raw.given:
-        candidates = [place] if place.is_file() else [path for path in _csv_files(raw, place) if _is_ours(path)]
+    for given in raw.given:
+        candidates = [given] if given.is_file() else [path for path in _csv_files(raw, given) if _is_label_file(path)]
         found |= {real_path(path): path for path in candidates}
     if not found:
         raise raw.nothing_found(
             "no FashionAI attribute labels here; expected Annotations/label.csv, Tests/question.csv or another CSV "
-            "file with rows as Images/<attribute>_labels/<md5>.jpg,<attribute>_labels,<label>, or name the file itself"
+            "file with rows as Images/<attribute>_labels/<md5>.jpg,<attribute>_labels,<label>, or choose the file itself"
         )
     return sorted(found.values())
 
@@ -128,14 +128,14 @@ def _annotation_files(raw: RawFolder) -> list[Path]:
 def _csv_files(raw: RawFolder, folder: Path) -> list[Path]:
     """Return CSV files, at most four folders deep; image folders are skipped."""
     found: list[Path] = []
-    for place, folders, files in raw.walk(folder):
-        depth = len(place.relative_to(folder).parts)
+    for here, folders, files in raw.walk(folder):
+        depth = len(here.relative_to(folder).parts)
         folders[:] = [name for name in folders if name != "Images" and depth < 4]
-        found += [place / name for name in files if name.endswith(".csv")]
+        found += [here / name for name in files if name.endswith(".csv")]
     return found
 
 
-def _is_ours(path: Path) -> bool:
+def _is_label_file(path: Path) -> bool:
     if _KNOWN_NAMES.fullmatch(path.name):
         return True
     if not is_file(path):
@@ -160,7 +160,7 @@ def _parse(raw: RawFolder, file: RawFile, path: Path) -> _Rows | None:
     if len(cells) == 3 and _PROBABILITIES.fullmatch(cells[2].strip()):
         file.accounts["left_out"] += len(records)
         rows = wording.count(len(records), "row")
-        raw.notes.append(f"{file.name}: left out: {rows} of probabilities, a submission and no labels")
+        raw.notes.append(f"{file.name}: left out: {rows} of probabilities, a submission, not labels")
         return None
     rows = _Rows()
     counts, extra = Counter[str](), 0
@@ -175,10 +175,10 @@ def _parse(raw: RawFolder, file: RawFile, path: Path) -> _Rows | None:
 
 
 def _count(raw: RawFolder, path: Path, counts: Counter[str]) -> None:
-    place = path.relative_to(raw.root.parent).as_posix()
-    if path.name == "question.csv" and not re.search(r"z_rank|round_?2", place):
+    name = path.relative_to(raw.root.parent).as_posix()
+    if path.name == "question.csv" and not re.search(r"z_rank|round_?2", name):
         raw.totals["question"] += counts.total()
-    elif "base" in place:
+    elif "base" in name:
         raw.totals["base"] += counts.total()
         raw.totals.update({f"base/{attribute}": count for attribute, count in counts.items() if attribute})
 
@@ -204,7 +204,7 @@ def _parse_row(raw: RawFolder, record: Record, rows: _Rows) -> str:
     if (problem := image_path_problem(name)) is not None:
         raw.reject(line, *problem, column="image", found=name)
     elif name.split("/")[-2:-1] != [table]:
-        message = f"the image lies in another folder ({name[:200]}) than its attribute {table!r} says"
+        message = f"the image is in another folder ({name[:200]}) than that of its attribute {table!r}"
         raw.reject(line, "attribute_folder_mismatch", message, column="image", found=name)
     elif isinstance(label := None if word == "?" else parse_label(attribute, word), tuple | None):
         rows.lines.append(line)
@@ -233,8 +233,8 @@ def parse_label(attribute: str, word: str) -> Label | str:
 def _frame(raw: RawFolder, rows: _Rows, splits: list[str], homes: list[Path]) -> pl.DataFrame:
     prefixes = {home: raw.prefix_of(home) for home in set(homes)}
     stems = [name.rsplit("/", 1)[-1].rsplit(".", 1)[0] for name in rows.names]
-    labelled = zip(rows.attributes, rows.labels, strict=True)
-    unknown = [_OTHERS[attribute] if label else _ALL for attribute, label in labelled]
+    labeled = zip(rows.attributes, rows.labels, strict=True)
+    unknown = [_OTHERS[attribute] if label else _ALL for attribute, label in labeled]
     columns = {
         "key": [safe_key(f"{attribute}-{stem}") for attribute, stem in zip(rows.attributes, stems, strict=True)],
         "image": [prefixes[home] + name for home, name in zip(homes, rows.names, strict=True)],

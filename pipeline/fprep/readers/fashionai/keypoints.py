@@ -28,11 +28,11 @@ from fschemas.landmarks import FASHIONAI_24, Visibility
 from fschemas.tables import table_class
 
 _TABLE = table_class("landmarks")
-_POINTS = FASHIONAI_24.names
-_HEADER = ("image_id", "image_category", *_POINTS)
+_KEYPOINTS = FASHIONAI_24.names
+_HEADER = ("image_id", "image_category", *_KEYPOINTS)
 _FILE_NAMES = re.compile(r"(annotations|train|test|.*answer.*)\.csv")
 _WIDTHS = (2, len(_HEADER))  # columns of test.csv, and of a labeled file
-_POINT_CELLS = re.compile(",".join([r"(-?[0-9]{1,5})_(-?[0-9]{1,5})_(-1|0|1)"] * len(_POINTS)))
+_KEYPOINT_CELLS = re.compile(",".join([r"(-?[0-9]{1,5})_(-?[0-9]{1,5})_(-1|0|1)"] * len(_KEYPOINTS)))
 _CELL = re.compile(r"(-?[0-9]{1,5})_(-?[0-9]{1,5})_(-?[0-9]{1,5})")
 _ABSENT = (-1, -1, -1)
 _ROLES = {"train": 0, "test": 1, "unlabelled": 2}
@@ -110,26 +110,26 @@ def fashionai_keypoints(raw: RawFolder) -> pl.LazyFrame:
         folder = archives[path]
         folders = [folder] * len(rows.names)
         if rows.role == "test" and not (folder / "Images").is_dir():
-            siblings = [place for place in raw.folders_in(folder) if (place / "Images").is_dir()]
+            siblings = [sibling for sibling in raw.folders_in(folder) if (sibling / "Images").is_dir()]
             folders = [_home(raw, folder, name, listed, siblings) for name in rows.names]
         keep = [rows.role != "unlabelled" or name not in answered for name in rows.names]
         if superseded := keep.count(False):
             raw.files[raw.name_of(path)].accounts["superseded"] += superseded
             replaced = wording.count(superseded, "row")
-            raw.notes.append(f"{raw.name_of(path)}: replaced by rows of a labelled test file: {replaced}")
+            raw.notes.append(f"{raw.name_of(path)}: replaced by rows of a labeled test file: {replaced}")
         frames.append(_frame(raw, rows, folders).filter(pl.Series(keep, dtype=pl.Boolean)).lazy())
     return pl.concat(frames)
 
 
 def _annotation_files(raw: RawFolder) -> list[Path]:
     found: dict[Path, Path] = {}
-    for place in raw.given:
-        candidates = [place] if place.is_file() else _csv_files(raw, place)
+    for given in raw.given:
+        candidates = [given] if given.is_file() else _csv_files(raw, given)
         found |= {real_path(path): path for path in candidates}
     if not found:
         raise raw.nothing_found(
             "no FashionAI annotation file here; expected Annotations/train.csv, Annotations/annotations.csv, "
-            "test.csv or a *answer*.csv of an unpacked archive, or name the CSV file itself"
+            "test.csv or a *answer*.csv of an unpacked archive, or choose the CSV file itself"
         )
     return sorted(found.values())
 
@@ -137,10 +137,10 @@ def _annotation_files(raw: RawFolder) -> list[Path]:
 def _csv_files(raw: RawFolder, folder: Path) -> list[Path]:
     """Return CSV files named as in the archives, at most three folders deep; image folders are skipped."""
     found: list[Path] = []
-    for place, folders, files in raw.walk(folder):
-        depth = len(place.relative_to(folder).parts)
+    for here, folders, files in raw.walk(folder):
+        depth = len(here.relative_to(folder).parts)
         folders[:] = [name for name in folders if name != "Images" and depth < 3]
-        found += [place / name for name in files if _FILE_NAMES.fullmatch(name)]
+        found += [here / name for name in files if _FILE_NAMES.fullmatch(name)]
     return found
 
 
@@ -152,7 +152,7 @@ def _home(raw: RawFolder, folder: Path, name: str, listed: dict[str, Path], sibl
     """Return the archive of an answered image: the one with the image in its test.csv, else a sibling with the file."""
     if name in listed:
         return listed[name]
-    return next((place for place in siblings if raw.has_image(place, name)), folder)
+    return next((sibling for sibling in siblings if raw.has_image(sibling, name)), folder)
 
 
 def _parse(raw: RawFolder, file: RawFile, path: Path) -> _Rows:
@@ -161,10 +161,10 @@ def _parse(raw: RawFolder, file: RawFile, path: Path) -> _Rows:
     cells = tuple(cell.strip() for cell in first.fields) if first else _HEADER
     is_header = first is not None and cells in (_HEADER, _HEADER[:2])
     if not is_header and not (len(cells) in _WIDTHS and (first is None or re.search(r"[/\\]", cells[0]))):
-        place = first.line if first else file.name
-        raise UsageError(f"{place}: {_wrong_header(cells)}; restore the file from the archive")
-    labelled = len(cells) == len(_HEADER)
-    role = "unlabelled" if not labelled else "test" if re.search(r"answer|^test", path.name) else "train"
+        location = first.line if first else file.name
+        raise UsageError(f"{location}: {_wrong_header(cells)}; restore the file from the archive")
+    labeled = len(cells) == len(_HEADER)
+    role = "unlabelled" if not labeled else "test" if re.search(r"answer|^test", path.name) else "train"
     rows, counts = _Rows(role), Counter[str]()
     if is_header:
         file.accounts["header"] += 1
@@ -172,7 +172,7 @@ def _parse(raw: RawFolder, file: RawFile, path: Path) -> _Rows:
         raw.warn("no_header", file.name)
         unread += [first] if first else []
     for record in chain(unread, records):
-        _parse_row(raw, record, rows, labelled, counts)
+        _parse_row(raw, record, rows, labeled, counts)
     for archive, pattern in _ARCHIVES:
         if pattern.search(str(path.relative_to(raw.root.parent))):
             for garment in FASHIONAI_24.garments:
@@ -201,10 +201,10 @@ def _wrong_header(cells: tuple[str, ...]) -> str:
     for index, (found, name) in enumerate(zip(cells, expected, strict=False), start=1):
         if found != name:
             return f"column {index} of the header is {found[:60]!r}, expected {name!r}"
-    return f"the header has {len(cells)} columns, expected {len(_HEADER)} (labelled) or 2 (test.csv)"
+    return f"the header has {len(cells)} columns, expected {len(_HEADER)} (labeled) or 2 (test.csv)"
 
 
-def _parse_row(raw: RawFolder, record: Record, rows: _Rows, labelled: bool, counts: Counter[str]) -> None:
+def _parse_row(raw: RawFolder, record: Record, rows: _Rows, labeled: bool, counts: Counter[str]) -> None:
     line = record.line
     if (problem := record.problem or stray_quote(record)) is not None:
         counts[""] += 1
@@ -214,10 +214,10 @@ def _parse_row(raw: RawFolder, record: Record, rows: _Rows, labelled: bool, coun
     name, garment = (*cells[:2], "")[:2]
     name = clean_path(name)
     counts[garment if garment in FASHIONAI_24.garments else ""] += 1
-    match = _POINT_CELLS.fullmatch(",".join(cells[2:])) if labelled else None
-    has_form = len(cells) == _WIDTHS[labelled] and all(cells[:2]) and (match is not None or not labelled)
+    match = _KEYPOINT_CELLS.fullmatch(",".join(cells[2:])) if labeled else None
+    has_form = len(cells) == _WIDTHS[labeled] and all(cells[:2]) and (match is not None or not labeled)
     if not has_form:
-        return _reject_form(raw, record, labelled)
+        return _reject_form(raw, record, labeled)
     if (problem := image_path_problem(name)) is not None:
         return raw.reject(line, *problem, column="image_id", found=name)
     if garment not in FASHIONAI_24.garments:
@@ -225,7 +225,7 @@ def _parse_row(raw: RawFolder, record: Record, rows: _Rows, labelled: bool, coun
         message = f"unknown category {garment[:60]!r}; known are {known}"
         return raw.reject(line, "unknown_category", message, column="image_category", found=garment)
     if name.split("/")[-2:-1] != [garment]:
-        message = f"the image lies in another folder ({name}) than its category {garment!r} says"
+        message = f"the image is in another folder ({name}) than that of its category {garment!r}"
         return raw.reject(line, "category_folder_mismatch", message, column="image_id", found=name)
     if match is not None:
         numbers = tuple(map(int, match.groups()))
@@ -238,9 +238,9 @@ def _parse_row(raw: RawFolder, record: Record, rows: _Rows, labelled: bool, coun
     return None
 
 
-def _reject_form(raw: RawFolder, record: Record, labelled: bool) -> None:
+def _reject_form(raw: RawFolder, record: Record, labeled: bool) -> None:
     """Reject a row that does not have the form of its file; the message has the first offending cell."""
-    line, cells, width = record.line, record.cells, _WIDTHS[labelled]
+    line, cells, width = record.line, record.cells, _WIDTHS[labeled]
     if len(cells) != width:
         return raw.reject(line, "wrong_columns", f"{len(cells)} columns, expected {width}", found=str(len(cells)))
     for column, cell in zip(_HEADER, cells, strict=False):
@@ -258,7 +258,7 @@ def _reject_form(raw: RawFolder, record: Record, labelled: bool) -> None:
 
 
 def _absent_is_whole(raw: RawFolder, line: RawLine, numbers: tuple[int, ...]) -> bool:
-    for index, column in enumerate(_POINTS):
+    for index, column in enumerate(_KEYPOINTS):
         cell = numbers[3 * index : 3 * index + 3]
         if -1 in cell and cell != _ABSENT:
             text = "_".join(map(str, cell))
@@ -269,13 +269,15 @@ def _absent_is_whole(raw: RawFolder, line: RawLine, numbers: tuple[int, ...]) ->
 
 
 def _frame(raw: RawFolder, rows: _Rows, folders: list[Path]) -> pl.DataFrame:
-    count, num_points = len(rows.names), len(_POINTS)
+    count, num_keypoints = len(rows.names), len(_KEYPOINTS)
     garments = FASHIONAI_24.garments.values()
-    has_point = np.array([[index in points for index in range(num_points)] for points in garments])
+    is_applicable = np.array([[index in points for index in range(num_keypoints)] for points in garments])
     garment_ids = [list(FASHIONAI_24.garments).index(garment) for garment in rows.garments]
-    expected = has_point[garment_ids].reshape(count, num_points)
-    cells = np.array(rows.cells, np.int32) if rows.cells else np.tile(np.array(_ABSENT, np.int32), (count, num_points))
-    cells = cells.reshape(count, num_points, 3)
+    expected = is_applicable[garment_ids].reshape(count, num_keypoints)
+    cells = (
+        np.array(rows.cells, np.int32) if rows.cells else np.tile(np.array(_ABSENT, np.int32), (count, num_keypoints))
+    )
+    cells = cells.reshape(count, num_keypoints, 3)
     absent = cells[:, :, 2] < 0
     missing = np.where(expected, Visibility.ABSENT, Visibility.NOT_APPLICABLE)
     visibility = np.where(absent, missing, np.where(cells[:, :, 2] == 1, Visibility.VISIBLE, Visibility.OCCLUDED))

@@ -15,7 +15,7 @@ import pyarrow as pa
 from fprep.readers.kfashion.labels import PARTS, STYLES
 from fschemas.image_limits import MAX_SIDE, MIN_SIDE
 
-Tell = Callable[[str, str], None]
+Warn = Callable[[str, str], None]
 
 _RECT = ("X좌표", "Y좌표", "가로", "세로")
 _IMAGE = ("이미지 식별자", "이미지 너비", "이미지 높이")
@@ -41,7 +41,7 @@ class Columns:
         self.unknown: list[np.ndarray] = []
         self.ends: list[int] = []  # cumulative counts of garments, positive ids and unknown arrays after each row
 
-    def add_garment(self, part: int, rect: dict[str, Any], outline: dict[str, Any], tell: Tell) -> None:
+    def add_garment(self, part: int, rect: dict[str, Any], outline: dict[str, Any], warn: Warn) -> None:
         """Add a garment to the current row, with its rect and polygon as in the record."""
         self.parts.append(part)
         try:
@@ -57,7 +57,7 @@ class Columns:
             except struct.error:
                 form = None
             if form is None:
-                tell("polygon_with_gaps", "")
+                warn("polygon_with_gaps", "")
         self.points.append(points)
         self.orders.append(order)
 
@@ -70,7 +70,7 @@ class Columns:
         self.styles += (_STYLES[style], _STYLES[substyle])
         self.ends += (len(self.parts), len(self.positive), len(self.unknown))
 
-    def to_arrow(self, tell: Tell) -> tuple[bytes, bytes]:
+    def to_arrow(self, warn: Warn) -> tuple[bytes, bytes]:
         """Return the rows as two Arrow streams: narrow columns and wide columns.
 
         Garments with an invalid box are left out, with a warning per file.
@@ -82,10 +82,10 @@ class Columns:
         sizes = images[:, 1:].copy()
         sizes[(sizes.min(1) < MIN_SIDE) | (sizes.max(1) > MAX_SIDE)] = 0
         for row in np.flatnonzero(sizes[:, 0] == 0).tolist():
-            tell("no_image_size", self.files[row])
+            warn("no_image_size", self.files[row])
         rows = np.repeat(np.arange(num_rows), num_garments)
-        self._drop_infinite(rows, tell)
-        boxes, kept = self._boxes(rows, sizes, tell)
+        self._drop_infinite(rows, warn)
+        boxes, kept = self._boxes(rows, sizes, warn)
         points, num_points = self._outlines(kept)
         garments = np.bincount(rows[kept], minlength=num_rows)
         found = np.repeat(np.arange(num_rows), num_positive) << 10 | np.array(self.positive, np.int64)
@@ -112,14 +112,14 @@ class Columns:
         }  # fmt: skip
         return _stream(narrow), _stream(wide)
 
-    def _drop_infinite(self, rows: np.ndarray, tell: Tell) -> None:
+    def _drop_infinite(self, rows: np.ndarray, warn: Warn) -> None:
         """Drop garments with coordinates that overflow float32."""
         if np.isfinite(np.frombuffer(b"".join(self.points), np.float32)).all():
             return
         for index, points in enumerate(self.points):
             if not np.isfinite(np.frombuffer(points, np.float32)).all():
                 self.points[index], self.orders[index] = b"", _NO_ORDER
-                tell("polygon_with_gaps", self.files[rows[index]])
+                warn("polygon_with_gaps", self.files[rows[index]])
 
     def _ordered(self) -> np.ndarray:
         """Return all polygons, concatenated: x and y of point 1, of point 2 …"""
@@ -127,8 +127,8 @@ class Columns:
             return np.zeros(0, np.float32)
         counts = np.array([len(order) for order in self.orders], np.int64)
         starts = np.cumsum(counts) - counts
-        places = np.concatenate([_NO_ORDER, *self.orders]) + np.repeat(starts, counts)
-        return np.frombuffer(b"".join(self.points), np.float32)[places]
+        positions = np.concatenate([_NO_ORDER, *self.orders]) + np.repeat(starts, counts)
+        return np.frombuffer(b"".join(self.points), np.float32)[positions]
 
     def _outlines(self, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the polygons of the kept garments, and the number of coordinates of each."""
@@ -140,7 +140,7 @@ class Columns:
             points = points[np.repeat(is_kept, counts)]
         return points, counts[kept]
 
-    def _boxes(self, rows: np.ndarray, sizes: np.ndarray, tell: Tell) -> tuple[np.ndarray, np.ndarray]:
+    def _boxes(self, rows: np.ndarray, sizes: np.ndarray, warn: Warn) -> tuple[np.ndarray, np.ndarray]:
         """Return boxes in pixel centers, clipped to the images, and which garments have one.
 
         A rect starts at the left edge of the first pixel of its polygon, half a pixel before that pixel's center, and
@@ -156,7 +156,7 @@ class Columns:
                 points = self._ordered()[before : before + len(self.points[index]) // 4].reshape(-1, 2)
                 boxes[index] = [*points.min(0), *points.max(0)]
                 whole[index] = True
-                tell("box_from_polygon", self.files[rows[index]])
+                warn("box_from_polygon", self.files[rows[index]])
         most = np.where(sizes > 0, sizes, MAX_SIDE)[rows] - 1.0
         inside = np.concatenate([np.maximum(boxes[:, :2], 0), np.minimum(boxes[:, 2:], most)], axis=1)
         empty = whole & (boxes[:, 2:] <= boxes[:, :2]).any(1)
@@ -166,7 +166,7 @@ class Columns:
         for rule, flags in (("garment_without_rect", ~whole), ("garment_of_no_size", empty),
                             ("garment_outside_image", outside), ("box_cut_at_border", cut)):  # fmt: skip
             for index in np.flatnonzero(flags).tolist():
-                tell(rule, self.files[rows[index]])
+                warn(rule, self.files[rows[index]])
         return inside[kept], np.flatnonzero(kept)
 
 

@@ -57,7 +57,7 @@ class Task:
 
 
 @dataclass
-class Answer:
+class TaskResult:
     """Result of a task: columns of the valid files, rejects with reasons, counts of oddities with examples.
 
     `rows` is an Arrow stream of the narrow columns, `wide` one of garments and labels. `rejects` contains (file, rule,
@@ -76,7 +76,7 @@ class NotARecord(Exception):
     """Rule, message and value found; the rule `foreign` is for other kinds of JSON."""
 
 
-def read_task(task: Task) -> Answer:
+def read_task(task: Task) -> TaskResult:
     """Read and parse the files of a task, in order. Raises `OSError` for disk errors."""
     parser = _Parser(task)
     folder = os.open(os.path.join(task.root, task.folder), os.O_RDONLY | os.O_CLOEXEC)
@@ -91,17 +91,17 @@ def read_task(task: Task) -> Answer:
                     parser.refuse(name, error)
                 else:
                     parser.parse(name, content)
-            return parser.answer()
+            return parser.result()
     finally:
         os.close(folder)
 
 
-def parse_records(names: Sequence[str], contents: Sequence[bytes], style: str, *, polygons: bool = True) -> Answer:
+def parse_records(names: Sequence[str], contents: Sequence[bytes], style: str, *, polygons: bool = True) -> TaskResult:
     """Parse records in memory; `style` is that of their folder."""
     parser = _Parser(Task("", "", tuple(names), style, polygons))
     for name, content in zip(names, contents, strict=True):
         parser.parse(name, content)
-    return parser.answer()
+    return parser.result()
 
 
 def _read(name: str, folder: int, task: Task) -> bytes:
@@ -163,11 +163,11 @@ class _Parser:
         message = f"the file cannot be opened ({os.strerror(error.errno)}): a link, a folder, or without permission"
         self.rejects.append((name, "unreadable_file", message, name, b""))
 
-    def answer(self) -> Answer:
+    def result(self) -> TaskResult:
         """Return the result for all files."""
-        return Answer(*self.columns.to_arrow(self.tell), self.rejects, self.foreign, self.warnings, self.examples)
+        return TaskResult(*self.columns.to_arrow(self.warn), self.rejects, self.foreign, self.warnings, self.examples)
 
-    def tell(self, rule: str, name: str = "") -> None:
+    def warn(self, rule: str, name: str = "") -> None:
         """Count an oddity of a record, by default the current one."""
         self.warnings[rule] += 1
         examples = self.examples.setdefault(rule, [])
@@ -176,20 +176,20 @@ class _Parser:
 
     def _add(self, sections: Sections) -> None:
         image, rects, polygons, labels = sections
-        columns, tell = self.columns, self.tell
+        columns, warn = self.columns, self.warn
         num_unknown = len(columns.unknown)
         for index, part in enumerate(PARTS):
             boxes, outlines, named = rects.get(part), polygons.get(part), labels.get(part)
             if boxes == _ABSENT and named == _ABSENT and outlines in _NO_OUTLINES:
                 continue
             if _is_single(boxes) and _is_single(named) and (_is_single(outlines) or outlines in _NO_OUTLINES):
-                columns.add_garment(index, boxes[0], outlines[0] if outlines else _NOTHING, tell)
-                columns.unknown.append(part_ids(part, named[0], columns.positive, tell))
+                columns.add_garment(index, boxes[0], outlines[0] if outlines else _NOTHING, warn)
+                columns.unknown.append(part_ids(part, named[0], columns.positive, warn))
             else:
                 self._unusual_part(index, _objects(boxes), _objects(named), _objects(outlines))
         if len(columns.unknown) == num_unknown:  # no garment at all: not annotated
             columns.unknown += [unknown_ids(part, ()) for part in PARTS]
-        style, substyle = style_of(labels.get("스타일"), self.style, tell)
+        style, substyle = style_of(labels.get("스타일"), self.style, warn)
         columns.end_row(self.name, image, style, substyle)
 
     def _unusual_part(self, index: int, rects: Objects, named: Objects, outlines: Objects) -> None:
@@ -202,9 +202,9 @@ class _Parser:
         if not (rects or named or outlines):
             return
         for rect, outline in zip_longest(rects, outlines, fillvalue=_NOTHING):
-            self.columns.add_garment(index, rect, outline, self.tell)
+            self.columns.add_garment(index, rect, outline, self.warn)
         part, positive = PARTS[index], self.columns.positive
-        unknown = [set(part_ids(part, labels, positive, self.tell).tolist()) for labels in named or [{}]]
+        unknown = [set(part_ids(part, labels, positive, self.warn).tolist()) for labels in named or [{}]]
         self.columns.unknown.append(np.array(sorted(set.intersection(*unknown)), np.int16))
 
 
@@ -236,7 +236,9 @@ def load_record(content: bytes) -> Any:
     except orjson.JSONDecodeError as error:
         if wrong := encoding_problem(content):
             raise NotARecord("bad_encoding", wrong, repr(content[:40])) from None
-        raise NotARecord("bad_json", f"no JSON: {error.msg} (character {error.pos + 1})", repr(content[:40])) from None
+        raise NotARecord(
+            "bad_json", f"not valid JSON: {error.msg} (character {error.pos + 1})", repr(content[:40])
+        ) from None
 
 
 def _sections(record: Any) -> Sections:
@@ -259,7 +261,7 @@ def _sections(record: Any) -> Sections:
         for key in path:
             value = value.get(key) if isinstance(value, dict) else None
         if not isinstance(value, dict):
-            raise NotARecord("missing_key", f"{' > '.join(path)} is missing or no object", repr(value)[:40])
+            raise NotARecord("missing_key", f"{' > '.join(path)} is missing or not an object", repr(value)[:40])
     raise AssertionError(record)
 
 

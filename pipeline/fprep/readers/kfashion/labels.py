@@ -27,7 +27,7 @@ _ALIASES = {
     "테일러칼라": "테일러드칼라",
 }  # fmt: skip
 
-Tell = Callable[[str], None]
+Warn = Callable[[str], None]
 
 
 def normalize_label(text: str) -> str:
@@ -48,7 +48,7 @@ _IDS = _ids_by_family()
 _STYLE_NAMES = {"", *STYLES.values}
 
 
-def part_ids(part: str, labels: dict[str, Any], ids: list[int], tell: Tell) -> np.ndarray:
+def part_ids(part: str, labels: dict[str, Any], ids: list[int], warn: Warn) -> np.ndarray:
     """Append the ids of a garment's labels to `ids`; return the ids of the families without a label.
 
     A family or value that is not in the vocabulary is counted as `unknown_label`; its family then counts as unlabeled.
@@ -63,19 +63,19 @@ def part_ids(part: str, labels: dict[str, Any], ids: list[int], tell: Tell) -> n
             else:
                 ids += [families[family][each] for each in value]
         except (KeyError, TypeError):
-            numbers = _unusual(families.get(family, {}), value, tell)
+            numbers = _unusual(families.get(family, {}), value, warn)
             ids += numbers
             if not numbers:
                 named = tuple(other for other in named if other != family)
     return unknown_ids(part, named)
 
 
-def _unusual(known: dict[str, int], value: Any, tell: Tell) -> list[int]:
+def _unusual(known: dict[str, int], value: Any, warn: Warn) -> list[int]:
     """Return the known ids among values that are not spelled as in the vocabulary."""
     values = value if isinstance(value, list) else [value]
     numbers = [known.get(normalize_label(each)) if isinstance(each, str) else None for each in values]
     if None in numbers or not numbers:
-        tell("unknown_label")
+        warn("unknown_label")
     return [number for number in numbers if number is not None]
 
 
@@ -87,25 +87,25 @@ def unknown_ids(part: str, named: tuple[str, ...]) -> np.ndarray:
     return np.array([number for family in families for number in ATTRIBUTES.groups[family]], np.int16)
 
 
-def style_of(labels: Any, folder: str, tell: Tell) -> tuple[str, str]:
+def style_of(labels: Any, folder: str, warn: Warn) -> tuple[str, str]:
     """Return style and second style of the record; the style defaults to that of its folder, else ""."""
     entry = labels[0] if isinstance(labels, list) and labels and isinstance(labels[0], dict) else {}
     style, substyle = entry.get("스타일", ""), entry.get("서브스타일", "")
     if style.__class__ is not str or style not in _STYLE_NAMES:
-        style = _unusual_style(style, tell)
+        style = _unusual_style(style, warn)
     if substyle.__class__ is not str or substyle not in _STYLE_NAMES:
-        substyle = _unusual_style(substyle, tell)
+        substyle = _unusual_style(substyle, warn)
     if style and folder and style != folder:
-        tell("style_is_not_the_folder")
+        warn("style_is_not_the_folder")
     return style or folder, substyle
 
 
-def _unusual_style(value: Any, tell: Tell) -> str:
+def _unusual_style(value: Any, warn: Warn) -> str:
     name = normalize_label(value) if isinstance(value, str) else ""
     if name in STYLES.ids:
         return name
     if value is not None:
-        tell("unknown_style")
+        warn("unknown_style")
     return ""
 
 

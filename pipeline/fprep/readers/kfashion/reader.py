@@ -18,7 +18,7 @@ import polars as pl
 from fprep.engine import map_tasks
 from fprep.raw.folder import MISNAMED, RawFolder, RawLine, document_pattern
 from fprep.raw.spill import SPILL_ROW, SpillFile
-from fprep.readers.kfashion.documents import Answer, Task, read_task
+from fprep.readers.kfashion.documents import Task, TaskResult, read_task
 from fprep.readers.kfashion.labels import ATTRIBUTES, STYLES, folder_style, shoot_of
 from fprep.readers.kfashion.tree import Folder, ImageFolders, scan, split_of
 from fprep.readers.reader import reader, safe_key
@@ -60,17 +60,17 @@ def kfashion(raw: RawFolder) -> pl.LazyFrame:
     raw.spill = SpillFile(raw.scratch)
     frames: list[pl.DataFrame] = []
     foreign: list[str] = []
-    for (folder, _), answer in zip(tasks, _run(raw, [task for _, task in tasks]), strict=True):
-        _account(raw, folder, answer)
-        foreign += [_name(folder, file) for file in answer.foreign]
-        frames.append(_frame(folder, answer.rows, images).with_columns(raw.spill.append(answer.wide)))
+    for (folder, _), result in zip(tasks, _run(raw, [task for _, task in tasks]), strict=True):
+        _account(raw, folder, result)
+        foreign += [_name(folder, file) for file in result.foreign]
+        frames.append(_frame(folder, result.rows, images).with_columns(raw.spill.append(result.wide)))
     if foreign:
-        raw.notes.append(f"{len(foreign)} JSON files that are no records are left out, such as {foreign[0]}")
+        raw.notes.append(f"{len(foreign)} JSON files that are not records are left out, such as {foreign[0]}")
     raw.note_similar_spellings(images.near)
     frame = pl.concat(frames)
     homes = frame.select(pl.col("image").str.extract(r"^(.*)/").fill_null(".").unique().sort()).to_series()
     if len(homes):
-        raw.notes.append(f"images are looked for in {count(len(homes), 'folder')}, the first is {homes[0]}")
+        raw.notes.append(f"images are searched in {count(len(homes), 'folder')}, the first is {homes[0]}")
     return _finish(raw, frame).lazy()
 
 
@@ -78,7 +78,7 @@ def _style(folder: Folder) -> str:
     return folder_style(folder.path.rpartition("/")[2])
 
 
-def _run(raw: RawFolder, tasks: list[Task]) -> Iterator[Answer]:
+def _run(raw: RawFolder, tasks: list[Task]) -> Iterator[TaskResult]:
     alone = raw.workers == 1 or sum(len(task.names) for task in tasks) <= _ALONE
     return map_tasks(
         read_task, tasks, crashed=_crashed, workers=1 if alone else raw.workers, trusted=alone, timeout=600.0, chunk=_CHUNK, ahead=3,
@@ -86,7 +86,7 @@ def _run(raw: RawFolder, tasks: list[Task]) -> Iterator[Answer]:
     )  # fmt: skip
 
 
-def _crashed(task: Task, reason: str) -> Answer:
+def _crashed(task: Task, reason: str) -> TaskResult:
     first = f"{task.folder}/{task.names[0]}"
     raise EnvironmentProblem(f"{first} and its neighbors could not be read: {reason}; check disk and memory")
 
@@ -102,14 +102,14 @@ def _count(raw: RawFolder, folders: Iterable[Folder]) -> None:
             raw.reject(RawLine(shown, 1, 0, b""), "bad_name", MISNAMED, found=shown)
 
 
-def _account(raw: RawFolder, folder: Folder, answer: Answer) -> None:
+def _account(raw: RawFolder, folder: Folder, result: TaskResult) -> None:
     """Account for files that are not rows, with the reason, and count oddities."""
-    for file, rule, message, found, content in answer.rejects:
+    for file, rule, message, found, content in result.rejects:
         raw.reject(RawLine(_name(folder, file), 1, 0, content), rule, message, found=found)
-    for file in answer.foreign:
+    for file in result.foreign:
         raw.account(_name(folder, file), "left_out")
-    for rule, number in answer.warnings.items():
-        examples = answer.examples[rule]
+    for rule, number in result.warnings.items():
+        examples = result.examples[rule]
         for file in examples:
             raw.warn(rule, _name(folder, file))
         raw.warnings[rule] += number - len(examples)

@@ -57,10 +57,10 @@ def scan(raw: RawFolder) -> dict[str, Folder]:
             path = raw.name_of(given.parent)
             folders.setdefault(path, Folder(path)).labels.append(given.name)
             continue
-        for place, _, files in raw.walk(given):
-            path = raw.name_of(place)
+        for here, _, files in raw.walk(given):
+            path = raw.name_of(here)
             folder = folders[path] = Folder(path)
-            is_text = path == place.relative_to(raw.root).as_posix()
+            is_text = path == here.relative_to(raw.root).as_posix()
             for name in files:
                 end = name[-5:].lower()
                 if end == ".json":
@@ -71,7 +71,7 @@ def scan(raw: RawFolder) -> dict[str, Folder]:
                 else:
                     archives += end.endswith(".zip")
     if not any(folder.labels or folder.misnamed for folder in folders.values()):
-        unpacked = "name the folder that 라벨링데이터 was unpacked into"
+        unpacked = "choose the folder that 라벨링데이터 was unpacked into"
         hint = "unpack the archives (라벨링데이터.zip)" if archives else unpacked
         raise raw.nothing_found(f"no label file (*.json) below; {hint}")
     return dict(sorted(folders.items()))

@@ -52,7 +52,7 @@ class Columns:
         numbers = self.box if key == "box" else self.attributes if key == "attributes" else [self.single[key]]
         return join_names([self.header[number] for number in numbers], self.header)
 
-    def said(self) -> dict[str, str]:
+    def chosen(self) -> dict[str, str]:
         """Return all mappings by key, in `--map` syntax."""
         keys = [*self.single, *(["box"] if self.box else []), *(["attributes"] if self.attributes else [])]
         return {key: self.names_of(key) for key in keys}
@@ -86,7 +86,7 @@ def map_columns(
                 columns.guessed.add(key)
     if "image" not in columns.single:
         raise UsageError(
-            f"{file}: no column is called image or path, and none holds names of images that are here; say which it is with "
+            f"{file}: no column is called image or path, and none contains names of existing images; set it with "
             f"--map image=COLUMN; there are {', '.join(names)}"
         )
     if looks_like_image(names[columns.single["image"]]):
@@ -100,7 +100,7 @@ def map_columns(
     idle = next((key for key in ("box-form", *COORDINATE_KEYS) if mapping.get(key) and not columns.box), None)
     if idle is not None:
         raise UsageError(
-            f"--map {idle}={mapping[idle]}: no column of {file} is read as boxes; say which with --map box=COLUMN; there are "
+            f"--map {idle}={mapping[idle]}: no column of {file} is read as boxes; set them with --map box=COLUMN; there are "
             f"{', '.join(names)}"
         )
     columns.guessed |= {"box"} if columns.box and "box" not in mapping else set()
@@ -115,7 +115,7 @@ def fitting_image_column(
     Ties go to the first usual column name, then to the column with the most values: numbers may be image names by
     chance.
     """
-    usual = {name: -place for place, name in enumerate(USUAL_NAMES["image"])}
+    usual = {name: -rank for rank, name in enumerate(USUAL_NAMES["image"])}
     found: list[tuple[float, int, int, int]] = []
     for number, name in enumerate(names):
         values = [row[number].strip() for row in rows if number < len(row) and row[number].strip()]

@@ -45,13 +45,13 @@ class Spellings:
 
     def note(self, raw: RawFolder) -> None:
         """Note and count the names with several spellings."""
-        told = [
+        sentences = [
             f"{column}: {', '.join(ascii(text) for text in sorted(texts))} are read as one, {name!r}"
             for (column, name), texts in sorted(self._written.items())
             if name and len(texts) > 1
         ]
-        raw.notes += shortened(told)
-        for sentence in told:
+        raw.notes += shortened(sentences)
+        for sentence in sentences:
             raw.warn("respelled_names", sentence)
 
 
@@ -75,9 +75,9 @@ def walk_images(raw: RawFolder) -> tuple[list[str], list[str]]:
     others = Counter[str]()
     for given in raw.given:
         single = [(given.parent, [], [given.name])]
-        for place, _, files in single if given.is_file() else raw.walk(given):
-            prefix = raw.prefix_of(place)
-            is_text = prefix.isascii() or prefix[:-1] == place.relative_to(raw.root).as_posix()
+        for here, _, files in single if given.is_file() else raw.walk(given):
+            prefix = raw.prefix_of(here)
+            is_text = prefix.isascii() or prefix[:-1] == here.relative_to(raw.root).as_posix()
             for name in files:
                 shown = name if name.isascii() else readable(name)
                 end = Path(shown).suffix.lower()
@@ -88,5 +88,5 @@ def walk_images(raw: RawFolder) -> tuple[list[str], list[str]]:
     if others:
         kinds = ", ".join(f"{count} {end}" for end, count in sorted(others.items())[:6])
         files = wording.count(sum(others.values()), "file")
-        raw.notes.append(f"passed over: {files} that by their names are no images: {kinds}")
+        raw.notes.append(f"ignored: {files} that are not images by their names: {kinds}")
     return sorted(found), sorted(misnamed)

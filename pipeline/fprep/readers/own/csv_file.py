@@ -82,9 +82,9 @@ def csv_file(raw: RawFolder) -> pl.LazyFrame:
         raise UsageError(f"{file.name}: no row; the first line must name the columns")
     _check_header(file, header)
     file.accounts["header"] += 1
-    places = ImageLocations(raw, path)
+    locations = ImageLocations(raw, path)
     sampled = [record.fields for record in sample_records(file.head(HEAD), dialect)[1:]]
-    columns = map_columns(header.fields, raw.mapping, sampled, str(header.line), places.has)
+    columns = map_columns(header.fields, raw.mapping, sampled, str(header.line), locations.has)
     rows = _Rows()
     for record in records:
         problem = _read_row(record, columns, rows, form=form, pixels=pixels)
@@ -92,10 +92,10 @@ def csv_file(raw: RawFolder) -> pl.LazyFrame:
             rule, message, column, found = problem
             raw.reject(record.line, rule, message, column=column, found=found)
     _give_up_guesses(raw, file, columns, rows)
-    _tell(raw, file, columns)
+    _note_columns(raw, file, columns)
     rows.spellings.note(raw)
     kept, label_keys = merge_rows(raw, rows.good, meaning)
-    return _frame(raw, places, columns, kept, label_keys).lazy()
+    return _frame(raw, locations, columns, kept, label_keys).lazy()
 
 
 def _file(raw: RawFolder) -> Path:
@@ -106,8 +106,8 @@ def _file(raw: RawFolder) -> Path:
             found += [path for path in files if path.suffix.lower() in (".csv", ".tsv") and is_file(path)]
     if len(found) == 1:
         return found[0]
-    places = ", ".join(str(path) for path in (found or raw.given))
-    raise UsageError(f"{places}: {len(found) or 'no'} CSV files; name exactly one")
+    paths = ", ".join(str(path) for path in (found or raw.given))
+    raise UsageError(f"{paths}: {len(found) or 'no'} CSV files; pass exactly one")
 
 
 def _check_header(file: RawFile, header: Record) -> None:
@@ -121,12 +121,12 @@ def _check_header(file: RawFile, header: Record) -> None:
     raise UsageError(f"{header.line}: {message}; the first line must name the columns")
 
 
-def _tell(raw: RawFolder, file: RawFile, columns: Columns) -> None:
+def _note_columns(raw: RawFolder, file: RawFile, columns: Columns) -> None:
     """Note which columns are read, and which of them were guessed."""
-    said = " ".join(f"{key}={names}" for key, names in columns.said().items())
+    chosen = " ".join(f"{key}={names}" for key, names in columns.chosen().items())
     unused = ", ".join(columns.unused())
-    raw.notes.append(f"{file.name}: columns {said}{f'; not used: {unused}' if unused else ''}")
-    raw.guessed = {key: columns.names_of(key) for key in columns.said() if key in columns.guessed}
+    raw.notes.append(f"{file.name}: columns {chosen}{f'; not used: {unused}' if unused else ''}")
+    raw.guessed = {key: columns.names_of(key) for key in columns.chosen() if key in columns.guessed}
     not_utf8 = sum(reject.rule == "bad_encoding" and reject.row.file == file.name for reject in raw.rejects)
     if not_utf8 and (encoding := foreign_encoding(file.head(HEAD))):
         raw.notes.append(
@@ -192,9 +192,9 @@ def _give_up_guesses(raw: RawFolder, file: RawFile, columns: Columns, rows: _Row
 
 
 def _frame(
-    raw: RawFolder, places: ImageLocations, columns: Columns, rows: list[OwnRow], label_keys: list[str]
+    raw: RawFolder, locations: ImageLocations, columns: Columns, rows: list[OwnRow], label_keys: list[str]
 ) -> pl.DataFrame:
-    images = places.find([row.image for row in rows])
+    images = locations.find([row.image for row in rows])
     cells = {key: [row.values[key] for row in rows] for key in columns.single if key not in ("image", *label_keys)}
     splits = cells.pop("split", [""] * len(rows))
     groups = cells.pop("group", None) or cells.get("item") or [""] * len(rows)
@@ -238,7 +238,7 @@ def _keys(images: list[str]) -> list[str]:
 def _attribute_values(columns: Columns, rows: list[OwnRow], label_keys: list[str]) -> dict[str, list[list[str]]]:
     """Return the values of each row, for each column that is read as attributes."""
     names = [columns.header[number] for number in columns.attributes]
-    found = {name: [row.attributes[place] for row in rows] for place, name in enumerate(names)}
+    found = {name: [row.attributes[index] for row in rows] for index, name in enumerate(names)}
     for key in label_keys:
         name = columns.header[columns.single[key]]
         found.setdefault(name, [row.labels.get(key, [row.values[key]]) for row in rows])
@@ -258,8 +258,7 @@ def _attributes(raw: RawFolder, columns: dict[str, list[list[str]]]) -> dict[str
     positive: list[list[int]] = []
     unknown: list[list[int]] = []
     for cells in zip(*columns.values(), strict=True):
-        said = [{value for value in cell if value} for cell in cells]
-        names = list(zip(columns, said, strict=True))
+        names = [(name, {*cell} - {""}) for name, cell in zip(columns, cells, strict=True)]
         positive.append(sorted(vocabulary.ids[f"{name}/{value}"] for name, row in names for value in row))
         unknown.append([number for name, row in names if not row for number in groups[name]])
     return {

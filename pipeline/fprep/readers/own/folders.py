@@ -58,7 +58,7 @@ def folders(raw: RawFolder) -> pl.LazyFrame:
     sources = {key: raw.option(key, _SOURCES, default) for key, default in defaults.items()}
     images, misnamed = walk_images(raw)
     if not images and not misnamed:
-        raise raw.nothing_found("no image below (by its name: .jpg, .png, .webp …); name the folder of your images")
+        raise raw.nothing_found("no image below (by its name: .jpg, .png, .webp …); choose the folder of your images")
     for pattern, count in Counter(map(document_pattern, [*images, *misnamed])).items():
         raw.count_documents(pattern, count)
     for name in misnamed:
@@ -101,13 +101,13 @@ def _splits(raw: RawFolder, parts: list[Parts]) -> list[str] | None:
     if wanted == "none":
         return None
     names = {each[0] if each else "" for each in parts}
-    strangers = sorted(name for name in names if name.casefold() not in SPLIT_NAMES)
-    if not strangers:
+    unknown = sorted(name for name in names if name.casefold() not in SPLIT_NAMES)
+    if not unknown:
         raw.notes.append(f"splits are those of the folders {', '.join(sorted(names))}")
         return [SPLIT_NAMES[each[0].casefold()] for each in parts]
     if wanted:
         known = ", ".join(SPLIT_NAMES)
-        raise UsageError(f"--map split=top: the folder {strangers[0]!r} is not a split; expected {known}")
+        raise UsageError(f"--map split=top: the folder {unknown[0]!r} is not a split; expected {known}")
     return None
 
 

@@ -13,7 +13,7 @@ from fschemas.image_limits import IMAGE_EXTENSIONS
 from fschemas.walk import walk
 from fschemas.wording import count
 
-IMAGE_FOLDERS = ("", "img", "images", "image", "images", "photos")
+IMAGE_FOLDERS = ("", "img", "images", "image", "photos")
 _NUM_SAMPLES = 20
 
 
@@ -26,11 +26,11 @@ class ImageLocations:
     def __init__(self, raw: RawFolder, table: Path) -> None:
         self.raw, self.table = raw, table
         if "folder" in raw.mapping:
-            place = Path(os.path.normpath(table.parent / raw.mapping["folder"]))
-            if not place.is_dir() or not place.is_relative_to(raw.root):
+            folder = Path(os.path.normpath(table.parent / raw.mapping["folder"]))
+            if not folder.is_dir() or not folder.is_relative_to(raw.root):
                 name = raw.mapping["folder"]
                 raise UsageError(f"--map folder={name}: no such folder beside {table.name}; give it as a raw folder")
-            self.folders = [place]
+            self.folders = [folder]
             return
         homes = dict.fromkeys([table.parent, *(given for given in raw.given if given.is_dir()), raw.root])
         folders = dict.fromkeys(home / name if name else home for home in homes for name in IMAGE_FOLDERS)
@@ -42,7 +42,7 @@ class ImageLocations:
 
     def find(self, names: Sequence[str]) -> list[str]:
         """Return paths from the raw root: below the folder with most of the images, with missing extensions added."""
-        some = [names[place * len(names) // _NUM_SAMPLES] for place in range(_NUM_SAMPLES)] if names else []
+        some = [names[index * len(names) // _NUM_SAMPLES] for index in range(_NUM_SAMPLES)] if names else []
         home = max(self.folders, key=lambda folder: sum(self._in(folder, name) for name in some))
         prefix = self.raw.prefix_of(home)
         found = [prefix + name if _has_suffix(name) else self._with_suffix(prefix, name) for name in names]
@@ -59,8 +59,8 @@ class ImageLocations:
         below = self._by_name()
         found: list[str] = []
         for name, path in zip(names, paths, strict=True):
-            places = below.get(name, []) if "/" not in clean_path(name) else []
-            found.append(places[0] if len(places) == 1 and not self._in(home, name) else path)
+            matches = below.get(name, []) if "/" not in clean_path(name) else []
+            found.append(matches[0] if len(matches) == 1 and not self._in(home, name) else path)
         elsewhere = sum(path != other for path, other in zip(found, paths, strict=True))
         if elsewhere:
             found_there = count(elsewhere, "image")
@@ -71,8 +71,8 @@ class ImageLocations:
         """Return paths from the raw root of all images below the folders, by name with and without extension."""
         paths: dict[str, None] = {}
         for folder in self.folders:
-            for place, _, files in walk(folder, follow_links=self.raw.follow_links, on_error=lambda _: None):
-                paths |= dict.fromkeys(self.raw.name_of(place / name) for name in files if _has_suffix(name))
+            for here, _, files in walk(folder, follow_links=self.raw.follow_links, on_error=lambda _: None):
+                paths |= dict.fromkeys(self.raw.name_of(here / name) for name in files if _has_suffix(name))
         found: dict[str, list[str]] = {}
         for path in paths:
             last = path.rpartition("/")[2]

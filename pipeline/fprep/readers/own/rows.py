@@ -66,7 +66,7 @@ def merge_rows(raw: RawFolder, rows: list[OwnRow], meaning: str) -> tuple[list[O
                 _join(first, row)
                 raw.account(row.line.file, "joined")
                 gone[id(row)] = "joined"
-    _tell(raw, again, garments=garments, label_keys=label_keys, num_joined=list(gone.values()).count("joined"))
+    _note_meaning(raw, again, garments=garments, label_keys=label_keys, num_joined=list(gone.values()).count("joined"))
     return [row for row in rows if id(row) not in gone], label_keys
 
 
@@ -105,20 +105,20 @@ def _is_label(units: Sequence[Sequence[OwnRow]], key: str, num_rows: int) -> boo
 def _reject_all(raw: RawFolder, first: OwnRow, others: Iterable[OwnRow], keys: Sequence[str]) -> dict[int, str]:
     """Reject rows that contradict earlier rows of the same image; return their ids."""
     rejected: dict[int, str] = {}
-    known = {key: _said(first, key) for key in keys}
+    known = {key: _value(first, key) for key in keys}
     for row in others:
-        key = next((key for key in keys if known[key] and _said(row, key) not in ("", known[key])), None)
+        key = next((key for key in keys if known[key] and _value(row, key) not in ("", known[key])), None)
         if key is None:
-            known = {key: value or _said(row, key) for key, value in known.items()}
+            known = {key: value or _value(row, key) for key, value in known.items()}
             continue
-        message = f"the {key} of {row.image} is {_said(row, key)!r}, but {known[key]!r} in a row before (such as line {first.line.number})"
-        hint = "; --map rows=label takes both for labels" if key in LABEL_KEYS else ""
-        raw.reject(row.line, "conflicting_rows", message + hint, column=key, found=_said(row, key))
+        message = f"the {key} of {row.image} is {_value(row, key)!r}, but {known[key]!r} in a row before (such as line {first.line.number})"
+        hint = "; --map rows=label treats both as labels" if key in LABEL_KEYS else ""
+        raw.reject(row.line, "conflicting_rows", message + hint, column=key, found=_value(row, key))
         rejected[id(row)] = "rejected"
     return rejected
 
 
-def _said(row: OwnRow, key: str) -> str:
+def _value(row: OwnRow, key: str) -> str:
     return " ".join(f"{number:g}" for number in row.box) if key == "box" else row.values.get(key, "")
 
 
@@ -133,7 +133,7 @@ def _join(first: OwnRow, row: OwnRow) -> None:
     first.attributes = [[*values, *more] for values, more in zip(first.attributes, row.attributes, strict=True)]
 
 
-def _tell(
+def _note_meaning(
     raw: RawFolder, again: Sequence[Sequence[OwnRow]], *, garments: bool, label_keys: Sequence[str], num_joined: int
 ) -> None:  # fmt: skip
     """Note how the rows were interpreted."""
@@ -146,7 +146,7 @@ def _tell(
         keys = " and ".join(label_keys)
         raw.notes.append(
             f"{file}: images have several rows with other labels (such as {image}): a row is a label, and the column of the "
-            f"{keys} becomes attributes; --map rows=image takes the first row of an image alone"
+            f"{keys} becomes attributes; --map rows=image uses only the first row of an image"
         )
     if num_joined:
         raw.notes.append(

@@ -99,7 +99,7 @@ def test_a_missing_list_is_a_missing_group(tmp_path, raw, name, groups):
     (raw / "Anno_coarse" / name).unlink()
     report, _, _ = run(raw, tmp_path / "out")
     assert read_metadata(tmp_path / "out/table.parquet")["column_groups"] == groups
-    assert f"Anno_coarse: {name} not here; the table goes without" in report.notes
+    assert f"Anno_coarse: {name} missing; the table is written without" in report.notes
 
 
 def test_missing_partition_is_one_sentence(tmp_path, raw):

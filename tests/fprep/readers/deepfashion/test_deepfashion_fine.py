@@ -14,7 +14,7 @@ from fprep.readers.deepfashion.packed_landmarks import (
     LOWER,
     UPPER,
     garment_of_category,
-    garment_of_points,
+    garment_of_landmarks,
     unpack,
 )
 from fschemas.failures import UsageError
@@ -220,7 +220,7 @@ def test_slots_are_recognized_by_pairs_that_packing_never_uses():
 
 
 def test_no_rows_are_no_error():
-    empty = garment_of_points(np.zeros((0, 8), bool), np.zeros((0, 4)), np.zeros((0, 8, 2)), np.zeros((0, 6), int))
+    empty = garment_of_landmarks(np.zeros((0, 8), bool), np.zeros((0, 4)), np.zeros((0, 8, 2)), np.zeros((0, 6), int))
     assert empty.shape == (0,)
 
 

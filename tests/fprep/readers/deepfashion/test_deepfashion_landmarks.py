@@ -93,7 +93,7 @@ def test_a_missing_list_is_a_missing_group(tmp_path, raw, name, groups):
     (raw / "Anno" / name).unlink()
     report, _, _ = run(raw, tmp_path / "out")
     assert read_metadata(tmp_path / "out/table.parquet")["column_groups"] == groups
-    assert f"Anno: {name} not here; the table goes without" in report.notes
+    assert f"Anno: {name} missing; the table is written without" in report.notes
 
 
 def test_tree_of_the_other_benchmark_is_refused(tmp_path, raw):
@@ -144,5 +144,5 @@ def test_real_images_and_points(tmp_path):
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real images are not here")
 def test_real_crops_without_lists_are_refused(tmp_path):
-    with pytest.raises(UsageError, match=r"no list_landmarks\.txt here; name the folder that holds Anno"):
+    with pytest.raises(UsageError, match=r"no list_landmarks\.txt here; choose the folder that contains Anno"):
         run(REAL, tmp_path / "out")

@@ -56,7 +56,7 @@ def test_description_of_the_color_of_the_image(raw, tmp_path):
 
 
 DAMAGED_RECORDS = [
-    ('"color": "Medium blue",', '"color" "Medium blue",', "the record is no JSON object"),
+    ('"color": "Medium blue",', '"color" "Medium blue",', "the record is not a JSON object"),
     ('"item": "id_00000004",', '"item": 4,', "the item is '4', expected id_ and eight digits"),
     ('"color": "Medium blue",', '"color": ["Medium blue"],', "the color of id_00000004 is not text"),
     ('"color": "Medium blue",', '"color": "Medium \\ud800",', "is not valid UTF-8"),

@@ -48,7 +48,7 @@ def test_headings(tmp_path, case):
     listed = read_list(raw, tmp_path / "a.txt", numbers=2)
     assert listed.names.to_list() == ["img/A/1.jpg", "img/B/2.jpg"]
     assert listed.matrix(2).tolist() == [[1, -2], [30, 4]]
-    assert (listed.faults, dict(raw.warnings)) == ({}, warnings)
+    assert (listed.problems, dict(raw.warnings)) == ({}, warnings)
     accounts = listed.file.accounts
     assert len(listed.file) == accounts["header"] + accounts["blank"] + len(listed)
     assert [listed.line(row).content.split()[0] for row in range(2)] == [b"img/A/1.jpg", b"img/B/2.jpg"]
@@ -79,9 +79,9 @@ BAD_ROWS = [
 def test_bad_row(tmp_path, row, rule, message):
     raw = folder(tmp_path, a=b"3\n" + HEADER + ROWS + row + b"\n")
     listed = read_list(raw, tmp_path / "a.txt", numbers=2)
-    assert list(listed.faults) == [2]
-    assert listed.faults[2][0] == rule
-    assert message in listed.faults[2][1]
+    assert list(listed.problems) == [2]
+    assert listed.problems[2][0] == rule
+    assert message in listed.problems[2][1]
     assert listed.matrix(2)[:2].tolist() == [[1, -2], [30, 4]]
 
 
@@ -91,7 +91,7 @@ def test_words_and_text(tmp_path):
     assert [words.to_list() for words in listed.words] == [["img/1.jpg", "img/2.jpg", "img/3.jpg"], ["a", "", "b"]]
     assert listed.texts is not None
     assert listed.texts.to_list() == ["Heather grey - black", "", ""]
-    assert listed.faults == {1: ("wrong_columns", "1 columns, expected at least 2", "1")}
+    assert listed.problems == {1: ("wrong_columns", "1 columns, expected at least 2", "1")}
 
 
 JOIN = {
@@ -118,7 +118,7 @@ def test_join_by_path(tmp_path, case):
     assert accounts["joined"] + accounts["left_out"] == len(side)
     assert accounts["left_out"] == warnings.get("row_without_image", 0)
     for row, place in enumerate(places["box"].tolist()):
-        assert raw.place(rows.line(row), "box") == side.line(place)
+        assert raw.location(rows.line(row), "box") == side.line(place)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_join_refuses_a_row_without_a_good_partner(tmp_path, content, rule, plac
     rows = read_list(raw, tmp_path / "rows.txt", words=2)
     kept, _ = join_lists(raw, rows, {"box": read_list(raw, tmp_path / "side.txt", numbers=1)})
     assert kept.tolist() == [0, 2]
-    assert [(str(reject.row), reject.rule, str(reject.place)) for reject in raw.rejects] == [
+    assert [(str(reject.row), reject.rule, str(reject.location)) for reject in raw.rejects] == [
         ("rows.txt:4", rule, place)
     ]
 
@@ -222,7 +222,7 @@ def test_broken_lists_agree_with_the_oracle(tmp_path, seed):
             continue
         listed = read_list(folder(tmp_path, **{f"a{trial}": content}), tmp_path / f"a{trial}.txt", numbers=3)
         good, num_rows = oracle(content, 3, re.compile(rb"-?[0-9]{1,6}"))
-        rows = [row for row in range(len(listed)) if row not in listed.faults]
+        rows = [row for row in range(len(listed)) if row not in listed.problems]
         found = {int(listed.lines[row]): (listed.names[row].encode(), listed.matrix(3)[row].tolist()) for row in rows}
         assert (found, len(listed)) == (good, num_rows), content
         accounts = listed.file.accounts
@@ -261,7 +261,7 @@ def test_attributes(tmp_path, monkeypatch, num_attributes, layout, end, block):
     assert unknown.lists(rows).to_list() == ids_of(values, 0)
     assert positive.lists(rows[::-3]).to_list() == ids_of(values[::-3], 1)
     assert listed.names.to_list() == [line.split()[0].decode() for line in content.split(b"\n")[2:-1]]
-    assert (listed.lines.tolist(), listed.faults) == (list(range(3, 43)), {})
+    assert (listed.lines.tolist(), listed.problems) == (list(range(3, 43)), {})
     expected = [] if layout == "{:2d}" else ["are not aligned as in the released file"]
     assert [note.partition("rows ")[2] for note in raw.notes] == expected
 
@@ -270,7 +270,7 @@ def check_attributes(raw: RawFolder, path: Path, content: bytes, num_attributes:
     """Check that the list has the reference parser's good rows, and a problem for every other row."""
     listed, positive, unknown = read_attributes(raw, path, num_attributes)
     good, num_rows = oracle(content, num_attributes, re.compile(rb"-?0*[01]"))
-    rows = np.array([row for row in range(len(listed)) if row not in listed.faults], int)
+    rows = np.array([row for row in range(len(listed)) if row not in listed.problems], int)
     ids = zip(positive.lists(rows).to_list(), unknown.lists(rows).to_list(), strict=True)
     found = {
         int(listed.lines[row]): (listed.names[int(row)].encode(), *both) for row, both in zip(rows, ids, strict=True)

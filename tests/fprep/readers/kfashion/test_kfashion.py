@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from fprep.convert.command import convert
-from fprep.readers.kfashion.documents import Answer, parse_records
+from fprep.readers.kfashion.documents import TaskResult, parse_records
 from fprep.readers.kfashion.labels import ATTRIBUTES, PARTS, STYLES, shoot_of
 from fprep.readers.kfashion.tree import split_of
 from fschemas.failures import UsageError
@@ -46,10 +46,10 @@ def write(value) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def parse(*values, style="", polygons=True) -> tuple[pl.DataFrame, Answer]:
+def parse(*values, style="", polygons=True) -> tuple[pl.DataFrame, TaskResult]:
     contents = [value if isinstance(value, bytes) else write(value) for value in values]
-    answer = parse_records([f"{index}.json" for index in range(len(contents))], contents, style, polygons=polygons)
-    return pl.concat([pl.read_ipc_stream(rows) for rows in (answer.rows, answer.wide)], how="horizontal"), answer
+    result = parse_records([f"{index}.json" for index in range(len(contents))], contents, style, polygons=polygons)
+    return pl.concat([pl.read_ipc_stream(rows) for rows in (result.rows, result.wide)], how="horizontal"), result
 
 
 def names(ids) -> list[str]:
@@ -101,13 +101,13 @@ def test_polygon_points_come_in_their_order_and_boxes_in_pixel_centers():
 )
 def test_an_impossible_box_drops_the_garment_and_keeps_its_labels(rect, box, warning):
     skirt = ((3.5, 29.5, 25, 26), DIAMOND, {"핏": "와이드"})
-    frame, answer = parse(record({"하의": skirt, "상의": (rect, DIAMOND[:3], {"색상": "레드"})}))
+    frame, result = parse(record({"하의": skirt, "상의": (rect, DIAMOND[:3], {"색상": "레드"})}))
     expected = [4, 30, 29, 56] + (box or [])
     assert frame["garment_boxes"].to_list() == [expected]
     assert frame["garments"].to_list() == [["하의", "상의"] if box else ["하의"]]
     assert [len(points) for points in frame["garment_polygons"][0]] == ([8, 6] if box else [8])
     assert names(frame["attributes_positive"][0]) == ["하의/핏/와이드", "상의/색상/레드"]
-    assert dict(answer.warnings) == ({warning: 1} if warning else {})
+    assert dict(result.warnings) == ({warning: 1} if warning else {})
 
 
 @pytest.mark.parametrize(
@@ -127,17 +127,17 @@ def test_a_polygon_with_gaps_is_empty_and_its_neighbours_are_whole(points):
         {"하의": ((2.0, 4.0, 17, 45), DIAMOND, {"핏": "와이드"}), "상의": ((5.5, 5.5, 9, 9), DIAMOND, {"색상": "레드"})}
     )
     value["데이터셋 정보"]["데이터셋 상세설명"]["폴리곤좌표"]["하의"] = [points]
-    frame, answer = parse(value)
+    frame, result = parse(value)
     assert frame["garment_polygons"].to_list() == [[[], [value for point in DIAMOND for value in point]]]
     assert len(frame["garment_boxes"][0]) == 8
-    assert dict(answer.warnings) == {"polygon_with_gaps": 1}
+    assert dict(result.warnings) == {"polygon_with_gaps": 1}
 
 
 def test_a_polygon_without_rect_gives_the_box():
-    frame, answer = parse(record({"하의": ((3.5, 29.5, 25, 26), None, {}), "상의": (None, DIAMOND, {"색상": "레드"})}))
+    frame, result = parse(record({"하의": ((3.5, 29.5, 25, 26), None, {}), "상의": (None, DIAMOND, {"색상": "레드"})}))
     assert frame["garment_boxes"].to_list() == [[4, 30, 29, 56, 2.5, 4.5, 20.25, 50.125]]
     assert [len(points) for points in frame["garment_polygons"][0]] == [0, 8]
-    assert dict(answer.warnings) == {"box_from_polygon": 1}
+    assert dict(result.warnings) == {"box_from_polygon": 1}
 
 
 def test_two_garments_of_one_part():
@@ -180,17 +180,17 @@ def test_where_nobody_looked_everything_is_unknown():
     ],
 )
 def test_spellings(family, spelling, value):
-    frame, answer = parse(record({"아우터": ((2.0, 4.0, 17, 45), None, {family: spelling})}))
+    frame, result = parse(record({"아우터": ((2.0, 4.0, 17, 45), None, {family: spelling})}))
     assert names(frame["attributes_positive"][0]) == [f"아우터/{family}/{value}"]
-    assert not answer.warnings
+    assert not result.warnings
 
 
 @pytest.mark.parametrize("value", ["모름", "", None, 5, [], ["모름"], [["레드"]], {"a": 1}])
 def test_an_unknown_value_leaves_its_family_unknown(value):
-    frame, answer = parse(record({"상의": ((2.0, 4.0, 17, 45), None, {"색상": value, "칼라": "x", "핏": "루즈"})}))
+    frame, result = parse(record({"상의": ((2.0, 4.0, 17, 45), None, {"색상": value, "칼라": "x", "핏": "루즈"})}))
     assert names(frame["attributes_positive"][0]) == ["상의/핏/루즈"]
     assert "상의/색상" in unknown_families(frame["attributes_unknown"][0])
-    assert answer.warnings["unknown_label"] == 2
+    assert result.warnings["unknown_label"] == 2
 
 
 @pytest.mark.parametrize(
@@ -206,10 +206,10 @@ def test_an_unknown_value_leaves_its_family_unknown(value):
     ],
 )
 def test_styles(entry, folder, expected, warning):
-    frame, answer = parse(record(style=entry), style=folder)
+    frame, result = parse(record(style=entry), style=folder)
     styles = [*STYLES.values, ""]
     assert (styles[frame["style"][0]], styles[frame["substyle"][0]]) == expected
-    assert dict(answer.warnings) == ({warning: 1} if warning else {})
+    assert dict(result.warnings) == ({warning: 1} if warning else {})
 
 
 def _without(*path):
@@ -247,9 +247,9 @@ DETAILS = ("데이터셋 정보", "데이터셋 상세설명")
 )
 @pytest.mark.parametrize("polygons", [True, False])
 def test_a_file_that_is_no_record_is_rejected(content, rule, polygons):
-    frame, answer = parse(record(), content, record(), polygons=polygons)
+    frame, result = parse(record(), content, record(), polygons=polygons)
     assert frame["file"].to_list() == ["0.json", "2.json"]
-    assert [(name, found) for name, found, *_ in answer.rejects] == [("1.json", rule)]
+    assert [(name, found) for name, found, *_ in result.rejects] == [("1.json", rule)]
 
 
 def test_polygons_that_are_no_object_are_a_fault():
@@ -257,16 +257,16 @@ def test_polygons_that_are_no_object_are_a_fault():
 
 
 def test_other_json_is_no_record_and_a_missing_polygon_section_no_fault():
-    frame, answer = parse(b'{"kept": 3}', _without(*DETAILS, "폴리곤좌표"))
-    assert answer.foreign == ["0.json"]
+    frame, result = parse(b'{"kept": 3}', _without(*DETAILS, "폴리곤좌표"))
+    assert result.foreign == ["0.json"]
     assert frame["file"].to_list() == ["1.json"]
 
 
 def test_byte_order_mark_and_line_breaks_do_not_matter():
     value = record({"상의": ((2.0, 4.0, 17, 45), DIAMOND, {"색상": "레드"})})
     plain = write(value)
-    frame, answer = parse(plain, b"\xef\xbb\xbf" + plain, json.dumps(value, indent=4).encode(), plain + b"\n")
-    assert not answer.rejects
+    frame, result = parse(plain, b"\xef\xbb\xbf" + plain, json.dumps(value, indent=4).encode(), plain + b"\n")
+    assert not result.rejects
     assert frame.drop("file").n_unique() == 1
 
 
@@ -281,10 +281,10 @@ def test_order_of_sections_does_not_matter(polygons):
 
 
 def test_a_image_of_unknown_size_cuts_no_box():
-    frame, answer = parse(record({"상의": ((2.0, 4.0, 700, 45), None, {})}, size=("40", 60)))
+    frame, result = parse(record({"상의": ((2.0, 4.0, 700, 45), None, {})}, size=("40", 60)))
     assert frame["garment_boxes"].to_list() == [[2.5, 4.5, 702.5, 49.5]]
     assert frame.select("width", "height").row(0) == (0, 0)
-    assert dict(answer.warnings) == {"no_image_size": 1}
+    assert dict(result.warnings) == {"no_image_size": 1}
 
 
 @pytest.mark.parametrize(
@@ -486,12 +486,12 @@ def test_real_rects():
         rects = {part: (rect, None, {}) for part, *rect in zip(order, *columns, strict=True) if rect[0] is not None}
         num_rects += len(rects)
         contents.append(write(record(rects, size=(int(row["너비"]), int(row["높이"])))))
-    frame, answer = parse(*contents)
+    frame, result = parse(*contents)
     assert (len(contents), num_rects, len(frame)) == (65487, 96971, 65487)
-    assert not answer.rejects
+    assert not result.rejects
     boxes = frame["garment_boxes"].explode(empty_as_null=False).to_numpy().reshape(-1, 4)
-    assert len(boxes) == num_rects - answer.warnings["garment_of_no_size"] - answer.warnings["garment_outside_image"]
-    assert dict(answer.warnings) == {"garment_of_no_size": 15, "box_cut_at_border": 1266}
+    assert len(boxes) == num_rects - result.warnings["garment_of_no_size"] - result.warnings["garment_outside_image"]
+    assert dict(result.warnings) == {"garment_of_no_size": 15, "box_cut_at_border": 1266}
     assert (boxes[:, :2] >= 0).all()
     assert (boxes[:, 2:] > boxes[:, :2]).all()
     assert (frame["garments"].list.len() == 0).sum() >= 3413

@@ -47,7 +47,7 @@ def run(tmp_path: Path, text: str | bytes, *, check_images: str = "none", max_re
 def test_an_option_for_boxes_without_boxes_is_refused(tmp_path, key):
     name, value = key.split("=")
     with pytest.raises(
-        UsageError, match=rf"--map {key}: no column of t.csv:1 is read as boxes; say which with --map box=COLUMN"
+        UsageError, match=rf"--map {key}: no column of t.csv:1 is read as boxes; set them with --map box=COLUMN"
     ):
         run(tmp_path, "image,label,place\n0.jpg,a,1 2 3 4\n", **{name.replace("-", "_"): value})
 
