@@ -54,7 +54,6 @@ class _Image:
         "kfashion-train": 159732, "kfashion-valid": 93217, "fashionai-train": 144000, "fashionai-valid": 18000,
         "fashionai-test": 18000,
     },
-    splits="given",
     any_groups=True,
     paper="Ma et al., Fine-Grained Fashion Similarity Learning by Attribute-Specific Embedding Network, AAAI 2020",
     license="lists without a license; the images are those of AI-Hub K-Fashion (AI-Hub terms), FashionAI, DARN or DeepFashion",

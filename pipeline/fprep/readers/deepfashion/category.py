@@ -19,18 +19,14 @@ from fprep.readers.deepfashion.attribute_matrix import read_attributes
 from fprep.readers.deepfashion.landmark_rows import GARMENTS, LandmarkRows
 from fprep.readers.deepfashion.lists import ListFile, join_lists, read_list
 from fprep.readers.deepfashion.tree import (
-    CITATION,
-    LICENSE,
-    PAPER,
     Benchmark,
+    benchmark_reader,
     check_words,
     find_benchmarks,
     image_paths,
     read_partition,
     warn_of_case,
 )
-from fprep.readers.reader import reader
-from fschemas.landmarks import DEEPFASHION_8
 from fschemas.tables import table_class
 from fschemas.vocabularies import vocabulary
 
@@ -42,10 +38,9 @@ _LISTS = {"category": "list_category_img.txt", "attributes": "list_attr_img.txt"
           "landmark": "list_landmarks.txt"}  # fmt: skip
 
 
-@reader(
+@benchmark_reader(
     name="deepfashion-category",
     table=table_class("category", "attributes", "box", "landmarks"),
-    landmark_set=DEEPFASHION_8,
     vocabularies={"attributes": _ATTRIBUTES, "category": _CATEGORIES},
     variants={
         "present release (Anno_coarse)": ("**/Anno_coarse/list_category_img.txt", "**/Eval/list_eval_partition.txt"),
@@ -53,12 +48,6 @@ _LISTS = {"category": "list_category_img.txt", "attributes": "list_attr_img.txt"
         "attributes only": ("**/list_attr_img.txt", "**/list_eval_partition.txt"),
     },
     totals={"images": 289222, "train": 209222, "val": 40000, "test": 40000},
-    splits="given",
-    origin=1,
-    any_groups=True,
-    paper=PAPER,
-    license=LICENSE,
-    citation=CITATION,
 )
 def deepfashion_category(raw: RawFolder) -> pl.LazyFrame:
     """Read every Category and Attribute folder found, with the column groups of its lists."""

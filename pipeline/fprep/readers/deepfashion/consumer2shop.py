@@ -30,10 +30,8 @@ from fprep.readers.deepfashion.retrieval_lists import (
     read_boxes,
     read_rows,
 )
-from fprep.readers.deepfashion.tree import CITATION, LICENSE, PAPER
-from fprep.readers.reader import reader
+from fprep.readers.deepfashion.tree import benchmark_reader
 from fschemas.failures import UsageError
-from fschemas.landmarks import DEEPFASHION_8
 from fschemas.splits import QUERY_AND_GALLERY
 from fschemas.tables import table_class
 from fschemas.vocabularies import vocabulary
@@ -52,22 +50,15 @@ _ROLES = dict(zip(("consumer", "shop"), QUERY_AND_GALLERY["test"], strict=True))
 _SIDE = 301  # pixels of the longest side of the images that the coordinates belong to
 
 
-@reader(
+@benchmark_reader(
     name="deepfashion-consumer2shop",
     table=_TABLE,
-    landmark_set=DEEPFASHION_8,
     vocabularies={"attributes": _ATTRIBUTES},
     variants={
         "boxes": ("**/list_eval_partition.txt", f"**/{_BOXES}"),
         "landmarks only": ("**/list_eval_partition.txt", f"**/{_LANDMARKS}"),
     },
     totals={"images": 239557, "pairs": 195540, "items": 33881},
-    splits="given",
-    origin=1,
-    any_groups=True,
-    paper=PAPER,
-    license=LICENSE,
-    citation=CITATION,
 )
 def deepfashion_consumer2shop(raw: RawFolder) -> pl.LazyFrame:
     """Read a row for each image of the box lists found, with as many column groups as there are lists."""

@@ -28,8 +28,8 @@ from fprep.readers.deepfashion.packed_landmarks import (
     is_ambiguous,
     unpack,
 )
-from fprep.readers.deepfashion.tree import CITATION, LICENSE, PAPER
-from fprep.readers.reader import frame_of, reader, safe_key, source_columns
+from fprep.readers.deepfashion.tree import benchmark_reader
+from fprep.readers.reader import frame_of, safe_key, source_columns
 from fschemas.failures import UsageError
 from fschemas.landmarks import DEEPFASHION_8, Visibility
 from fschemas.tables import COLUMN_GROUPS, table_class
@@ -45,10 +45,9 @@ _NUM_LANDMARKS = len(DEEPFASHION_8)
 _COORDINATE_COLUMNS = (*COLUMN_GROUPS["box"], *COLUMN_GROUPS["landmarks"])
 
 
-@reader(
+@benchmark_reader(
     name="deepfashion-fine",
     table=_TABLE,
-    landmark_set=DEEPFASHION_8,
     vocabularies={"attributes": _VOCABULARY, "category": _CATEGORIES},
     variants={
         "course": tuple(f"split/train{end}.txt" for end in ("", "_attr", "_bbox", "_land*")),
@@ -58,12 +57,6 @@ _COORDINATE_COLUMNS = (*COLUMN_GROUPS["box"], *COLUMN_GROUPS["landmarks"])
         "course-train": 5000, "course-val": 1000, "course-test": 1000,
         "official-train": 14000, "official-val": 2000, "official-test": 4000,
     },
-    splits="given",
-    origin=1,
-    any_groups=True,
-    paper=PAPER,
-    license=LICENSE,
-    citation=CITATION,
 )  # fmt: skip
 def deepfashion_fine(raw: RawFolder) -> pl.LazyFrame:
     """Read train, val and test of every fine folder found; a split without label files becomes "unlabelled".

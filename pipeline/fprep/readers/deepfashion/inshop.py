@@ -31,9 +31,7 @@ from fprep.readers.deepfashion.retrieval_lists import (
     read_rows,
     refuse_leaks,
 )
-from fprep.readers.deepfashion.tree import CITATION, LICENSE, PAPER
-from fprep.readers.reader import reader
-from fschemas.landmarks import DEEPFASHION_8
+from fprep.readers.deepfashion.tree import benchmark_reader
 from fschemas.splits import QUERY_AND_GALLERY
 from fschemas.tables import table_class
 from fschemas.vocabularies import vocabulary
@@ -49,10 +47,9 @@ _GENDERS = {"MEN": "men", "WOMEN": "women"}
 _SIDE = 256  # pixels of a side of the images that the coordinates belong to
 
 
-@reader(
+@benchmark_reader(
     name="deepfashion-inshop",
     table=_TABLE,
-    landmark_set=DEEPFASHION_8,
     vocabularies={"attributes": _ATTRIBUTES, "category": _CATEGORIES},
     variants={
         "version 1.3 and later (attributes)": (
@@ -64,12 +61,6 @@ _SIDE = 256  # pixels of a side of the images that the coordinates belong to
         "partition only": ("**/list_eval_partition.txt",),
     },
     totals={"images": 52712, "train": 25882, "query": 14218, "gallery": 12612, "items": 7982},
-    splits="given",
-    origin=1,
-    any_groups=True,
-    paper=PAPER,
-    license=LICENSE,
-    citation=CITATION,
 )
 def deepfashion_inshop(raw: RawFolder) -> pl.LazyFrame:
     """Read all partition files found, with as many column groups as there are lists."""

@@ -79,13 +79,7 @@ class LandmarkRows:
 
     def columns(self, indices: np.ndarray) -> dict[str, pl.Series]:
         """Return the columns of the groups landmarks and variation for these row indices."""
-        lists = {"landmark_x": self.points[indices, :, 0], "landmark_y": self.points[indices, :, 1]}
-        columns = {name: pl.Series(name, values).arr.to_list() for name, values in lists.items()}
-        columns["landmark_visibility"] = pl.Series("landmark_visibility", self.visibility[indices]).arr.to_list()
-        columns["garment"] = pl.Series("garment", np.array(GARMENTS)[self.garments[indices]], pl.String)
-        names = np.array([*VARIATIONS, "unknown"])[self.variations[indices]]
-        columns["variation"] = pl.Series("variation", names, pl.String)
-        return columns
+        return _columns(*(each[indices] for each in (self.points, self.visibility, self.garments, self.variations)))
 
 
 def absent_landmarks(garments: np.ndarray) -> dict[str, pl.Series]:
@@ -94,11 +88,18 @@ def absent_landmarks(garments: np.ndarray) -> dict[str, pl.Series]:
     for garment, slots in enumerate(_SLOTS):
         applicable[garment, list(slots)] = True
     codes = np.where(applicable[garments], Visibility.ABSENT, Visibility.NOT_APPLICABLE).astype(np.int8)
-    nothing = np.zeros((len(garments), _NUM_LANDMARKS), np.float32)
-    columns = {name: pl.Series(name, nothing).arr.to_list() for name in ("landmark_x", "landmark_y")}
-    columns["landmark_visibility"] = pl.Series("landmark_visibility", codes).arr.to_list()
+    points = np.zeros((len(garments), _NUM_LANDMARKS, 2), np.float32)
+    return _columns(points, codes, garments, np.full(len(garments), -1))
+
+
+def _columns(
+    points: np.ndarray, visibility: np.ndarray, garments: np.ndarray, variations: np.ndarray
+) -> dict[str, pl.Series]:
+    lists = {"landmark_x": points[:, :, 0], "landmark_y": points[:, :, 1], "landmark_visibility": visibility}
+    columns = {name: pl.Series(name, values).arr.to_list() for name, values in lists.items()}
     columns["garment"] = pl.Series("garment", np.array(GARMENTS)[garments], pl.String)
-    return columns | {"variation": pl.Series("variation", ["unknown"] * len(garments), pl.String)}
+    names = np.array([*VARIATIONS, "unknown"])[variations]
+    return columns | {"variation": pl.Series("variation", names, pl.String)}
 
 
 def _has_variation(listed: ListFile) -> bool:

@@ -14,9 +14,8 @@ import polars as pl
 from fprep.raw.folder import RawFolder
 from fprep.readers.deepfashion.landmark_rows import LandmarkRows
 from fprep.readers.deepfashion.lists import ListFile, join_lists, read_list
-from fprep.readers.deepfashion.tree import LICENSE, Benchmark, find_benchmarks, image_paths, read_partition
-from fprep.readers.reader import reader
-from fschemas.landmarks import DEEPFASHION_8, Visibility
+from fprep.readers.deepfashion.tree import Benchmark, benchmark_reader, find_benchmarks, image_paths, read_partition
+from fschemas.landmarks import Visibility
 from fschemas.tables import table_class
 from fschemas.vocabularies import Vocabulary
 
@@ -25,20 +24,15 @@ _JOINTS = Vocabulary("deepfashion-joint-14", tuple(f"joint_{number}" for number 
 _CODES = np.array([Visibility.VISIBLE, Visibility.OCCLUDED, Visibility.ABSENT], np.int8)
 
 
-@reader(
+@benchmark_reader(
     name="deepfashion-landmarks",
     table=table_class("box", "landmarks", "variation", "joints"),
-    landmark_set=DEEPFASHION_8,
     variants={
         "version 1.1 (with joints)": ("**/list_landmarks.txt", "**/list_joints.txt", "**/list_eval_partition.txt"),
         "version 1.0": ("**/list_landmarks.txt", "**/list_bbox.txt", "**/list_eval_partition.txt"),
     },
     totals={"images": 123016},
-    splits="given",
-    origin=1,
-    any_groups=True,
     paper="Liu et al., Fashion Landmark Detection in the Wild, ECCV 2016",
-    license=LICENSE,
     citation="@inproceedings{liu2016fashionlandmark, title={Fashion Landmark Detection in the Wild}, "
     "author={Liu, Ziwei and Yan, Sijie and Luo, Ping and Wang, Xiaogang and Tang, Xiaoou}, booktitle={ECCV}, year={2016}}",
 )

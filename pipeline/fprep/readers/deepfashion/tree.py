@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -14,15 +15,21 @@ from fprep.raw.fingerprints import known_version
 from fprep.raw.folder import RawFolder, text_problem
 from fprep.readers.deepfashion.image_folders import evenly_spread
 from fprep.readers.deepfashion.lists import ListFile, read_list
+from fprep.readers.reader import Reader
 from fschemas.failures import UsageError
+from fschemas.landmarks import DEEPFASHION_8
 from fschemas.vocabularies import Vocabulary
 
-PAPER = "Liu et al., DeepFashion: Powering Robust Clothes Recognition and Retrieval with Rich Annotations, CVPR 2016"
-LICENSE = "non-commercial research and educational purposes only (README of the DeepFashion benchmarks)"
-CITATION = (
-    "@inproceedings{liu2016deepfashion, title={DeepFashion: Powering Robust Clothes Recognition and Retrieval with "
-    "Rich Annotations}, author={Liu, Ziwei and Luo, Ping and Qiu, Shi and Wang, Xiaogang and Tang, Xiaoou}, "
-    "booktitle={CVPR}, year={2016}}"
+benchmark_reader = partial(
+    Reader,
+    landmark_set=DEEPFASHION_8,
+    origin=1,
+    any_groups=True,
+    paper="Liu et al., DeepFashion: Powering Robust Clothes Recognition and Retrieval with Rich Annotations, CVPR 2016",
+    license="non-commercial research and educational purposes only (README of the DeepFashion benchmarks)",
+    citation="@inproceedings{liu2016deepfashion, title={DeepFashion: Powering Robust Clothes Recognition and Retrieval "
+    "with Rich Annotations}, author={Liu, Ziwei and Luo, Ping and Qiu, Shi and Wang, Xiaogang and Tang, Xiaoou}, "
+    "booktitle={CVPR}, year={2016}}",
 )
 
 PARTITION = "list_eval_partition.txt"

@@ -44,7 +44,6 @@ _CHUNK = 4096  # documents that are converted to columns at once
     vocabularies={"category": vocabulary("deepfashion2-category-13")},
     variants={"documents": ("**/annos/*.json",), "coco": ("**/*.json",)},
     totals={"train-images": 191961, "val-images": 32153},
-    splits="given",
     instances=True,
     paper="Ge et al., DeepFashion2: A Versatile Benchmark for Detection, Pose Estimation, Segmentation and Re-Identification "
     "of Clothing Images, CVPR 2019",

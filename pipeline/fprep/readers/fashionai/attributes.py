@@ -20,9 +20,10 @@ import polars as pl
 
 from fprep.raw.dialect import HEAD, Record, find_dialect, read_table, stray_quote, with_commas
 from fprep.raw.file import is_file, with_line_feeds
-from fprep.raw.folder import RawFile, RawFolder, RawLine, real_path
+from fprep.raw.folder import RawFile, RawFolder, RawLine
 from fprep.raw.image_names import clean_path, image_path_problem
-from fprep.readers.reader import frame_of, reader, safe_key, source_columns
+from fprep.readers.fashionai.archive import annotation_files, fashionai_reader
+from fprep.readers.reader import frame_of, safe_key, source_columns
 from fschemas import wording
 from fschemas.regular_file import open_regular
 from fschemas.tables import table_class
@@ -41,6 +42,10 @@ _ROLES = {"train": 0, "test": 1, "unlabelled": 2}
 _BASE = (11320, 8393, 7034, 5696, 17148, 7460, 19333, 13299)
 _BASE_ORDER = ("coat_length", "collar_design", "lapel_design", "neck_design", "neckline_design", "pant_length", "skirt_length",
                "sleeve_length")  # fmt: skip
+_MISSING = (
+    "no FashionAI attribute labels here; expected Annotations/label.csv, Tests/question.csv or another CSV file with "
+    "rows as Images/<attribute>_labels/<md5>.jpg,<attribute>_labels,<label>, or choose the file itself"
+)
 
 
 class Label(NamedTuple):
@@ -60,7 +65,7 @@ class _Rows:
     labels: list[Label | None] = field(default_factory=list[Label | None])
 
 
-@reader(
+@fashionai_reader(
     name="fashionai-attributes",
     table=_TABLE,
     vocabularies={"attributes": _VOCABULARY},
@@ -74,13 +79,8 @@ class _Rows:
         "base": sum(_BASE), "question": 10080,
         **{f"base/{name}": count for name, count in zip(_BASE_ORDER, _BASE, strict=True)},
     },
-    splits="cut",
     paper="FashionAI Global Challenge 2018, attributes recognition of apparel; "
     "Zou et al., FashionAI: A Hierarchical Dataset for Fashion Understanding, CVPR Workshops 2019",
-    license="Tianchi terms of the FashionAI challenge: research use, no redistribution",
-    citation="@inproceedings{zou2019fashionai, title={FashionAI: A Hierarchical Dataset for Fashion Understanding}, "
-    "author={Zou, Xingxing and Kong, Xiangheng and Wong, Waikeung and Wang, Congde and Liu, Yuguang and Cao, Yang}, "
-    "booktitle={CVPR Workshops}, year={2019}}",
 )  # fmt: skip
 def fashionai_attributes(raw: RawFolder) -> pl.LazyFrame:
     """Read all label files below the given folders.
@@ -88,7 +88,7 @@ def fashionai_attributes(raw: RawFolder) -> pl.LazyFrame:
     A labeled row supersedes a question about the same image. The split is test for a file with mostly questioned
     images, or named `…answer…` or `…_test.csv`; all other labels are train, from which `convert` splits val and test.
     """
-    files = {path: raw.open_file(path) for path in _annotation_files(raw)}
+    files = {path: raw.open_file(path) for path in annotation_files(raw, _is_label_file, _MISSING)}
     parsed = {path: rows for path, file in files.items() if (rows := _parse(raw, file, path)) is not None}
     questions = {
         name: path
@@ -110,29 +110,6 @@ def fashionai_attributes(raw: RawFolder) -> pl.LazyFrame:
         frames.append(_frame(raw, rows, splits, homes).filter(pl.Series(keep, dtype=pl.Boolean)))
     order = pl.col("split").replace_strict(_ROLES, return_dtype=pl.Int8)
     return pl.concat(frames).sort(order, maintain_order=True).lazy()
-
-
-def _annotation_files(raw: RawFolder) -> list[Path]:
-    found: dict[Path, Path] = {}
-    for given in raw.given:
-        candidates = [given] if given.is_file() else [path for path in _csv_files(raw, given) if _is_label_file(path)]
-        found |= {real_path(path): path for path in candidates}
-    if not found:
-        raise raw.nothing_found(
-            "no FashionAI attribute labels here; expected Annotations/label.csv, Tests/question.csv or another CSV "
-            "file with rows as Images/<attribute>_labels/<md5>.jpg,<attribute>_labels,<label>, or choose the file itself"
-        )
-    return sorted(found.values())
-
-
-def _csv_files(raw: RawFolder, folder: Path) -> list[Path]:
-    """Return CSV files, at most four folders deep; image folders are skipped."""
-    found: list[Path] = []
-    for here, folders, files in raw.walk(folder):
-        depth = len(here.relative_to(folder).parts)
-        folders[:] = [name for name in folders if name != "Images" and depth < 4]
-        found += [here / name for name in files if name.endswith(".csv")]
-    return found
 
 
 def _is_label_file(path: Path) -> bool:

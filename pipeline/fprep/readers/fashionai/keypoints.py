@@ -19,9 +19,10 @@ import numpy as np
 import polars as pl
 
 from fprep.raw.dialect import HEAD, Record, find_dialect, read_table, stray_quote
-from fprep.raw.folder import ANNOTATION_FOLDERS, RawFile, RawFolder, RawLine, real_path
+from fprep.raw.folder import ANNOTATION_FOLDERS, RawFile, RawFolder, RawLine
 from fprep.raw.image_names import clean_path, image_path_problem
-from fprep.readers.reader import frame_of, reader, safe_key, source_columns
+from fprep.readers.fashionai.archive import annotation_files, fashionai_reader
+from fprep.readers.reader import frame_of, safe_key, source_columns
 from fschemas import wording
 from fschemas.failures import UsageError
 from fschemas.landmarks import FASHIONAI_24, Visibility
@@ -31,6 +32,10 @@ _TABLE = table_class("landmarks")
 _KEYPOINTS = FASHIONAI_24.names
 _HEADER = ("image_id", "image_category", *_KEYPOINTS)
 _FILE_NAMES = re.compile(r"(annotations|train|test|.*answer.*)\.csv")
+_MISSING = (
+    "no FashionAI annotation file here; expected Annotations/train.csv, Annotations/annotations.csv, test.csv or a "
+    "*answer*.csv of an unpacked archive, or choose the CSV file itself"
+)
 _WIDTHS = (2, len(_HEADER))  # columns of test.csv, and of a labeled file
 _KEYPOINT_CELLS = re.compile(",".join([r"(-?[0-9]{1,5})_(-?[0-9]{1,5})_(-1|0|1)"] * len(_KEYPOINTS)))
 _CELL = re.compile(r"(-?[0-9]{1,5})_(-?[0-9]{1,5})_(-?[0-9]{1,5})")
@@ -75,7 +80,7 @@ class _Rows:
     cells: list[tuple[int, ...]] = field(default_factory=list[tuple[int, ...]])
 
 
-@reader(
+@fashionai_reader(
     name="fashionai-keypoints",
     table=_TABLE,
     landmark_set=FASHIONAI_24,
@@ -86,13 +91,8 @@ class _Rows:
         "answer file": ("**/*answer*.csv",),
     },
     totals=_published_totals(),
-    splits="cut",
     paper="FashionAI Global Challenge 2018, key points detection of apparel; "
     "Zou et al., FashionAI: A Hierarchical Dataset for Fashion Understanding, CVPR Workshops 2019",
-    license="Tianchi terms of the FashionAI challenge: research use, no redistribution",
-    citation="@inproceedings{zou2019fashionai, title={FashionAI: A Hierarchical Dataset for Fashion Understanding}, "
-    "author={Zou, Xingxing and Kong, Xiangheng and Wong, Waikeung and Wang, Congde and Liu, Yuguang and Cao, Yang}, "
-    "booktitle={CVPR Workshops}, year={2019}}",
 )
 def fashionai_keypoints(raw: RawFolder) -> pl.LazyFrame:
     """Read all CSV files below the given folders. An answer supersedes the row of the same image in `test.csv`.
@@ -100,7 +100,7 @@ def fashionai_keypoints(raw: RawFolder) -> pl.LazyFrame:
     Coordinates are pixel indices (0 is the left column); v is 1 visible, 0 occluded; -1_-1_-1 is missing or not
     applicable.
     """
-    paths = _annotation_files(raw)
+    paths = annotation_files(raw, lambda path: _FILE_NAMES.fullmatch(path.name) is not None, _MISSING)
     parsed = {path: _parse(raw, raw.open_file(path), path) for path in paths}
     archives = {path: _archive_of(path) for path in paths}
     listed = {name: archives[path] for path, rows in parsed.items() if rows.role == "unlabelled" for name in rows.names}
@@ -119,29 +119,6 @@ def fashionai_keypoints(raw: RawFolder) -> pl.LazyFrame:
             raw.notes.append(f"{raw.name_of(path)}: replaced by rows of a labeled test file: {replaced}")
         frames.append(_frame(raw, rows, folders).filter(pl.Series(keep, dtype=pl.Boolean)).lazy())
     return pl.concat(frames)
-
-
-def _annotation_files(raw: RawFolder) -> list[Path]:
-    found: dict[Path, Path] = {}
-    for given in raw.given:
-        candidates = [given] if given.is_file() else _csv_files(raw, given)
-        found |= {real_path(path): path for path in candidates}
-    if not found:
-        raise raw.nothing_found(
-            "no FashionAI annotation file here; expected Annotations/train.csv, Annotations/annotations.csv, "
-            "test.csv or a *answer*.csv of an unpacked archive, or choose the CSV file itself"
-        )
-    return sorted(found.values())
-
-
-def _csv_files(raw: RawFolder, folder: Path) -> list[Path]:
-    """Return CSV files named as in the archives, at most three folders deep; image folders are skipped."""
-    found: list[Path] = []
-    for here, folders, files in raw.walk(folder):
-        depth = len(here.relative_to(folder).parts)
-        folders[:] = [name for name in folders if name != "Images" and depth < 3]
-        found += [here / name for name in files if _FILE_NAMES.fullmatch(name)]
-    return found
 
 
 def _archive_of(path: Path) -> Path:
