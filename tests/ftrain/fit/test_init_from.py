@@ -145,7 +145,7 @@ def test_a_weight_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (None, "no such weight file"), ("other", "the weights hold nothing for"), ("shape", "has shape"), ([1], "expected a mapping"),
+        (None, "no such weight file"), ("other", "the weights have no"), ("shape", "has shape"), ([1], "expected a mapping"),
     ],
 )  # fmt: skip
 def test_files_that_do_not_fit_are_one_sentence(content: Any, words: str, tmp_path: Path) -> None:

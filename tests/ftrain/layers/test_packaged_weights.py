@@ -36,7 +36,9 @@ def test_a_package_of_another_network_is_a_sentence(package):
     import timm
 
     torch.save(timm.create_model("tf_efficientnet_lite0").state_dict(), package / _FILE)
-    with pytest.raises(UsageError, match=f"{_PACKAGE} does not hold the weights of timm's {_NETWORK}; give a file"):
+    with pytest.raises(
+        UsageError, match=f"{_PACKAGE} does not contain the weights of timm's {_NETWORK}; set model.weights"
+    ):
         backbone_weights(_NETWORK, "imagenet")
 
 

@@ -68,7 +68,7 @@ def feature_backbone(name: str) -> nn.Module:
     try:
         return timm.create_model(name, pretrained=False, features_only=True)
     except (RuntimeError, AttributeError, TypeError, AssertionError) as error:
-        raise UsageError(f"backbone {name!r} gives no feature pyramid ({error}); try resnet18") from error
+        raise UsageError(f"backbone {name!r} has no feature pyramid ({error}); try resnet18") from error
 
 
 def outputs_at(name: str, backbone: nn.Module, wanted: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -96,9 +96,9 @@ def load_backbone_state(backbone: nn.Module, state: Mapping[str, Tensor]) -> Non
         if value is None and name.endswith("num_batches_tracked"):
             value = own  # missing in the oldest torchvision files
         if value is None:
-            raise UsageError(f"the weights hold nothing for {name}; give the weights of the same timm backbone")
+            raise UsageError(f"the weights have no {name}; use the weights of the same timm backbone")
         if value.shape != own.shape:
             shapes = f"{tuple(value.shape)} instead of {tuple(own.shape)}"
-            raise UsageError(f"weight {name} has shape {shapes}; give the weights of the same timm backbone")
+            raise UsageError(f"weight {name} has shape {shapes}; use the weights of the same timm backbone")
         chosen[name] = value
     backbone.load_state_dict(chosen)

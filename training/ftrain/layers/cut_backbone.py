@@ -49,7 +49,7 @@ def cut_after(backbone: Backbone, name: str, stride: int) -> DeepStages:
     chain = _chain(features, output)
     if chain is None or output == len(strides) - 1:
         raise UsageError(
-            f"backbone {name!r} cannot be cut behind stride {stride}; take a chain of stages such as vgg16, resnet50 or "
+            f"backbone {name!r} cannot be cut after stride {stride}; choose a sequential network such as vgg16, resnet50 or "
             "tf_efficientnet_lite0, and a smaller model.trunk_stride"
         )
     return DeepStages(chain, features.feature_info, channels_last=gives_channels_last(features))

@@ -67,7 +67,7 @@ def backbone_weights(backbone: str, weights: str) -> dict[str, Tensor] | None:
     except (RuntimeError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(
-            f"ImageNet weights of {backbone} cannot be had ({reason}); give a file with model.weights=PATH, or none"
+            f"ImageNet weights of {backbone} are not available ({reason}); set model.weights to a file or to none"
         ) from None
 
 
@@ -83,7 +83,7 @@ def _packaged(backbone: str) -> dict[str, Tensor]:
     own = timm_with(backbone).create_model(backbone, pretrained=False).state_dict()
     if [value.shape for value in own.values()] != [value.shape for value in given.values()]:
         raise UsageError(
-            f"the package {package} does not hold the weights of timm's {backbone}; give a file with model.weights=PATH"
+            f"the package {package} does not contain the weights of timm's {backbone}; set model.weights to a file"
         )
     return dict(zip(own, given.values(), strict=True))
 
@@ -107,8 +107,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise UsageError(f"{path}: not a safetensors file ({error})") from None
     except Exception as error:  # noqa: BLE001 - torch raises many kinds for a file that is not plain tensors
-        told = explain_foreign(error)  # torch's own message advises turning the protection off
-        reason = told[1] if told else "it is no file of PyTorch"
+        explained = explain_foreign(error)  # torch's own message advises turning the protection off
+        reason = explained[1] if explained else "it is not a PyTorch file"
         raise UsageError(f"{path}: not a file of plain tensors, so it is not read ({reason})") from None
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):

@@ -96,7 +96,7 @@ class Task(nn.Module):
         `ftrain summary` builds the network from it if there is no shard set. Raises `UsageError` if there is none.
         """
         del config
-        raise UsageError(f"the task {cls.name} has no published data set; give --shards SHARDS")
+        raise UsageError(f"the task {cls.name} has no published data set; set --shards SHARDS")
 
     def check_training(self, rows: Rows) -> list[str]:
         """Return a warning per label that these rows cannot train. Raises `UsageError` if no label can be trained."""

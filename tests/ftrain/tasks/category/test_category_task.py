@@ -335,9 +335,9 @@ def test_a_photograph_without_a_garment_is_not_given_a_name(shards, tmp_path):
         (
             ("category", "attributes"),
             {},
-            "needs category or attributes, but this shard set carries box, landmarks, item, style",
+            "needs category or attributes, but this shard set has box, landmarks, item, style",
         ),
-        (("attributes",), {"targets": ["attributes"]}, "needs attributes, but this shard set carries category, box"),
+        (("attributes",), {"targets": ["attributes"]}, "needs attributes, but this shard set has category, box"),
     ],
 )
 def test_a_set_without_labels_is_refused(tmp_path, without, model, message):
@@ -349,7 +349,7 @@ def test_a_set_without_labels_is_refused(tmp_path, without, model, message):
 def test_branches_need_types(shards):
     metadata = json.loads(json.dumps(shards.metadata))
     metadata["vocabularies"]["category"]["groups"] = {}
-    with pytest.raises(UsageError, match=r"test-category have no types; take model\.heads=shared"):
+    with pytest.raises(UsageError, match=r"test-category have no types; choose model\.heads=shared"):
         build_task(tiny_config(heads="per_type"), metadata)
 
 

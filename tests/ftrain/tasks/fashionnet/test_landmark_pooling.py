@@ -135,8 +135,8 @@ def test_trunk_and_deep_stages_are_the_network_that_was_cut(name, stride):
 
 def test_a_network_that_is_no_chain_is_refused():
     with pytest.raises(
-        UsageError, match=r"'test_vit' cannot be cut behind stride 16; take a chain of stages such as vgg16"
+        UsageError, match=r"'test_vit' cannot be cut after stride 16; choose a sequential network such as vgg16"
     ):
         cut_after(Backbone("test_vit", "none", (16,)), "test_vit", 16)
-    with pytest.raises(UsageError, match="cannot be cut behind stride 32"):
+    with pytest.raises(UsageError, match="cannot be cut after stride 32"):
         cut_after(Backbone("test_resnet", "none", (32,)), "test_resnet", 32)

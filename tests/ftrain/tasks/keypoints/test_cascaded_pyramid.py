@@ -106,7 +106,7 @@ def test_takes_backbone_weights_of_the_classifier_and_names_what_does_not_fit():
     classifier = timm.create_model("convnext_atto", pretrained=False)
     network = CascadedPyramidNetwork(2, "convnext_atto", pretrained_state=classifier.state_dict(), channels=8)
     assert torch.equal(network.backbone.state_dict()["stem_0.weight"], classifier.state_dict()["stem.0.weight"])
-    with pytest.raises(UsageError, match=r"hold nothing for stem_0\.weight"):
+    with pytest.raises(UsageError, match=r"have no stem_0\.weight"):
         load_backbone_state(network.backbone, {})
     wrong = {**classifier.state_dict(), "stem.0.weight": torch.zeros(1)}
     with pytest.raises(UsageError, match=r"stem_0\.weight has shape \(1,\)"):

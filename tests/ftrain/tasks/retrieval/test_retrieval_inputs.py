@@ -29,14 +29,14 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
         (
             {},
             ("item",),
-            "model.identity=item: no training image of the shard set has a known item; take another set, or category",
+            "model.identity=item: no training image of the shard set has a known item; choose another set, or category",
         ),
         (
             {"identity": "category", "classify": "none"},
             ("category",),
             "no training image of the shard set has a known category",
         ),
-        ({"classify": "category"}, ("category",), "model.classify=category: the shard set carries no categories"),
+        ({"classify": "category"}, ("category",), "model.classify=category: the shard set has no categories"),
         ({"identity": "category", "classify": "item"}, ("item",), "model.classify=item needs items to learn"),
         ({"triplet_loss_weight": 0.0, "classify": "none"}, (), "every loss has the weight 0"),
         ({"backbone": "resnet5"}, (), "timm has no backbone 'resnet5'"),

@@ -174,7 +174,7 @@ def test_nothing_to_find_is_said(shards: ShardSet, tmp_path: Path) -> None:
     few = {name: values[:5] for name, values in evaluated.results.items()}
     with pytest.raises(UsageError, match="no image of the split 'test' has another image of the same item"):
         report(task_of("item"), EvaluatedSplit(few, shards, "test", evaluated.training_rows), tmp_path)
-    with pytest.raises(UsageError, match="carries no color, so nothing can be evaluated"):
+    with pytest.raises(UsageError, match="has no color, so nothing can be evaluated"):
         report(task_of("color"), evaluated, tmp_path)
 
 

@@ -95,7 +95,7 @@ class Category(Task):
             has_boxes=has_boxes,
         )
         if config.heads == "per_type" and category and not self.labels.types:
-            raise UsageError(f"the categories {category['name']} have no types; take model.heads=shared")
+            raise UsageError(f"the categories {category['name']} have no types; choose model.heads=shared")
         self.encoder = CategoryEncoder(
             config,
             names_as_ids(dataset, "category") if category else {},
@@ -150,7 +150,7 @@ class Category(Task):
         ]
         if not learned and not (self.labels.has_boxes and self.config.box_loss_weight):
             name, why = next(iter(lacks.items()))
-            raise UsageError(f"nothing can be learned for {name}: {why}; take a set with more classes")
+            raise UsageError(f"nothing can be learned for {name}: {why}; choose a set with more classes")
         return [f"nothing is learned for {name}: {why}" for name, why in lacks.items()]
 
     def check_validation(self, rows: Rows) -> None:
@@ -236,8 +236,8 @@ def _learned(config: CategoryConfig, dataset: dict[str, Any]) -> dict[str, dict[
         learned.pop("category", None)
     if not learned:
         raise UsageError(
-            f"the task category needs {' or '.join(config.targets)}, but this shard set carries {', '.join(carried) or 'nothing'}"
-            f"{' without a name' if 'category' in carried else ''}; take another set or another model.targets"
+            f"the task category needs {' or '.join(config.targets)}, but this shard set has {', '.join(carried) or 'nothing'}"
+            f"{' without a name' if 'category' in carried else ''}; choose another set or another model.targets"
         )
     return learned
 

@@ -116,7 +116,7 @@ class FashionNet(Task):
         if not any(has_coordinates(note) for note in rows.annotations()):
             if not any(learned for _, learned in known):
                 raise UsageError(
-                    "no training image has a landmark with coordinates, and no labels tell images apart; take another set"
+                    "no training image has a landmark with coordinates, and there are no labels to learn; choose another set"
                 )
             known.append(("landmarks", False))
         return [f"nothing is learned for {name}: {_LACKS[name]}" for name, learned in known if not learned]
@@ -235,10 +235,10 @@ def _heads(config: FashionNetConfig, dataset: dict[str, Any]) -> tuple[Head, ...
     if not (has["category"] or has["attributes"]):
         carried = ", ".join(groups) or "no annotation"
         raise UsageError(
-            f"the task fashionnet needs category or attributes beside landmarks, but the shard set carries {carried}"
+            f"the task fashionnet needs category or attributes beside landmarks, but the shard set has {carried}"
         )
     wanted: tuple[Head, ...] = ("category", "attributes", "embedding")
     chosen: tuple[Head, ...] = tuple(name for name in wanted if has[name] and name in config.targets)
     if not chosen:
-        raise UsageError("model.targets leaves nothing but landmarks to learn; take `ftrain keypoints` for those")
+        raise UsageError("model.targets leaves nothing but landmarks to learn; use `ftrain keypoints` for those")
     return chosen

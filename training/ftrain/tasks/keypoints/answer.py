@@ -47,7 +47,7 @@ def check_category(task: Keypoints, category: str | None) -> None:
     if category is not None:
         task.landmarks.valid_landmarks(category)  # raises for an unknown garment
     if own is not None and category not in (None, own):
-        raise UsageError(f"the run was trained for {own} only; take one of all garments or of {category}")
+        raise UsageError(f"the run was trained for {own} only; choose one of all garments or of {category}")
     if own is None and category is None and task.config.garment_loss_weight == 0:
         raise UsageError(
             "the run did not learn to predict garments (model.garment_loss_weight=0); choose one with --garment"

@@ -177,7 +177,7 @@ class CascadedPyramidNetwork(nn.Module):
         """Like `forward`, plus the backbone features at stride 32: B, `coarsest_channels`, H / 32, W / 32."""
         if image.shape[-2] % PYRAMID_STRIDES[-1] or image.shape[-1] % PYRAMID_STRIDES[-1]:
             size = f"{image.shape[-1]}x{image.shape[-2]}"
-            raise UsageError(f"the image is {size} pixels; give a width and a height that are multiples of 32")
+            raise UsageError(f"the image is {size} pixels; width and height must be multiples of 32")
         features = self.backbone(image)
         pyramid = [features[output] for output in self._outputs]
         if self._channels_last_output:

@@ -101,7 +101,7 @@ class Keypoints(Task):
     def check_training(self, rows: Rows) -> list[str]:
         """Require a landmark with coordinates."""
         if not any(has_coordinates(note) for note in rows.annotations()):
-            raise UsageError("no training image has a landmark with coordinates; take another set")
+            raise UsageError("no training image has a landmark with coordinates; choose another set")
         return []
 
     def check_validation(self, rows: Rows) -> None:

@@ -24,7 +24,7 @@ def compute_metrics(task: Retrieval, results: Results) -> dict[str, Any]:
     ).summary()  # fmt: skip
     if not np.isfinite(metrics["map"]):
         raise UsageError(
-            f"every {task.config.identity} has only one validation image, so no query has a match; increase hold_out, or take "
+            f"every {task.config.identity} has only one validation image, so no query has a match; increase hold_out, or choose "
             "a set with another validation split"
         )
     return metrics

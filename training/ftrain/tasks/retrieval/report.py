@@ -159,7 +159,7 @@ def _study(identity: str, evaluated: EvaluatedSplit) -> _Study:
     rows, columns = evaluated.results["row"], evaluated.shards.columns
     if identity not in columns:
         raise UsageError(
-            f"{evaluated.shards.location}: carries no {identity}, so nothing can be evaluated; take a set with {identity}"
+            f"{evaluated.shards.location}: has no {identity}, so nothing can be evaluated; choose a set with {identity}"
         )
     splits, plain = columns["split"][rows], columns["copy"][rows] == 0
     first = evaluated.split.split("+")[0]

@@ -98,7 +98,7 @@ class Retrieval(Task):
             other = "category" if config.identity == "item" else "item"
             raise UsageError(
                 f"model.identity={config.identity}: no training image of the shard set has a known {config.identity}; "
-                f"take another set, or {other}"
+                f"choose another set, or {other}"
             )
         if not _learns_items(config) or "item" not in columns:
             return {}
@@ -134,7 +134,7 @@ class Retrieval(Task):
         ]
         if len(lacks) == sum(map(bool, learning)):
             name, why = next(iter(lacks.items()))
-            raise UsageError(f"model.{name}: {why}; take a set with more images, or another loss")
+            raise UsageError(f"model.{name}: {why}; choose a set with more images, or another loss")
         return [f"model.{name}: {why}" for name, why in lacks.items()]
 
     def check_validation(self, rows: Rows) -> None:
@@ -240,7 +240,7 @@ def _categories(config: RetrievalConfig, dataset: dict[str, Any]) -> tuple[str, 
     vocabulary = dataset["vocabularies"].get("category")
     needed = [f"model.{key}=category" for key in ("identity", "classify") if getattr(config, key) == "category"]
     if needed and not (vocabulary and vocabulary["values"]):
-        raise UsageError(f"{needed[0]}: the shard set carries no categories; set it to item (classify also to none)")
+        raise UsageError(f"{needed[0]}: the shard set has no categories; set it to item (classify also to none)")
     if not (
         config.triplet_loss_weight
         or config.proxy_loss_weight

@@ -77,7 +77,7 @@ def style_labels(dataset: dict[str, Any], styles: Styles) -> StyleLabels:
     missing = [name for name in known["values"] if name not in groups]
     if missing:
         raise UsageError(
-            f"model.styles=main: the vocabulary {known['name']!r} does not say which main style {missing[0]!r} belongs to; take fine"
+            f"model.styles=main: the vocabulary {known['name']!r} does not say which main style {missing[0]!r} belongs to; choose fine"
         )
     order = list(dict.fromkeys(groups[name] for name in known["values"]))
     classes = {"": -1, **{name: order.index(groups[name]) for name in known["values"]}}
@@ -100,7 +100,7 @@ def attribute_labels(dataset: dict[str, Any]) -> StyleLabels:
     if not groups:
         raise UsageError(
             f"model.target=attributes: the vocabulary {known['name']!r} has no groups of attributes, such as neckline or sleeve; "
-            "take a set of FashionAI, DeepFashion or K-Fashion"
+            "choose a set of FashionAI, DeepFashion or K-Fashion"
         )
     order = sorted(groups, key=lambda name: min(groups[name]))
     short = [tuple(known["values"][number].removeprefix(f"{name}/") for number in groups[name]) for name in order]

@@ -25,7 +25,7 @@ def attended_backbone(name: str, weights: str) -> Backbone:
         cut_after(backbone, name, ATTENDED_STRIDE)
     except UsageError:
         raise UsageError(
-            f"backbone {name!r} is no chain of stages that could end at stride {ATTENDED_STRIDE}; take a ResNet or an EfficientNet"
+            f"backbone {name!r} is not a sequence of stages that ends at stride {ATTENDED_STRIDE}; choose a ResNet or an EfficientNet"
         ) from None
     return backbone
 

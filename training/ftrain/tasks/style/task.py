@@ -55,7 +55,7 @@ class Style(Task):
         if not of_style:
             self.selected_by, self.key_metrics = ("map", "max"), ("map", "map_of_attributes", "top_1", "macro_f1")
         elif config.head == "none":
-            raise UsageError("model.head=none leaves a style without classes; take arcface or linear")
+            raise UsageError("model.head=none leaves a style without classes; choose arcface or linear")
         self.labels = style_labels(dataset, config.styles) if of_style else attribute_labels(dataset)
         categories = self._categories(of_style)
         self.encoder = StyleEncoder(config, self.labels, categories)
@@ -131,7 +131,7 @@ class Style(Task):
                         return []
         what = "style" if self.config.target == "style" else "value of each attribute"
         raise UsageError(
-            f"the training images have one {what} at most, so there is nothing to tell apart; take another set"
+            f"the training images have one {what} at most, so there is nothing to learn; choose another set"
         )
 
     def check_validation(self, rows: Rows) -> None:
