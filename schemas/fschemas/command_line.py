@@ -170,9 +170,9 @@ def _run(command: Callable[[], object], stop: _Stop, *, debug: bool) -> tuple[in
         code = result if isinstance(result, int) else ExitCode.DONE
         if code != ExitCode.INTERRUPTED:  # typer's exit code for Ctrl-C, without a message
             return code, ""
-    told = explain(_error_of(stop.number))
-    assert told is not None
-    return told
+    message = explain(_error_of(stop.number))
+    assert message is not None
+    return message
 
 
 def _internal(error: BaseException) -> str:

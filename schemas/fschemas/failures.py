@@ -75,9 +75,9 @@ _REMEDIES = {
     errno.EMFILE: "too many open files; raise the limit (ulimit -n) or use fewer workers",
     errno.ENFILE: "too many open files on this machine; raise its limit or use fewer workers",
     errno.ESTALE: "the network file system lost the file; run the command again",
-    errno.ETIMEDOUT: "no answer in time; check the network or the storage and run the command again",
-    errno.ECONNREFUSED: "nobody answers at this address; check it and run the command again",
-    errno.ELOOP: "a link leads in a circle; remove it",
+    errno.ETIMEDOUT: "no response in time; check the network or the storage and run the command again",
+    errno.ECONNREFUSED: "connection refused; check the address and run the command again",
+    errno.ELOOP: "a link leads back to itself; remove it",
     errno.ENAMETOOLONG: "the name is too long for this file system; choose a shorter one",
     errno.EACCES: "permission denied; check the owner and the mode of the path",
     errno.EPERM: "permission denied; check the owner and the mode of the path",
@@ -114,7 +114,7 @@ def explain(error: BaseException) -> tuple[ExitCode, str] | None:
     return None
 
 
-def with_path(error: Exception, place: object) -> FashionkitError | None:
+def with_path(error: Exception, path: object) -> FashionkitError | None:
     """Convert an environment error of another library to a `FashionkitError` with its location; None for other errors.
 
     For errors without a location. Errors of the operating system and of this package already have one.
@@ -124,16 +124,17 @@ def with_path(error: Exception, place: object) -> FashionkitError | None:
     known = explain(error)
     if known is None or known[0] != ExitCode.ENVIRONMENT:
         return None
-    return EnvironmentProblem(f"{place}: {known[1]}")
+    return EnvironmentProblem(f"{path}: {known[1]}")
 
 
 def _of_the_system(error: BaseException, number: int) -> tuple[ExitCode, str]:
     filename = error.filename if isinstance(error, OSError) else None
-    place = f"{filename}: " if filename else ""
-    if not place and not (isinstance(error, OSError) and error.errno is not None):
-        place = f"{shortened(str(error))}: "
+    prefix = f"{filename}: " if filename else ""
+    if not prefix and not (isinstance(error, OSError) and error.errno is not None):
+        prefix = f"{shortened(str(error))}: "
     missing = number in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
-    return (ExitCode.USAGE if missing else ExitCode.ENVIRONMENT), f"{place}{_REMEDIES.get(number, os.strerror(number))}"
+    code = ExitCode.USAGE if missing else ExitCode.ENVIRONMENT
+    return code, f"{prefix}{_REMEDIES.get(number, os.strerror(number))}"
 
 
 _NEAR = 0.67  # of `difflib`: about one letter in three may differ

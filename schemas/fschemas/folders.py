@@ -29,19 +29,19 @@ def claim_output(path: Path, kind: str) -> Path:
     this kind. Links are resolved: the real path is returned. Raises `UsageError`, without changes, for a folder with
     any other content, a file, a dangling link, and a path inside a shard set, an index or an export.
     """
-    own, place = BY_NAME[kind], _real(path)
-    if place.exists() and not place.is_dir():
+    own, target = BY_NAME[kind], _real(path)
+    if target.exists() and not target.is_dir():
         raise UsageError(f"{path}: this is a file; choose a folder for {own.words}")
-    _refuse_inside(path, place)
-    if not place.is_dir():
-        return place
-    names = foreign_names(place)
-    if not names or any(BY_NAME[name].is_one(place) for name in _TOGETHER.get(kind, (kind,))):
-        return place
-    if _is_begun(place) and all(any(fnmatch.fnmatchcase(name, one) for one in own.contents) for name in names):
-        return place
+    _refuse_inside(path, target)
+    if not target.is_dir():
+        return target
+    names = foreign_names(target)
+    if not names or any(BY_NAME[name].is_one(target) for name in _TOGETHER.get(kind, (kind,))):
+        return target
+    if _is_begun(target) and all(any(fnmatch.fnmatchcase(name, one) for one in own.contents) for name in names):
+        return target
     raise UsageError(
-        f"{path}: this is {what_is(place)}, which {own.words} would be mixed with; choose another output folder"
+        f"{path}: this is {what_is(target)}, which {own.words} would be mixed with; choose another output folder"
     )
 
 
@@ -51,19 +51,19 @@ def claim_file(path: Path, words: str, is_own: Callable[[bytes], bool]) -> Path:
     Accepted are a missing file, an empty one, and one that `is_own` recognizes by its first and last 4 KiB. Raises
     `UsageError` for any other file, a folder, a dangling link, and a path inside a shard set, an index or an export.
     """
-    place = _real(path)
-    if place.is_dir():
-        raise UsageError(f"{path}: this is {what_is(place)}; name a file for {words}")
-    _refuse_inside(path, place)
-    if place.exists():
-        with open_regular(place) as file:
+    target = _real(path)
+    if target.is_dir():
+        raise UsageError(f"{path}: this is {what_is(target)}; name a file for {words}")
+    _refuse_inside(path, target)
+    if target.exists():
+        with open_regular(target) as file:
             content = file.read(4096)
             size = file.seek(0, os.SEEK_END)
             file.seek(max(len(content), size - 4096))
             content += file.read(4096)
         if content and not is_own(content):
             raise UsageError(f"{path}: this is a file, but not {words}; choose another output")
-    return place
+    return target
 
 
 def explain_wrong(path: Path, wanted: str, *, missing: str) -> UsageError:
@@ -130,10 +130,10 @@ def _real(path: Path) -> Path:
     """Resolve a path. Raises `UsageError` for a dangling link, also in a parent, and for a name that is not UTF-8."""
     if not is_utf8(str(path)):
         raise UsageError(f"{readable(path)}: the name is not UTF-8; choose another output")
-    for place in (path, *path.parents):
-        if place.is_symlink() and not _exists(place):
+    for target in (path, *path.parents):
+        if target.is_symlink() and not _exists(target):
             raise UsageError(
-                f"{place}: a link to {place.readlink()}, which does not exist; make that folder, or choose another output"
+                f"{target}: a link to {target.readlink()}, which does not exist; make that folder, or choose another output"
             )
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
@@ -149,14 +149,14 @@ def _exists(path: Path) -> bool:
     return True
 
 
-def _refuse_inside(path: Path, place: Path) -> None:
-    for parent in Path(os.path.realpath(place)).parents:
+def _refuse_inside(path: Path, target: Path) -> None:
+    for parent in Path(os.path.realpath(target)).parents:
         kind = kind_of_folder(parent)
         if kind is not None and kind.name in _CLOSED:
             raise UsageError(f"{path}: lies inside of {parent}, which is {kind.words}; choose an output outside of it")
 
 
-def _is_begun(place: Path) -> bool:
+def _is_begun(target: Path) -> bool:
     """Whether a command of this package has held this folder, which leaves a lock file beside it."""
-    real = Path(os.path.realpath(place))
+    real = Path(os.path.realpath(target))
     return (real.parent / f".{real.name}.lock").exists()

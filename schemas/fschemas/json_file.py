@@ -85,7 +85,7 @@ def parse_json(
             f"{source}: not UTF-8 (byte {error.start} is 0x{content[error.start]:02x}); {remedy}"
         ) from None
     except RecursionError:
-        raise IntegrityError(f"{source}: nested too deeply to be a file of ours; {remedy}") from None
+        raise IntegrityError(f"{source}: nested too deeply to be a file of this package; {remedy}") from None
     except ValueError as error:
         # For a long number, Python's message refers to a function to call.
         reason = "a number of too many digits" if "set_int_max_str_digits" in str(error) else str(error)
@@ -95,16 +95,16 @@ def parse_json(
     if not isinstance(value, dict):
         raise IntegrityError(f"{source}: holds {_kind(value)} instead of an object; {remedy}")
     document = cast("dict[str, Any]", value)
-    fault = _deep(document)
-    if not fault and sealed:
-        fault = _broken_seal(document)
-    if format and not fault:
-        fault = fault_of(document, {"format": str})
-        if not fault and document["format"] != format:
+    problem = _deep(document)
+    if not problem and sealed:
+        problem = _broken_seal(document)
+    if format and not problem:
+        problem = problem_of(document, {"format": str})
+        if not problem and document["format"] != format:
             raise UsageError(f"{source}: format {document['format'][:80]!r}, but this version reads {format}; {remedy}")
-    fault = fault or fault_of(document, shape)
-    if fault:
-        raise IntegrityError(f"{source}: {fault}; {remedy}")
+    problem = problem or problem_of(document, shape)
+    if problem:
+        raise IntegrityError(f"{source}: {problem}; {remedy}")
     return document
 
 
@@ -121,36 +121,38 @@ def _broken_seal(document: dict[str, Any]) -> str:
     "" for unsealed documents of earlier versions; no single error makes a sealed document look like one.
     """
     whole = SEAL not in document or seal(document)[SEAL] == document[SEAL]
-    return "" if whole else "was changed since it was written (it does not bear its own digest)"
+    return "" if whole else "was changed since it was written (its checksum does not match its content)"
 
 
-def fault_of(value: object, shape: Shape, name: str = "") -> str:
+def problem_of(value: object, shape: Shape, name: str = "") -> str:
     """Describe the problem of a JSON value, starting with the dotted name of the entry; "" if it has the shape."""
     if isinstance(shape, tuple):
-        faults = [fault_of(value, one, name) for one in cast("tuple[Shape, ...]", shape)]
-        return "" if "" in faults else faults[0]
+        problems = [problem_of(value, one, name) for one in cast("tuple[Shape, ...]", shape)]
+        return "" if "" in problems else problems[0]
     if isinstance(shape, Mapping) and isinstance(value, dict):
-        return _fault_of_object(cast("dict[str, object]", value), cast("Mapping[str, Shape]", shape), name)
+        return _problem_of_object(cast("dict[str, object]", value), cast("Mapping[str, Shape]", shape), name)
     if isinstance(shape, list) and isinstance(value, list):
         (member,) = cast("list[Shape]", shape)
-        faults = (fault_of(one, member, f"{name}[{number}]") for number, one in enumerate(cast("list[object]", value)))
-        return next(filter(None, faults), "")
+        problems = (
+            problem_of(one, member, f"{name}[{number}]") for number, one in enumerate(cast("list[object]", value))
+        )
+        return next(filter(None, problems), "")
     return "" if _fits(value, shape) else f"{name or 'the document'} {_found(value, shape)}"
 
 
-def _fault_of_object(value: dict[str, object], shape: Mapping[str, Shape], name: str) -> str:
+def _problem_of_object(value: dict[str, object], shape: Mapping[str, Shape], name: str) -> str:
     dotted = f"{name}." if name else ""
     wanted = {key.removesuffix("?"): one for key, one in shape.items() if key != "*"}
     for key, one in wanted.items():
         if key in value:
-            fault = fault_of(value[key], one, dotted + key)
-            if fault:
-                return fault
+            problem = problem_of(value[key], one, dotted + key)
+            if problem:
+                return problem
         elif f"{key}?" not in shape:
             return f"{dotted}{key} is missing"
     if "*" in shape:
-        faults = (fault_of(one, shape["*"], dotted + key) for key, one in value.items() if key not in wanted)
-        return next(filter(None, faults), "")
+        problems = (problem_of(one, shape["*"], dotted + key) for key, one in value.items() if key not in wanted)
+        return next(filter(None, problems), "")
     return ""
 
 
@@ -204,7 +206,7 @@ def _deep(document: dict[str, object]) -> str:
         level = [one for one in inner if isinstance(one, dict | list)]
         if not level:
             return ""
-    return "nested too deeply to be a file of ours"
+    return "nested too deeply to be a file of this package"
 
 
 def _encodable(text: str) -> bool:

@@ -60,16 +60,16 @@ class LandmarkSet:
             "name": self.name,
             "points": list(self.names),
             "partners": list(self.flip_index),
-            "garments": {garment: list(points) for garment, points in self.garments.items()},
+            "garments": {garment: list(indices) for garment, indices in self.garments.items()},
             "normaliser_pairs": {garment: list(pair) for garment, pair in self.normaliser_pairs.items()},
             "skeleton": [list(edge) for edge in self.skeleton],
         }
 
 
-def _flip_index(points: tuple[str, ...]) -> tuple[int, ...]:
+def _flip_index(names: tuple[str, ...]) -> tuple[int, ...]:
     """Flip indices: swap left and right, but not in and out."""
-    mirrored = [name.replace("left", "?").replace("right", "left").replace("?", "right") for name in points]
-    return tuple(points.index(name) for name in mirrored)
+    flipped = [name.replace("left", "?").replace("right", "left").replace("?", "right") for name in names]
+    return tuple(names.index(name) for name in flipped)
 
 
 _FASHIONAI_NAMES = (
@@ -113,8 +113,8 @@ DEEPFASHION_8 = LandmarkSet(
 
 DEEPFASHION2_294 = LandmarkSet(
     name="deepfashion2-294",
-    names=landmarks_deepfashion2.POINTS,
-    flip_index=landmarks_deepfashion2.PARTNERS,
+    names=landmarks_deepfashion2.NAMES,
+    flip_index=landmarks_deepfashion2.FLIP_INDEX,
     garments={category: tuple(indices) for category, indices in landmarks_deepfashion2.RANGES.items()},
     normaliser_pairs={},
     skeleton=landmarks_deepfashion2.SKELETON,

@@ -6,7 +6,7 @@ from typing import Literal
 
 Side = Literal["left", "right", "middle"]
 
-# Of landmarks: bright enough for photos, and distinguishable with red-green color blindness.
+# Of landmarks: bright enough for images, and distinguishable with red-green color blindness.
 SIDE_COLORS: dict[Side, str] = {"left": "#35b3f5", "right": "#ff8a2a", "middle": "#ffe14d"}
 
 

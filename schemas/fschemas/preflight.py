@@ -48,16 +48,16 @@ def check_checkpoint(run: Path, which: str) -> None:
         raise UsageError(f"{checkpoints}: no checkpoint {which!r}")
 
 
-def check_shards(place: str | Path | None) -> None:
+def check_shards(location: str | Path | None) -> None:
     """Raise `UsageError` that describes a folder if it is not a shard set. Checks only file names; URLs pass."""
-    if place is not None and "://" not in str(place):
+    if location is not None and "://" not in str(location):
         missing = f"no finished shard set here ({_DATASET_FILE} is missing); run `fprep shard` first"
-        require_folder(Path(place), "shards", missing=missing)
+        require_folder(Path(location), "shards", missing=missing)
 
 
-def is_shard_set(place: str) -> bool:
+def is_shard_set(location: str) -> bool:
     """Whether this is a URL or a folder with a finished shard set."""
-    return "://" in place or (Path(place) / _DATASET_FILE).is_file()
+    return "://" in location or (Path(location) / _DATASET_FILE).is_file()
 
 
 def check_index(index: Path) -> None:

@@ -57,9 +57,9 @@ def publish(final: Path) -> Generator[Path]:
             _remove(temporary)
         if isinstance(error, OSError):
             set_filename(error, final)
-        told = with_path(error, final) if isinstance(error, Exception) else None
-        if told is not None:
-            raise told from error
+        known = with_path(error, final) if isinstance(error, Exception) else None
+        if known is not None:
+            raise known from error
         raise
 
 
@@ -119,9 +119,9 @@ def remove_leftovers(folder: Path) -> list[str]:
     """
     folder = Path(folder)
     found = _temporaries_of(folder)
-    for place, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder):
         temporaries = [name for name in (*folders, *files) if name.startswith(TEMPORARY_PREFIX)]
-        found += [Path(place, name) for name in temporaries]
+        found += [Path(parent, name) for name in temporaries]
         folders[:] = [name for name in folders if not name.startswith(TEMPORARY_PREFIX)]
     leftovers = sorted(path for path in found if not is_being_written(path))
     for path in leftovers:
@@ -221,13 +221,13 @@ def new_folder(out: Path) -> Generator[None]:
 
 def _open_lock(folder: Path) -> int:
     """Open the lock: a hidden file beside the folder, or the folder itself if its parent is read-only (a mount)."""
-    place = folder.resolve()
+    path = folder.resolve()
     try:
-        return os.open(place.parent / f".{place.name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        return os.open(path.parent / f".{path.name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
-        return os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _holder(descriptor: int) -> str:
@@ -265,10 +265,10 @@ def _sync(path: Path) -> None:
 
 def _sync_tree(path: Path) -> None:
     """Sync a file, or a folder with its content, to disk: file by file, or the whole file system if there are many."""
-    places = list(itertools.islice(_sync_order(path), _SYNC_EACH + 1))
-    if len(places) <= _SYNC_EACH:
-        for place in places:
-            _sync(place)
+    paths = list(itertools.islice(_sync_order(path), _SYNC_EACH + 1))
+    if len(paths) <= _SYNC_EACH:
+        for each in paths:
+            _sync(each)
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:

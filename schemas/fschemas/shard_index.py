@@ -23,27 +23,27 @@ POSITION_COLUMNS = (
 DIGEST_COLUMN = "sha256"  # of each source image, "" if unknown; read on demand, missing in older sets
 
 
-def check_index(place: str, table: pa.Table, num_shards: int) -> None:
+def check_index(source: str, table: pa.Table, num_shards: int) -> None:
     """Raise `IntegrityError` for keys that no writer of this package creates and for samples without a position.
 
     Keys become file names, so a key such as `../../x` must be stopped here.
     """
     missing = [name for name in POSITION_COLUMNS if name not in table.column_names]
     if missing:
-        raise IntegrityError(f"{place}: columns are missing ({', '.join(missing)}); write the shard set again")
+        raise IntegrityError(f"{source}: columns are missing ({', '.join(missing)}); write the shard set again")
     keys = table.column("key")
-    sound = pc.match_substring_regex(keys, f"^{KEY_PATTERN}$")
-    if not pc.all(pc.fill_null(sound, False)).as_py():
-        key = pc.filter(keys, pc.invert(pc.fill_null(sound, False)))[0].as_py()
-        raise IntegrityError(f"{place}: {key!r} is not a key of a sample; do not use this set, or write it again")
+    valid = pc.match_substring_regex(keys, f"^{KEY_PATTERN}$")
+    if not pc.all(pc.fill_null(valid, False)).as_py():
+        key = pc.filter(keys, pc.invert(pc.fill_null(valid, False)))[0].as_py()
+        raise IntegrityError(f"{source}: {key!r} is not a key of a sample; do not use this set, or write it again")
     if pc.count_distinct(keys).as_py() != len(keys):  # files named after duplicates would be written concurrently
-        raise IntegrityError(f"{place}: a key occurs twice; do not use this set, or write it again")
+        raise IntegrityError(f"{source}: a key occurs twice; do not use this set, or write it again")
     for name in POSITION_COLUMNS[4:]:
         column = table.column(name)
         range_of = pc.min_max(column).as_py() if len(column) else {"min": 0, "max": 0}
         too_large = name == "shard" and len(column) and range_of["max"] >= num_shards
         if column.null_count or range_of["min"] < 0 or too_large:
-            raise IntegrityError(f"{place}: {name} has values that are not possible; write the shard set again")
+            raise IntegrityError(f"{source}: {name} has values that are not possible; write the shard set again")
 
 
 def as_arrays(table: pa.Table) -> dict[str, np.ndarray]:

@@ -75,33 +75,33 @@ class ShardSet:
     _descriptors: dict[int, int] = field(default_factory=dict[int, int], repr=False)
 
     @classmethod
-    def open(cls, place: str | Path, files: Files | None = None, *, digests: bool = False) -> ShardSet:
+    def open(cls, location: str | Path, files: Files | None = None, *, digests: bool = False) -> ShardSet:
         """Open the set in a folder (or, with `files`, anywhere) and verify it before the first sample is read.
 
         Sizes of all shards and the digest of the index are always verified, with `digests` also the SHA-256 of every
         shard. Raises `UsageError` if there is no finished set, `IntegrityError` if a file does not match dataset.json.
         """
         if files is None:
-            check_shards(Path(place))
-        files = files or Folder(Path(place))
-        metadata = read_dataset_file(files.path(DATASET_FILE), str(place))
+            check_shards(Path(location))
+        files = files or Folder(Path(location))
+        metadata = read_dataset_file(files.path(DATASET_FILE), str(location))
         try:
-            return cls._checked(str(place), metadata, files, digests=digests)
+            return cls._checked(str(location), metadata, files, digests=digests)
         except IntegrityError as error:
-            raise _unless_rewritten(error, str(place), metadata, files) from None
+            raise _unless_rewritten(error, str(location), metadata, files) from None
 
     @classmethod
-    def _checked(cls, place: str, metadata: dict[str, Any], files: Files, *, digests: bool) -> ShardSet:
+    def _checked(cls, location: str, metadata: dict[str, Any], files: Files, *, digests: bool) -> ShardSet:
         index_path = files.path(INDEX_FILE)
         if not index_path.exists():
-            raise IntegrityError(f"{place}/{INDEX_FILE}: missing; write the shard set again")
+            raise IntegrityError(f"{location}/{INDEX_FILE}: missing; write the shard set again")
         if sha256_of(index_path) != metadata["index"]["sha256"]:
             raise IntegrityError(
-                f"{place}/{INDEX_FILE}: not the file that {DATASET_FILE} names; write the shard set again"
+                f"{location}/{INDEX_FILE}: not the file that {DATASET_FILE} names; write the shard set again"
             )
         table = read_table(index_path)
-        check_index(f"{place}/{INDEX_FILE}", table, len(metadata["shards"]))
-        shard_set = cls(place, metadata, as_arrays(table), files, DIGEST_COLUMN in table.column_names)
+        check_index(f"{location}/{INDEX_FILE}", table, len(metadata["shards"]))
+        shard_set = cls(location, metadata, as_arrays(table), files, DIGEST_COLUMN in table.column_names)
         if isinstance(files, Folder):
             shard_set.check_shards(digests=digests)
         return shard_set
@@ -238,27 +238,27 @@ class ShardSet:
             return os.open(self.files.path(name), os.O_RDONLY)
 
 
-def _unless_rewritten(error: IntegrityError, place: str, metadata: dict[str, Any], files: Files) -> FashionkitError:
+def _unless_rewritten(error: IntegrityError, location: str, metadata: dict[str, Any], files: Files) -> FashionkitError:
     """Return the error, or that the set was rewritten since it was opened: then nothing is damaged or to be deleted."""
     try:
-        if read_dataset_file(files.path(DATASET_FILE), place) == metadata:
+        if read_dataset_file(files.path(DATASET_FILE), location) == metadata:
             return error
     except UsageError:  # removed, the first step of rewriting
         pass
     except (IntegrityError, OSError):
         return error
     return EnvironmentProblem(
-        f"{place}: the shard set was written anew while it was read; wait until that is done and run the command again"
+        f"{location}: the shard set was rewritten while it was read; wait until that has finished and run the command again"
     )
 
 
-def read_dataset_file(path: Path, place: str) -> dict[str, Any]:
-    """Read dataset.json of a shard set at `place` (folder or URL, for messages).
+def read_dataset_file(path: Path, location: str) -> dict[str, Any]:
+    """Read dataset.json of a shard set at `location` (folder or URL, for messages).
 
     Raises the same errors as `read_json`.
     """
     return read_json(
-        path, _SET_SHAPE, format=FORMAT, sealed=True, source=f"{place}/{DATASET_FILE}",
-        missing=f"{place}: no finished shard set here ({DATASET_FILE} is missing); run `fprep shard` first",
+        path, _SET_SHAPE, format=FORMAT, sealed=True, source=f"{location}/{DATASET_FILE}",
+        missing=f"{location}: no finished shard set here ({DATASET_FILE} is missing); run `fprep shard` first",
         remedy="run `fprep shard` again",
     )  # fmt: skip

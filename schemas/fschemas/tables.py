@@ -239,9 +239,9 @@ def table_named(name: str) -> type[SampleTable]:
     if name == SampleTable.__name__:
         return SampleTable
     groups = name.split("+")
-    strangers = [group for group in groups if group not in GROUPS]
-    if strangers:
-        raise UsageError(f"unknown column group {strangers[0]!r}; known are {', '.join(GROUPS)}")
+    unknown = [group for group in groups if group not in GROUPS]
+    if unknown:
+        raise UsageError(f"unknown column group {unknown[0]!r}; known are {', '.join(GROUPS)}")
     return table_class(*groups)
 
 
@@ -250,8 +250,8 @@ def landmark_rules(landmarks: LandmarkSet) -> dict[str, pl.Expr]:
     visibility = pl.col("landmark_visibility").list
     not_applicable: list[pl.Expr] = []
     for garment, valid in landmarks.garments.items():
-        strangers = [index for index in range(len(landmarks)) if index not in valid]
-        fits = [visibility.get(index, null_on_oob=True) == Visibility.NOT_APPLICABLE.value for index in strangers]
+        invalid = [index for index in range(len(landmarks)) if index not in valid]
+        fits = [visibility.get(index, null_on_oob=True) == Visibility.NOT_APPLICABLE.value for index in invalid]
         fits += [visibility.get(index, null_on_oob=True) != Visibility.NOT_APPLICABLE.value for index in valid]
         not_applicable.append((pl.col("garment") != garment) | pl.all_horizontal(fits))
     return {

@@ -1,6 +1,6 @@
 """Sorted traversal of folders from other sources, without files left by operating systems and editors.
 
-    for place, folders, files in walk(Path("raw")):
+    for folder, folders, files in walk(Path("raw")):
         folders[:] = [name for name in folders if name != "Images"]  # do not enter these
 
 Readers, `fprep doctor` and commands that take loose images all traverse folders with this module, so that none of them
@@ -106,9 +106,9 @@ def walk(
     root, seen = os.path.realpath(top), set[str]()
     waiting = [top]
     while waiting:
-        place = waiting.pop()
+        folder = waiting.pop()
         try:
-            listing = list_folder(place)
+            listing = list_folder(folder)
         except OSError as error:
             if on_error is None:
                 raise
@@ -117,7 +117,7 @@ def walk(
         counts.junk += listing.junk
         folders = list(listing.folders)
         for name in listing.linked:
-            target = os.path.realpath(place / name)
+            target = os.path.realpath(folder / name)
             outside = not is_below(target, root)
             if follow_links and outside and target not in seen and not is_below(root, target):
                 seen.add(target)
@@ -126,8 +126,8 @@ def walk(
                 counts.links += 1
                 counts.outside += outside
         folders.sort()
-        yield place, folders, listing.files
-        waiting += [place / name for name in reversed(folders)]
+        yield folder, folders, listing.files
+        waiting += [folder / name for name in reversed(folders)]
 
 
 def is_below(path: str, root: str) -> bool:

@@ -248,7 +248,7 @@ def test_a_lost_pointer_is_found_again_in_the_state(work: Path, tmp_path: Path) 
 def test_a_damaged_newest_checkpoint_is_not_replaced_by_an_older_one_in_silence(work: Path, tmp_path: Path) -> None:
     run = RunFolder(Path(shutil.copytree(work / "run", tmp_path / "run")))
     (run.checkpoints / "step-00000006/model.safetensors").write_bytes(b"?")
-    with pytest.raises(IntegrityError, match="take a sound one with --checkpoint step-00000003"):
+    with pytest.raises(IntegrityError, match="choose an intact one with --checkpoint step-00000003"):
         run.load("latest")
     assert run.load("step-00000003")[2].step == 3
 
@@ -257,7 +257,7 @@ def test_a_checkpoint_under_another_name_is_refused(work: Path, tmp_path: Path) 
     run = RunFolder(Path(shutil.copytree(work / "run", tmp_path / "run")))
     shutil.rmtree(run.checkpoints / "step-00000003")
     (run.checkpoints / "step-00000006").rename(run.checkpoints / "step-00000003")
-    with pytest.raises(IntegrityError, match="is of step 6"):
+    with pytest.raises(IntegrityError, match="belongs to step 6"):
         run.load()
 
 
@@ -276,7 +276,7 @@ def test_lint_says_that_a_description_was_changed(work: Path, tmp_path: Path) ->
     path = folder / "dataset.json"
     path.write_bytes(path.read_bytes().replace(b'"category"', b'"catdgory"', 1))
     (found,) = lint(folder, loaders=False)
-    assert "does not bear its own digest" in found.what
+    assert "checksum does not match its content" in found.what
 
 
 @pytest.mark.parametrize("damaged", ["train-000000.tar", "meta/train-000000.json"])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fschemas.failures import IntegrityError, UsageError
-from fschemas.json_file import COUNT, fault_of, read_json
+from fschemas.json_file import COUNT, problem_of, read_json
 from fschemas.names import DIGEST
 
 
@@ -101,8 +101,12 @@ def test_a_missing_file_is_no_damage(tmp_path: Path) -> None:
 
 def test_a_number_is_finite_and_no_truth_value() -> None:
     assert (
-        fault_of(1, float) == fault_of(1.5, float) == fault_of(None, (None, float)) == fault_of([None, 1], list) == ""
+        problem_of(1, float)
+        == problem_of(1.5, float)
+        == problem_of(None, (None, float))
+        == problem_of([None, 1], list)
+        == ""
     )
-    assert fault_of(True, float)
-    assert fault_of(1e999, float)
-    assert fault_of(None, object) == ""
+    assert problem_of(True, float)
+    assert problem_of(1e999, float)
+    assert problem_of(None, object) == ""

@@ -130,7 +130,7 @@ def test_a_set_that_is_written_anew_is_not_damaged(root):
     for path in sorted(other.rglob("*")):
         if path.is_file():
             os.replace(path, root / "set" / path.relative_to(other))
-    with pytest.raises(EnvironmentProblem, match="was written anew while it was read; wait"):
+    with pytest.raises(EnvironmentProblem, match="was rewritten while it was read; wait"):
         deque(map(shards.read, range(len(shards))), maxlen=0)
 
 

@@ -178,7 +178,7 @@ def test_a_torn_download_is_tried_again(server: Server, shards: ShardSet, tmp_pa
 
 @pytest.mark.parametrize(("fault", "error", "words"), [
     ("flip", IntegrityError, r"train-000002\.tar: SHA-256 differs from dataset\.json; upload the shard set again"),
-    ("503", EnvironmentProblem, r"train-000002\.tar: cannot be read after 4 attempts \(503.*look at the network"),
+    ("503", EnvironmentProblem, r"train-000002\.tar: cannot be read after 4 attempts \(503.*check the network"),
 ])  # fmt: skip
 @pytest.mark.parametrize("workers", [0, 1])
 def test_what_stays_broken_is_an_error(

@@ -220,9 +220,9 @@ def signal_itself(number: int) -> Callable[[RawSample, dict[str, np.ndarray]], N
 @pytest.mark.parametrize(
     ("number", "words"),
     [
-        (signal.SIGKILL, r"was killed \(SIGKILL\), perhaps for want of memory.*run the same command again"),
+        (signal.SIGKILL, r"was killed \(SIGKILL\), perhaps out of memory.*run the same command again"),
         (signal.SIGSEGV, "died of SIGSEGV"),
-        (signal.SIGSTOP, "has been silent for 0.5 seconds"),
+        (signal.SIGSTOP, "has not responded for 0.5 seconds"),
     ],
 )
 def test_a_dead_or_hung_worker_is_noticed(shards: ShardSet, number: int, words: str) -> None:

@@ -9,9 +9,9 @@ from tests.shard_sets import label_sample
 
 from fschemas.landmarks import DEEPFASHION_8
 from ftrain.data.config import ViewConfig
-from ftrain.data.image import invert, move_points
+from ftrain.data.image import invert, transform_points
 from ftrain.data.stream import RawSample
-from ftrain.data.view import landmarks_in_view, names_as_ids, place, view_of_image, view_of_sample
+from ftrain.data.view import landmarks_in_view, names_as_ids, view_matrix, view_of_image, view_of_sample
 
 STILL = {"rotation": 0.0, "scale": (1.0, 1.0), "translate": 0.0, "color_jitter": 0.0}
 
@@ -23,15 +23,17 @@ def raw(number: int = 0) -> RawSample:
 
 def test_a_box_fills_the_square_and_keeps_its_aspect() -> None:
     config = ViewConfig(input_size=64, crop="box", box_margin=0.0)
-    matrix, mirrored = place(config, 200, 100, [20, 10, 59, 29], None)  # 40 x 20 pixels
-    corners = move_points(np.array([[19.5, 9.5], [59.5, 29.5]]), matrix)
+    matrix, flipped = view_matrix(config, 200, 100, [20, 10, 59, 29], None)  # 40 x 20 pixels
+    corners = transform_points(np.array([[19.5, 9.5], [59.5, 29.5]]), matrix)
     np.testing.assert_allclose(corners, [[-0.5, 15.5], [63.5, 47.5]])
-    assert not mirrored
+    assert not flipped
 
 
 def test_a_margin_is_a_share_of_the_longer_side() -> None:
-    wide, _ = place(ViewConfig(input_size=64, crop="box", box_margin=0.5), 200, 100, [20, 10, 59, 29], None)
-    expected, _ = place(ViewConfig(input_size=64, crop="box", box_margin=0.0), 200, 100, [0.5, -9.5, 78.5, 48.5], None)
+    wide, _ = view_matrix(ViewConfig(input_size=64, crop="box", box_margin=0.5), 200, 100, [20, 10, 59, 29], None)
+    expected, _ = view_matrix(
+        ViewConfig(input_size=64, crop="box", box_margin=0.0), 200, 100, [0.5, -9.5, 78.5, 48.5], None
+    )
     np.testing.assert_allclose(wide, expected)
 
 
@@ -46,17 +48,17 @@ def test_the_view_of_a_box_is_the_view_of_the_cut_out() -> None:
 def test_mirrored_points_carry_the_names_of_their_partners(crop: str) -> None:
     sample, generator = raw(2), np.random.default_rng(0)  # a full-body garment: all eight landmarks
     plain = view_of_sample(ViewConfig(**STILL, crop=crop), sample, None)
-    mirrored = view_of_sample(ViewConfig(**STILL, crop=crop, flip=1.0), sample, generator)
+    flipped = view_of_sample(ViewConfig(**STILL, crop=crop, flip=1.0), sample, generator)
     before = landmarks_in_view(sample.annotation, DEEPFASHION_8, plain)
-    after = landmarks_in_view(sample.annotation, DEEPFASHION_8, mirrored)
+    after = landmarks_in_view(sample.annotation, DEEPFASHION_8, flipped)
     partners = list(DEEPFASHION_8.flip_index)
-    assert mirrored.mirrored
-    assert not plain.mirrored
+    assert flipped.flipped
+    assert not plain.flipped
     np.testing.assert_allclose(after.keypoints[:, 0], 127 - before.keypoints[partners, 0], atol=1e-3)
     np.testing.assert_allclose(after.keypoints[:, 1], before.keypoints[partners, 1], atol=1e-3)
     assert after.keypoint_visibility.tolist() == before.keypoint_visibility[partners].tolist()
     assert after.target.tolist() == before.target.tolist()
-    back = move_points(before.keypoints.astype(float), invert(plain.matrix.astype(float)))
+    back = transform_points(before.keypoints.astype(float), invert(plain.matrix.astype(float)))
     np.testing.assert_allclose(back, before.target, atol=1e-3)
 
 

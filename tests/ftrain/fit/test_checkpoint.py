@@ -81,7 +81,7 @@ def test_all_damaged_is_an_error_never_a_silent_new_start(tmp_path: Path) -> Non
         (save(tmp_path, step) / "model.safetensors").write_bytes(b"")
     for function in (newest, partial(clean, keep=3)):
         with pytest.raises(
-            IntegrityError, match=r"no sound checkpoint \(skipped step-00000002: .*restore one or train into"
+            IntegrityError, match=r"no intact checkpoint \(skipped step-00000002: .*restore one or train into"
         ):
             function(tmp_path)
     assert steps(tmp_path) == [1, 2], "nothing was thrown away"

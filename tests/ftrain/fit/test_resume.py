@@ -280,7 +280,7 @@ def test_a_killed_worker_ends_the_command_with_4(
     worker = int(Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()[0])
     os.kill(worker, signal.SIGKILL)
     assert child.wait() == ExitCode.ENVIRONMENT, child.text()
-    assert "ftrain: a data worker was killed (SIGKILL), perhaps for want of memory" in child.text()
+    assert "ftrain: a data worker was killed (SIGKILL), perhaps out of memory" in child.text()
     assert state_of(tmp_path / "run")[1].step >= 2
 
 

@@ -94,8 +94,8 @@ def test_a_lock_that_is_let_go_within_a_second_is_waited_for(tmp_path: Path) -> 
 
 def test_the_same_run_is_taken_up(shards: ShardSet, copy: RunFolder) -> None:
     for resume in ("auto", "required"):
-        assert copy.start(same_config(copy), shards, resume) == f"going on with the run in {copy.path}"  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="holds a run already; choose another --run"):
+        assert copy.start(same_config(copy), shards, resume) == f"resuming the run in {copy.path}"  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="already contains a run; choose another --run"):
         copy.start(same_config(copy), shards, "never")
 
 
@@ -109,7 +109,7 @@ def test_another_run_is_set_aside_whole(shards: ShardSet, copy: RunFolder) -> No
     assert {path.relative_to(copy.path): path.read_bytes() for path in copy.path.rglob("*") if path.is_file()} == before
     decision = copy.start(wanted, shards, "auto")
     aside = copy.path.with_name("run.superseded-1")
-    assert decision.endswith(f"starting anew, the old run is in {aside}")
+    assert decision.endswith(f"starting a new run, the old one was moved to {aside}")
     assert {path.relative_to(aside): path.read_bytes() for path in aside.rglob("*") if path.is_file()} == before
     assert sorted(path.name for path in copy.path.iterdir()) == ["config.yaml", "dataset.json"]
     (copy.path / "checkpoints" / "step-00000001").mkdir(parents=True)
@@ -119,7 +119,7 @@ def test_another_run_is_set_aside_whole(shards: ShardSet, copy: RunFolder) -> No
 
 def test_another_shard_set_is_another_run(copy: RunFolder, tmp_path: Path) -> None:
     other = ShardSet.open(write_shard_set(tmp_path / "set", {"train": 44, "val": 13}))
-    with pytest.raises(UsageError, match="the shard set is another one"):
+    with pytest.raises(UsageError, match="the shard set differs"):
         copy.start(same_config(copy), other, "required")
 
 

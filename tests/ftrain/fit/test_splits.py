@@ -64,7 +64,7 @@ def test_samplers_go_by_the_labels_of_the_task(tmp_path: Path, sampler: str, kin
 @pytest.mark.parametrize(
     ("fit", "items", "sentence"),
     [
-        ({"sampler": "identities", "batch_size": 8}, 18, "no item has two training photographs"),
+        ({"sampler": "identities", "batch_size": 8}, 18, "no item has two training images"),
         ({"sampler": "identities", "batch_size": 6, "samples_per_identity": 4}, 8, "does not divide into identities"),
         (
             {"sampler": "identities", "batch_size": 8, "micro_batches": 4, "samples_per_identity": 4},

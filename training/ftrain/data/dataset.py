@@ -99,8 +99,8 @@ class ShardDataset(IterableDataset[dict[str, Any]]):
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         for step, batch in enumerate(self._batches()):
             if step % workers == number:
-                for place, row in enumerate(batch):
-                    yield self._sample(int(row), step, place)
+                for position, row in enumerate(batch):
+                    yield self._sample(int(row), step, position)
 
     def _batches(self) -> list[np.ndarray]:
         """Rows of the batches of this rank in one pass."""
@@ -111,11 +111,11 @@ class ShardDataset(IterableDataset[dict[str, Any]]):
         first = int(self._epoch) * steps
         return [self._plan.batch(step)[self._positions] for step in range(first, first + steps)]
 
-    def _sample(self, row: int, step: int, place: int) -> dict[str, Any]:
+    def _sample(self, row: int, step: int, position: int) -> dict[str, Any]:
         if self.encoder is not None:
             generator = None
             if self._plan is not None:
-                generator = self._generators.of(int(self._epoch) * self._plan.steps_per_epoch + step, place)
+                generator = self._generators.of(int(self._epoch) * self._plan.steps_per_epoch + step, position)
             return {"row": np.int64(row), **encode_row(self.shards, self.encoder, row, generator)}
         return encode_row(self.shards, self._as_stored, row, None)
 

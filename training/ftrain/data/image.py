@@ -58,32 +58,32 @@ def invert(matrix: np.ndarray) -> np.ndarray:
     return cv2.invertAffineTransform(matrix)
 
 
-def move_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+def transform_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Apply an affine matrix (2, 3) to points (..., 2)."""
     return points @ matrix[:, :2].T + matrix[:, 2]
 
 
 def fit_matrix(
     width: int, height: int, size: int, *, region: tuple[float, float, float, float] | None = None, angle: float = 0.0,
-    zoom: float = 1.0, shift: tuple[float, float] = (0.0, 0.0), mirror: bool = False,
+    zoom: float = 1.0, shift: tuple[float, float] = (0.0, 0.0), flip: bool = False,
 ) -> np.ndarray:  # fmt: skip
     """Letterbox matrix (2, 3): fit the long side, center, then zoom, rotate (degrees) and shift (fractions of `size`).
 
     Maps an image of `width` x `height` pixels, or its `region` (x1, y1, x2, y2, pixel centers of the corners), into a
-    square of `size` x `size` pixels. `mirror` flips the source horizontally first.
+    square of `size` x `size` pixels. `flip` flips the source horizontally first.
     """
     left, top, right, bottom = region or (0.0, 0.0, width - 1.0, height - 1.0)
     factor = zoom * size / max(right - left + 1, bottom - top + 1)
     radians = np.deg2rad(angle)
     cosine, sine = factor * np.cos(radians), factor * np.sin(radians)
     center_x, center_y = (left + right) / 2, (top + bottom) / 2
-    if mirror:
+    if flip:
         center_x = width - 1 - center_x
     target_x = (size - 1) / 2 + shift[0] * size
     target_y = (size - 1) / 2 + shift[1] * size
     matrix = np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0]])
     matrix[:, 2] = (target_x, target_y) - matrix[:, :2] @ (center_x, center_y)
-    if mirror:
+    if flip:
         matrix = compose(matrix, np.array([[-1.0, 0.0, width - 1.0], [0.0, 1.0, 0.0]]))
     return matrix
 

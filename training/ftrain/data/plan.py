@@ -59,10 +59,10 @@ class Identities:
         for number in generator.permutation(len(by_identity)):
             images = by_identity[number]
             hands = np.resize(images, (-(-len(images) // self.per_identity), self.per_identity))
-            for place, hand in enumerate(hands):
-                if place == len(rounds):
+            for round_index, hand in enumerate(hands):
+                if round_index == len(rounds):
                     rounds.append([])
-                rounds[place].append(hand)
+                rounds[round_index].append(hand)
         return np.resize(np.concatenate([hand for dealt in rounds for hand in dealt]), len(rows))
 
 

@@ -67,7 +67,7 @@ class RemoteFiles:
         self.digests[INDEX_FILE] = metadata["index"]["sha256"]
 
     def _fetch(self, name: str, local: Path, digest: str | None) -> None:
-        place = f"{self.url}/{name}"
+        url = f"{self.url}/{name}"
         problem: Exception | None = None
         for attempt in range(_ATTEMPTS):
             if attempt:
@@ -75,26 +75,24 @@ class RemoteFiles:
             try:
                 remove_leftovers_of(local)
                 with publish(local) as temporary:
-                    _download(place, temporary)
+                    _download(url, temporary)
                     if digest is not None and sha256_of(temporary) != digest:
-                        raise IntegrityError(
-                            f"{place}: SHA-256 differs from {DATASET_FILE}; upload the shard set again"
-                        )
+                        raise IntegrityError(f"{url}: SHA-256 differs from {DATASET_FILE}; upload the shard set again")
                 return
             except IntegrityError as error:  # truncated download, or really a different file
                 problem = error
             except Exception as error:  # noqa: BLE001 - each protocol has its own errors
                 problem = _of_protocol(error)
                 if isinstance(problem, FileNotFoundError):
-                    raise UsageError(f"{place}: no such object; upload a shard set that `fprep lint` accepts") from None
+                    raise UsageError(f"{url}: no such object; upload a shard set that `fprep lint` accepts") from None
                 if isinstance(problem, FashionkitError | ImportError):
                     raise problem from None
                 if "Protocol not known" in str(problem):
-                    raise UsageError(f"{place}: fsspec knows no protocol {place.partition('://')[0]!r}") from None
+                    raise UsageError(f"{url}: fsspec knows no protocol {url.partition('://')[0]!r}") from None
         if isinstance(problem, IntegrityError):
             raise problem
         raise EnvironmentProblem(
-            f"{place}: cannot be read after {_ATTEMPTS} attempts ({problem}); look at the network and the disk"
+            f"{url}: cannot be read after {_ATTEMPTS} attempts ({problem}); check the network and the disk"
         )
 
     def _evict(self) -> None:
@@ -130,23 +128,23 @@ def _of_protocol(error: Exception) -> Exception:
     return error
 
 
-def _download(place: str, target: Path) -> None:
+def _download(url: str, target: Path) -> None:
     import fsspec
 
-    with fsspec.open(place, "rb") as source, open(target, "wb") as file:
+    with fsspec.open(url, "rb") as source, open(target, "wb") as file:
         while block := source.read(1 << 22):  # type: ignore[attr-defined]
             file.write(block)
 
 
-def open_shards(place: str, *, cache: Path | None = None, budget: int = 64 << 30) -> ShardSet:
+def open_shards(location: str, *, cache: Path | None = None, budget: int = 64 << 30) -> ShardSet:
     """Open a shard set in a folder or at a URL such as `s3://bucket/set`.
 
     The cache is `cache`, `$FASHIONKIT_CACHE`, or a folder in the temporary directory; `budget` limits its size in
     bytes.
     """
-    if "://" not in place:
-        return ShardSet.open(Path(place))
+    if "://" not in location:
+        return ShardSet.open(Path(location))
     folder = cache or Path(os.environ.get("FASHIONKIT_CACHE", Path(tempfile.gettempdir()) / "fashionkit-cache"))
-    files = RemoteFiles(place.rstrip("/"), folder, budget)
+    files = RemoteFiles(location.rstrip("/"), folder, budget)
     files.learn(read_dataset_file(files.path(DATASET_FILE), files.url))
     return ShardSet.open(files.url, files)

@@ -61,9 +61,9 @@ class Generators:
         self.generator = np.random.Generator(np.random.Philox(key=np.array([self.seed_word, 0], dtype=np.uint64)))
         self.start = self.generator.bit_generator.state
 
-    def of(self, step: int, place: int) -> np.random.Generator:
+    def of(self, step: int, position: int) -> np.random.Generator:
         """Return the generator of one sample, valid until the next call."""
-        drawn = step * self.batch_size + int(self.positions[place])
+        drawn = step * self.batch_size + int(self.positions[position])
         self.start["state"]["key"] = np.array([self.seed_word, drawn], dtype=np.uint64)
         self.generator.bit_generator.state = self.start
         return self.generator
@@ -99,15 +99,15 @@ class _Ring:
     def fill(self, step: int) -> None:
         """Read, encode and write the samples of a step; padding gets the example, never old content."""
         slot = step % self.slots
-        for place, row in enumerate(self.batches[step]):
-            self.views["row"][slot, place] = row
-            generator = self.generators.of(step, place) if self.generators else None
+        for position, row in enumerate(self.batches[step]):
+            self.views["row"][slot, position] = row
+            generator = self.generators.of(step, position) if self.generators else None
             encoded = self.example if row < 0 else self._encode(int(row), generator)
             assert encoded.keys() == self.example.keys(), f"the encoder gave {sorted(encoded)}"
             for name, array in encoded.items():
-                view = self.views[name][slot, place]
+                view = self.views[name][slot, position]
                 assert array.shape == view.shape, f"the encoder gave {name} of shape {array.shape}, not {view.shape}"
-                self.views[name][slot, place] = array
+                self.views[name][slot, position] = array
 
     def batches_of(self, steps: range, workers: int, timeout: float) -> Iterator[Batch]:
         """Yield the batch of each step; the tensors are views of the ring."""

@@ -58,16 +58,16 @@ def find_images(given: Sequence[Path], skip: Path | None = None) -> list[FoundIm
     there are no images at all.
     """
     found: dict[str, tuple[Path, str]] = {}
-    for place in given:
-        if place.is_dir():
-            for path in _walk(place, skip):
-                found.setdefault(os.path.normpath(path.absolute()), (path, _name_below(place, path)))
-        elif place.exists():
-            found.setdefault(os.path.normpath(place.absolute()), (place, place.stem))
-        elif place.is_symlink():
-            raise UsageError(f"{readable(place)}: a link to {readable(place.readlink())}, which leads nowhere")
+    for entry in given:
+        if entry.is_dir():
+            for path in _walk(entry, skip):
+                found.setdefault(os.path.normpath(path.absolute()), (path, _name_below(entry, path)))
+        elif entry.exists():
+            found.setdefault(os.path.normpath(entry.absolute()), (entry, entry.stem))
+        elif entry.is_symlink():
+            raise UsageError(f"{readable(entry)}: a broken link to {readable(entry.readlink())}")
         else:
-            raise UsageError(f"{readable(place)}: no such image or folder")
+            raise UsageError(f"{readable(entry)}: no such image or folder")
     if not found:
         raise _no_images(given)
     return _with_unique_names(list(found.values()))
@@ -75,10 +75,10 @@ def find_images(given: Sequence[Path], skip: Path | None = None) -> list[FoundIm
 
 def check_images(given: Sequence[Path]) -> None:
     """Raise the `UsageError`s of `find_images`, but stop at the first image found."""
-    for place in given:
-        if not place.is_dir():
-            find_images([place])
-    if not any(not place.is_dir() or next(_walk(place, None), None) for place in given):
+    for entry in given:
+        if not entry.is_dir():
+            find_images([entry])
+    if not any(not entry.is_dir() or next(_walk(entry, None), None) for entry in given):
         raise _no_images(given)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from fschemas.failures import UsageError
 from fschemas.landmarks import LandmarkSet, Visibility, landmark_set
 from ftrain.data.config import ViewConfig
-from ftrain.data.image import apply_color, fit_matrix, move_points, random_color, warp, warp_image
+from ftrain.data.image import apply_color, fit_matrix, random_color, transform_points, warp, warp_image
 from ftrain.data.stream import RawSample
 
 _VISIBILITIES = frozenset(value.value for value in Visibility)
@@ -25,50 +25,50 @@ _VISIBILITIES = frozenset(value.value for value in Visibility)
 class View:
     """Input of the network: `image` uint8 (S, S, 3); `matrix` float32 (2, 3) maps source pixels to input pixels.
 
-    If `mirrored`, the image was flipped, and left and right landmarks have to be swapped as well.
+    If `flipped`, left and right landmarks have to be swapped as well.
     """
 
     image: np.ndarray
     matrix: np.ndarray
-    mirrored: bool
+    flipped: bool
 
 
 def view_of_sample(config: ViewConfig, sample: RawSample, generator: np.random.Generator | None) -> View:
     """View of a sample, augmented if there is a generator."""
     note = sample.annotation
     box = note["box"] if config.crop == "box" else None
-    matrix, mirrored = place(config, note["width"], note["height"], box, generator)
+    matrix, flipped = view_matrix(config, note["width"], note["height"], box, generator)
     image = warp(sample.image, matrix, (config.input_size, config.input_size))
     if generator is not None:
         if config.color_jitter:
             image = apply_color(image, random_color(config.color_jitter, generator))
         if config.random_erase and generator.random() < config.random_erase:
             image = _erased(image, generator)
-    return View(image, matrix.astype(np.float32), mirrored)
+    return View(image, matrix.astype(np.float32), flipped)
 
 
 def view_of_image(config: ViewConfig, image: np.ndarray, box: Sequence[float] | None = None) -> View:
     """View of an image (H, W, 3), uint8, without annotation: the full image, unless a box is given."""
     height, width = image.shape[:2]
-    matrix, mirrored = place(config, width, height, box, None)
-    return View(warp_image(image, matrix, (config.input_size, config.input_size)), matrix.astype(np.float32), mirrored)
+    matrix, flipped = view_matrix(config, width, height, box, None)
+    return View(warp_image(image, matrix, (config.input_size, config.input_size)), matrix.astype(np.float32), flipped)
 
 
-def place(
+def view_matrix(
     config: ViewConfig, width: int, height: int, box: Sequence[float] | None, generator: np.random.Generator | None
 ) -> tuple[np.ndarray, bool]:
     """Matrix of a view, float64 (2, 3), and whether it flips. `box` is x1, y1, x2, y2 in source pixels."""
-    region = None if box is None else _grown(box, config.box_margin)
+    region = None if box is None else _expanded(box, config.box_margin)
     if generator is None:
         return fit_matrix(width, height, config.input_size, region=region), False
     angle = generator.uniform(-config.rotation, config.rotation)
     zoom = float(np.exp(generator.uniform(*np.log(config.scale))))
     shift = tuple(generator.uniform(-config.translate, config.translate, size=2))
-    mirrored = bool(generator.random() < config.flip)
+    flipped = bool(generator.random() < config.flip)
     matrix = fit_matrix(
-        width, height, config.input_size, region=region, angle=angle, zoom=zoom, shift=shift, mirror=mirrored
+        width, height, config.input_size, region=region, angle=angle, zoom=zoom, shift=shift, flip=flipped
     )  # fmt: skip
-    return matrix, mirrored
+    return matrix, flipped
 
 
 def encoded_image(config: ViewConfig, image: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
@@ -106,9 +106,9 @@ def landmarks_in_view(annotation: dict[str, Any], landmarks: LandmarkSet, view: 
         or visibility.shape != (len(landmarks),)
         or not _VISIBILITIES.issuperset(visibility.tolist())
     ):
-        raise ValueError(f"its landmarks are not {len(landmarks)} points with a visibility each")
-    points, seen = move_points(target, view.matrix).astype(np.float32), visibility
-    if view.mirrored:
+        raise ValueError(f"its landmarks are not {len(landmarks)} positions with a visibility each")
+    points, seen = transform_points(target, view.matrix).astype(np.float32), visibility
+    if view.flipped:
         flip_index = list(landmarks.flip_index)
         points, seen = points[flip_index], visibility[flip_index]
     return SeenLandmarks(target, visibility, points, seen)
@@ -122,7 +122,7 @@ def known_landmarks(dataset: dict[str, Any], task: str) -> LandmarkSet:
     known = landmark_set(str(stored["name"]))
     if known.to_json() != stored:
         raise UsageError(
-            f"the landmark set {known.name} was another one when the shard set was written; run `fprep convert` again"
+            f"the landmark set {known.name} has changed since the shard set was written; run `fprep convert` again"
         )
     return known
 
@@ -138,7 +138,7 @@ def names_as_ids(dataset: dict[str, Any], vocabulary: str) -> dict[str, int]:
     return {"": -1, **{name: number for number, name in enumerate(dataset["vocabularies"][vocabulary]["values"])}}
 
 
-def _grown(box: Sequence[float], margin: float) -> tuple[float, float, float, float]:
+def _expanded(box: Sequence[float], margin: float) -> tuple[float, float, float, float]:
     left, top, right, bottom = box
     extra = margin * max(right - left, bottom - top)
     return left - extra, top - extra, right + extra, bottom + extra

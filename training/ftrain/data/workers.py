@@ -51,13 +51,13 @@ def in_order(
         for _ in range(min(workers, len(numbers))):
             pool.append(_Worker(work, prepare))  # noqa: PERF401 - keep started workers in `pool` if the next one fails
         begun = ahead * len(pool)
-        for place, number in enumerate(numbers[:begun]):
-            pool[place % len(pool)].begin(number)
-        for place, number in enumerate(numbers):
-            worker = pool[place % len(pool)]
+        for position, number in enumerate(numbers[:begun]):
+            pool[position % len(pool)].begin(number)
+        for position, number in enumerate(numbers):
+            worker = pool[position % len(pool)]
             worker.finish(timeout)
-            if place + begun < len(numbers):
-                worker.begin(numbers[place + begun])
+            if position + begun < len(numbers):
+                worker.begin(numbers[position + begun])
             yield number
     finally:
         for worker in pool:
@@ -99,14 +99,14 @@ class _Worker:
                 break
         else:
             raise EnvironmentProblem(
-                f"a data worker has been silent for {timeout:g} seconds; look at the storage and run the same command again"
+                f"a data worker has not responded for {timeout:g} seconds; check the storage and run the same command again"
             )
         try:
-            answer = self.pipe.recv_bytes()
+            reply = self.pipe.recv_bytes()
         except (EOFError, OSError):
             raise EnvironmentProblem(f"a data worker {self._end()}; run the same command again") from None
-        if answer:
-            failure = json.loads(answer)
+        if reply:
+            failure = json.loads(reply)
             known = _ERRORS.get(failure["code"])
             raise known(failure["text"]) if known else RuntimeError(f"in a data worker:\n{failure['text']}")
 
@@ -125,7 +125,7 @@ class _Worker:
         code = os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
         self.process = 0
         if code == -signal.SIGKILL:
-            return "was killed (SIGKILL), perhaps for want of memory; use fewer workers or free some memory"
+            return "was killed (SIGKILL), perhaps out of memory; use fewer workers or free some memory"
         return f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
 
 
@@ -138,7 +138,7 @@ def _live(pipe: Connection, work: Work, prepare: Callable[[], None], parent: int
         _close_all_but(0, 1, 2, pipe.fileno())
         while os.getppid() == parent:
             number = int.from_bytes(pipe.recv_bytes(), "little")
-            pipe.send_bytes(_answer(work, number))
+            pipe.send_bytes(_run(work, number))
     except (EOFError, OSError):
         code = 0
     except BaseException:  # noqa: BLE001 - printed here; the parent detects the closed pipe
@@ -155,7 +155,7 @@ def _close_all_but(*kept: int) -> None:
                 os.close(int(name))
 
 
-def _answer(work: Work, number: int) -> bytes:
+def _run(work: Work, number: int) -> bytes:
     """Run a task and return nothing if it succeeds, otherwise its error."""
     try:
         work(number)

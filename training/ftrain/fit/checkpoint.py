@@ -22,7 +22,7 @@ from fschemas.regular_file import read_regular
 from ftrain.fit.checkpoint_state import STATE_FILE, TrainingState, read_state, sealed, step_folder
 
 CONFIG_FILE, DATASET_FILE = "config.yaml", "dataset.json"  # files of the run; checkpoints hold their digests
-LATEST_FILE, BEST_FILE, BEST_FIGURE_FILE = "LATEST", "BEST", "best.json"
+LATEST_FILE, BEST_FILE, BEST_METRIC_FILE = "LATEST", "BEST", "best.json"
 
 Tensors = dict[str, dict[str, torch.Tensor]]  # file stem -> name -> tensor
 
@@ -85,7 +85,7 @@ def retain(folder: Path, state: TrainingState, keep: int) -> None:
 
 def discard(folder: Path) -> None:
     """Delete all checkpoints of a folder, each atomically, and the pointers to them."""
-    for name in (LATEST_FILE, BEST_FILE, BEST_FIGURE_FILE):
+    for name in (LATEST_FILE, BEST_FILE, BEST_METRIC_FILE):
         if (folder / name).exists():
             withdraw(folder / name)
     for path in sorted(folder.glob("step-*")):
@@ -96,10 +96,10 @@ def mark_best(folder: Path, state: TrainingState) -> None:
     """Point BEST to the checkpoint with the best validation metric so far; remove BEST if there is none."""
     if not state.best:
         (folder / BEST_FILE).unlink(missing_ok=True)
-        (folder / BEST_FIGURE_FILE).unlink(missing_ok=True)
+        (folder / BEST_METRIC_FILE).unlink(missing_ok=True)
     elif not _points(folder / BEST_FILE, _signed(step_folder(state.best["step"]))):
         # Before the pointer: while that is old, both are written again.
-        publish_sealed(folder / BEST_FIGURE_FILE, state.best)
+        publish_sealed(folder / BEST_METRIC_FILE, state.best)
         _point(folder / BEST_FILE, _signed(step_folder(state.best["step"])))
 
 
@@ -130,14 +130,14 @@ def clean(folder: Path, *, keep: int) -> list[str]:
     found = newest(folder)
     if found is None:
         return []
-    sound, state, reasons = found
+    intact, state, reasons = found
     for path in folder.glob("step-*"):
-        if path.name > sound.name:
+        if path.name > intact.name:
             aside = path.with_name(f"damaged-{path.name}")
             if aside.exists():
                 shutil.rmtree(aside)
             path.rename(aside)
-    _point(folder / LATEST_FILE, sound.name)
+    _point(folder / LATEST_FILE, intact.name)
     mark_best(folder, state)
     retain(folder, state, keep)
     return reasons
@@ -162,24 +162,24 @@ def check_file(folder: Path, name: str) -> None:
             digest = read_state(path)[0].files.get(name)
         except IntegrityError:
             continue
-        place = folder.parent / name
-        if digest is not None and not (place.is_file() and sha256_of(place) == digest):
-            what = "changed since the run was trained" if place.exists() else "missing"
+        file = folder.parent / name
+        if digest is not None and not (file.is_file() and sha256_of(file) == digest):
+            what = "changed since the run was trained" if file.exists() else "missing"
             raise IntegrityError(
-                f"{place}: {what} (checkpoints/{path.name} holds its SHA-256); restore it from a copy of the run"
+                f"{file}: {what} (checkpoints/{path.name} holds its SHA-256); restore it from a copy of the run"
             )
         return
 
 
 def load_tensors(path: Path, file: str) -> dict[str, torch.Tensor]:
     """Tensors of a safetensors file of a checkpoint by name; empty if the file does not exist."""
-    place = path / f"{file}.safetensors"
-    if not place.exists():
+    tensors = path / f"{file}.safetensors"
+    if not tensors.exists():
         return {}
     try:
-        return load_file(place)
+        return load_file(tensors)
     except SafetensorError as error:
-        raise IntegrityError(f"{place}: not a safetensors file ({error})") from None
+        raise IntegrityError(f"{tensors}: not a safetensors file ({error})") from None
 
 
 def newest(folder: Path) -> tuple[Path, TrainingState, list[str]] | None:
@@ -194,7 +194,7 @@ def newest(folder: Path) -> tuple[Path, TrainingState, list[str]] | None:
         except IntegrityError as error:
             reasons.append(f"skipped {path.name}: {error}")
     if reasons:
-        raise IntegrityError(f"{folder}: no sound checkpoint ({reasons[0]}); restore one or train into another folder")
+        raise IntegrityError(f"{folder}: no intact checkpoint ({reasons[0]}); restore one or train into another folder")
     return None
 
 
@@ -207,23 +207,21 @@ def best(folder: Path) -> Path | None:
     pointer, named = folder / BEST_FILE, _best_of_newest(folder)
     if not pointer.exists():
         if named is not None and not named.is_dir():
-            raise IntegrityError(
-                f"{named}: missing, but the best of the run; name another checkpoint with --checkpoint"
-            )
+            raise IntegrityError(f"{named}: the best checkpoint is missing; choose another with --checkpoint")
         return named
     text = read_regular(pointer, 1000).decode("utf-8", "replace").strip()
     name, _, digest = text.partition(" ")
     if not CHECKPOINT_NAME.fullmatch(name):
         raise IntegrityError(
-            f"{pointer}: {name[:80]!r} is not the name of a checkpoint; restore it, or name one with --checkpoint"
+            f"{pointer}: {name[:80]!r} is not the name of a checkpoint; restore it, or choose one with --checkpoint"
         )
     # An earlier version wrote only the name.
     if text != _signed(name) if digest else named is None or name != named.name:
         raise IntegrityError(
-            f"{pointer}: damaged, the name does not have its digest; restore it, or name one with --checkpoint"
+            f"{pointer}: damaged, the name does not have its digest; restore it, or choose one with --checkpoint"
         )
     if not (folder / name).is_dir():
-        raise IntegrityError(f"{pointer}: names {name}, which is missing; name another one with --checkpoint")
+        raise IntegrityError(f"{pointer}: names {name}, which is missing; choose another with --checkpoint")
     return folder / name
 
 

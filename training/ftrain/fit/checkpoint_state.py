@@ -68,20 +68,20 @@ def read_state(path: Path) -> tuple[TrainingState, dict[str, str]]:
 
     Raises `IntegrityError` if state.json is missing or was changed.
     """
-    place = path / STATE_FILE
+    file = path / STATE_FILE
     try:
-        note = read_json(place, _SHAPE, format=FORMAT, remedy=_REMEDY)
+        note = read_json(file, _SHAPE, format=FORMAT, remedy=_REMEDY)
     except UsageError as error:  # missing, or of another format
         raise IntegrityError(str(error)) from None
     digests = note["digests"]
     fields = {name: value for name, value in note.items() if name not in ("format", "finite", "digests", "seal")}
     unknown = fields.keys() - {field.name for field in dataclass_fields(TrainingState)}
     if unknown or not note["finite"]:
-        what = f"{min(unknown)} is no entry of this version" if unknown else "says that its weights are not finite"
-        raise IntegrityError(f"{place}: {what}; {_REMEDY}")
+        what = f"{min(unknown)} is unknown to this version" if unknown else "its weights are not finite"
+        raise IntegrityError(f"{file}: {what}; {_REMEDY}")
     state = TrainingState(**fields)
-    if place.read_bytes() != _with_seal({name: value for name, value in note.items() if name != "seal"}):
-        raise IntegrityError(f"{place}: changed (it does not bear its own digest)")
+    if file.read_bytes() != _with_seal({name: value for name, value in note.items() if name != "seal"}):
+        raise IntegrityError(f"{file}: changed (its checksum does not match its content)")
     if step_folder(state.step) != path.name:
-        raise IntegrityError(f"{place}: is of step {state.step}, but is in {path.name}; {_REMEDY}")
+        raise IntegrityError(f"{file}: belongs to step {state.step}, but is in {path.name}; {_REMEDY}")
     return state, digests

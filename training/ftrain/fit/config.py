@@ -30,12 +30,12 @@ def load_config(
     return load_values(model, task, params, profile, overrides, section)
 
 
-def resolve(values: dict[str, Any], place: str, overrides: Sequence[str] = ()) -> RunConfig:
+def resolve(values: dict[str, Any], source: str, overrides: Sequence[str] = ()) -> RunConfig:
     """Check plain values against the models of the task and fill in the defaults.
 
-    An error refers to the override that set the value, or to `place`, the source of the values.
+    An error refers to the override that set the value, or to `source`, the source of the values.
     """
-    return resolve_values(find_task(str(values.get("task"))).Config, values, place, overrides)
+    return resolve_values(find_task(str(values.get("task"))).Config, values, source, overrides)
 
 
 def read_config(path: Path) -> RunConfig:

@@ -48,13 +48,13 @@ def config_keys(
     check_task_name(task)
     model = config_class(task)
     config = load_values(model, task, params, profile, overrides, section)
-    _, place = profile_values(task, params, profile, section)
+    _, source = profile_values(task, params, profile, section)
     keys: list[ConfigKey] = []
     for name, field in RunConfig.model_fields.items():
         value = config.model_dump(mode="json")[name]
         inner = model if name == "model" else _model_in(field.annotation)
         keys += _keys_of(inner, f"{name}.", value) if inner else [_key(name, field, value)]
-    return keys, ", ".join([place, *(f"--set {override}" for override in overrides)])
+    return keys, ", ".join([source, *(f"--set {override}" for override in overrides)])
 
 
 def _keys_of(

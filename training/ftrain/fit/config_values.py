@@ -46,45 +46,45 @@ def load_values(
     section: str | None,
 ) -> RunConfig:
     """Resolve the configuration of a task with `model` for its `model` section; see `ftrain.fit.config.load_config`."""
-    values, place = profile_values(task, params, profile, section)
+    values, source = profile_values(task, params, profile, section)
     for override in overrides:
         set_value(values, override)
     if values.setdefault("task", task) != task:
-        place = _origin("task", overrides) or place
+        source = _origin("task", overrides) or source
         raise UsageError(
-            f"{place}: task={values['task']}, but this command is for {task}; leave it out, or use `ftrain {values['task']}`"
+            f"{source}: task={values['task']}, but this command is for {task}; leave it out, or use `ftrain {values['task']}`"
         )
-    return resolve_values(model, values, place, overrides)
+    return resolve_values(model, values, source, overrides)
 
 
 def resolve_values(
-    model: type[TaskConfig], values: dict[str, Any], place: str, overrides: Sequence[str] = ()
+    model: type[TaskConfig], values: dict[str, Any], source: str, overrides: Sequence[str] = ()
 ) -> RunConfig:
     """Check plain values and fill in the defaults; see `ftrain.fit.config.resolve`."""
-    chosen = _check(model, values.get("model") or {}, place, "model.", overrides)
+    chosen = _check(model, values.get("model") or {}, source, "model.", overrides)
     values = {**values, "model": chosen.model_dump(mode="json")}
     if isinstance(values.get("split_lock"), str):
         values["split_lock"] = lock_digest(values["split_lock"])
-    return _check(RunConfig, values, place, "", overrides)
+    return _check(RunConfig, values, source, "", overrides)
 
 
-def _check(model: type[_Model], values: Any, place: str, prefix: str, overrides: Sequence[str] = ()) -> _Model:
+def _check(model: type[_Model], values: Any, source: str, prefix: str, overrides: Sequence[str] = ()) -> _Model:
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
-        place = _origin(prefix.rstrip("."), overrides) or place
-        raise UsageError(f"{place}: expected a mapping of names to values{f' as {prefix[:-1]}' if prefix else ''}")
+        source = _origin(prefix.rstrip("."), overrides) or source
+        raise UsageError(f"{source}: expected a mapping of names to values{f' as {prefix[:-1]}' if prefix else ''}")
     try:
         return model(**values)
     except ValidationError as error:
         first = error.errors()[0]
         name = prefix + ".".join(str(part) for part in first["loc"])
-        place = _origin(name, overrides) or place
+        source = _origin(name, overrides) or source
         if first["type"] == "extra_forbidden":
             known = _known_names(model, first["loc"][:-1])
             raise UsageError(
-                f"{place}: unknown parameter {name}; {did_you_mean(str(first['loc'][-1]), known)}known are {', '.join(known)}"
+                f"{source}: unknown parameter {name}; {did_you_mean(str(first['loc'][-1]), known)}known are {', '.join(known)}"
             ) from None
         raise UsageError(
-            f"{place}: {name}={reprlib.repr(first['input'])} is not possible ({first['msg'].removeprefix('Value error, ')})"
+            f"{source}: {name}={reprlib.repr(first['input'])} is not possible ({first['msg'].removeprefix('Value error, ')})"
         ) from None
 
 

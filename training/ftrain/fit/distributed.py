@@ -95,14 +95,14 @@ def processes(device: str = "auto", workers: int = 0, threads: int | None = None
     elif "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(compute_threads(workers, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
     world_size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
-    place = find_device(device)
-    use_gpu = place.type == "cuda"
+    this_device = find_device(device)
+    use_gpu = this_device.type == "cuda"
     if use_gpu:
-        torch.cuda.set_device(place)
+        torch.cuda.set_device(this_device)
     if world_size > 1:
         dist.init_process_group("nccl" if use_gpu else "gloo", timeout=timedelta(minutes=10))
     try:
-        yield Processes(rank, world_size, place)
+        yield Processes(rank, world_size, this_device)
     finally:
         if world_size > 1:
             dist.destroy_process_group()

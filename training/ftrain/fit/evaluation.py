@@ -48,8 +48,8 @@ def results_of_split(
     with closing(batches):  # type: ignore[type-var]
         done = 0
         for batch in batches:
-            answers = task.predict(to_device(batch, processes.device))
-            for name, tensor in {**answers, "row": batch["row"].to(processes.device)}.items():
+            predictions = task.predict(to_device(batch, processes.device))
+            for name, tensor in {**predictions, "row": batch["row"].to(processes.device)}.items():
                 for part in processes.gather(tensor):
                     gathered.setdefault(name, []).append(part.cpu().numpy().copy())
             done = min(len(rows), done + per_rank * processes.world_size)

@@ -21,27 +21,31 @@ Losses = dict[str, torch.Tensor]
 LossFunction = Callable[[Batch, int], Losses]  # (micro-batch, its index in the global batch) -> loss and its terms
 
 
-def split_batch(batch: Batch, num_parts: int) -> list[Batch]:
-    """Split a local batch, tensors (B, …), into micro-batches of B / `num_parts` samples."""
-    if num_parts == 1:
+def split_batch(batch: Batch, count: int) -> list[Batch]:
+    """Split a local batch, tensors (B, …), into micro-batches of B / `count` samples."""
+    if count == 1:
         return [batch]
-    chunks = {name: tensor.chunk(num_parts) for name, tensor in batch.items()}
-    return [{name: parts[number] for name, parts in chunks.items()} for number in range(num_parts)]
+    chunks = {name: tensor.chunk(count) for name, tensor in batch.items()}
+    return [{name: parts[number] for name, parts in chunks.items()} for number in range(count)]
 
 
-def accumulate(parts: list[Batch], loss_of: LossFunction, model: Callable[..., object], processes: Processes) -> Losses:
+def accumulate(
+    micro_batches: list[Batch], loss_of: LossFunction, model: Callable[..., object], processes: Processes
+) -> Losses:
     """Accumulate the mean gradient in `.grad`; DistributedDataParallel averages over processes."""
     totals: Losses = {}
-    for number, part in enumerate(parts):
-        last = number == len(parts) - 1
+    for number, micro_batch in enumerate(micro_batches):
+        last = number == len(micro_batches) - 1
         with model.no_sync() if isinstance(model, DistributedDataParallel) and not last else nullcontext():
-            losses = loss_of(part, processes.rank + number * processes.world_size)
-            (losses["loss"] / len(parts)).backward()
-        _add(totals, losses, 1 / len(parts))
+            losses = loss_of(micro_batch, processes.rank + number * processes.world_size)
+            (losses["loss"] / len(micro_batches)).backward()
+        _add(totals, losses, 1 / len(micro_batches))
     return totals
 
 
-def accumulate_exactly(parts: list[Batch], loss_of: LossFunction, task: nn.Module, processes: Processes) -> Losses:
+def accumulate_exactly(
+    micro_batches: list[Batch], loss_of: LossFunction, task: nn.Module, processes: Processes
+) -> Losses:
     """Accumulate the mean gradient in `.grad` and the mean statistics in the buffers, in micro-batch order.
 
     Returns the losses of this process. Counters such as `num_batches_tracked` advance once, regardless of the number of
@@ -53,18 +57,18 @@ def accumulate_exactly(parts: list[Batch], loss_of: LossFunction, task: nn.Modul
     statistics = [buffer for buffer in buffers if buffer.is_floating_point()]
     vectors: list[torch.Tensor] = []
     totals: Losses = {}
-    for number, part in enumerate(parts):
+    for number, micro_batch in enumerate(micro_batches):
         for buffer, value in zip(buffers, before, strict=True):
             buffer.copy_(value)
         for parameter in parameters:
             parameter.grad = None
-        losses = loss_of(part, processes.rank + number * processes.world_size)
+        losses = loss_of(micro_batch, processes.rank + number * processes.world_size)
         losses["loss"].backward()
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         vectors.append(_vector([*gradients, *statistics]))
-        _add(totals, losses, 1 / len(parts))
+        _add(totals, losses, 1 / len(micro_batches))
     by_rank = processes.gather(torch.stack(vectors))
-    in_order = [by_rank[m % len(by_rank)][m // len(by_rank)] for m in range(len(parts) * processes.world_size)]
+    in_order = [by_rank[m % len(by_rank)][m // len(by_rank)] for m in range(len(micro_batches) * processes.world_size)]
     mean = _ordered_mean(in_order)
     # Tensors that no micro-batch changed keep their bits: the mean of equal numbers may differ in the last bit.
     first = sum(parameter.numel() for parameter in parameters)

@@ -25,18 +25,18 @@ def init_from(task: Task, source: Path) -> str:
 
 def _from_run(task: Task, source: Path) -> str:
     other, _, _ = RunFolder(source).load()
-    given, own = _by_place(other), _by_place(task)
-    taken = {place: tensor for place in own if (tensor := _fitting(own[place], given, place)) is not None}
-    inside = [place for place in own if place[0] is not None]
-    num_inside = sum(place[0] is not None for place in taken)
+    given, own = _by_key(other), _by_key(task)
+    taken = {key: tensor for key in own if (tensor := _fitting(own[key], given, key)) is not None}
+    inside = [key for key in own if key[0] is not None]
+    num_inside = sum(key[0] is not None for key in taken)
     if not taken or 2 * num_inside < len(inside):
         raise UsageError(
             f"{source}: a run of {other.name}; {num_inside} of the {len(inside)} tensors of the backbone fit, "
-            f"{len(taken)} of {len(own)} in all; take a run with the same model.backbone"
+            f"{len(taken)} of {len(own)} in all; choose a run with the same model.backbone"
         )
-    for place, tensor in taken.items():
-        own[place].copy_(tensor)
-    left = [_name(task, place) for place in own if place not in taken]
+    for key, tensor in taken.items():
+        own[key].copy_(tensor)
+    left = [_name(task, key) for key in own if key not in taken]
     rest = f"; new are {', '.join(left[:3])}{' …' if len(left) > 3 else ''}" if left else ""
     return (
         f"{len(taken)} of {len(own)} tensors come from {source}, a run of {other.name} "
@@ -48,7 +48,7 @@ def _from_file(task: Task, source: Path) -> str:
     state = read_weights(source)
     modules = backbones(task)
     if not modules:
-        raise UsageError(f"the task {task.name} has no backbone that a weight file could fill; take a run folder")
+        raise UsageError(f"the task {task.name} has no backbone that a weight file could fill; use a run folder")
     for module in modules.values():
         try:
             load_backbone_state(module, state)
@@ -67,12 +67,12 @@ def backbones(task: nn.Module) -> dict[str, nn.Module]:
 
 
 # Task-independent key of a tensor: (index of the backbone, name in it with `_` for `.`), or (None, name).
-_Place = tuple[int | None, str]
+_Key = tuple[int | None, str]
 
 
-def _by_place(task: nn.Module) -> dict[_Place, Tensor]:
+def _by_key(task: nn.Module) -> dict[_Key, Tensor]:
     prefixes = list(backbones(task))
-    tensors: dict[_Place, Tensor] = {}
+    tensors: dict[_Key, Tensor] = {}
     for name, tensor in task.state_dict().items():
         number = next((number for number, prefix in enumerate(prefixes) if name.startswith(f"{prefix}.")), None)
         inside = name if number is None else name.removeprefix(f"{prefixes[number]}.").replace(".", "_")
@@ -80,17 +80,17 @@ def _by_place(task: nn.Module) -> dict[_Place, Tensor]:
     return tensors
 
 
-def _fitting(own: Tensor, given: dict[_Place, Tensor], place: _Place) -> Tensor | None:
+def _fitting(own: Tensor, given: dict[_Key, Tensor], key: _Key) -> Tensor | None:
     """Tensor for a key, if the shape fits; from any backbone, as a task may have two backbones, or a split one."""
-    number, name = place
+    number, name = key
     others = [] if number is None else sorted({(other, name) for other, _ in given if other is not None})
-    for candidate in (place, *others):
+    for candidate in (key, *others):
         tensor = given.get(candidate)
         if tensor is not None and tensor.shape == own.shape:
             return tensor
     return None
 
 
-def _name(task: nn.Module, place: _Place) -> str:
-    number, name = place
+def _name(task: nn.Module, key: _Key) -> str:
+    number, name = key
     return name if number is None else f"{list(backbones(task))[number]} {name}"

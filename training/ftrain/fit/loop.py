@@ -51,7 +51,7 @@ NON_FINITE_FILE = "non_finite.json"
 
 
 class Trainer:
-    """One run of one task. `train()` continues from the newest checkpoint of `folder` to the last step."""
+    """One run of one task. `train()` continues from the newest checkpoint in `folder` to the last step."""
 
     def __init__(
         self, task: Task, config: RunConfig, shards: ShardSet, folder: Path, processes: Processes, tracker: Tracker,
@@ -67,11 +67,11 @@ class Trainer:
         sampler, rows = sampler_of(task, fit, shards, training_rows)
         self.plan = TrainingPlan(rows, fit.batch_size, fit.seed, sampler)
         if splits.holds_out:
-            self._say(
+            self._log_line(
                 f"no split {config.validation_split!r} in the set: {count(len(self.validation_rows), 'training image')} for validation"
             )
         if len(rows) < len(training_rows):
-            self._say(
+            self._log_line(
                 f"{len(training_rows) - len(rows)} of {len(training_rows)} training images have no label or no partner"
             )
         self.num_steps = max(1, round(fit.epochs * self.plan.steps_per_epoch))
@@ -85,7 +85,7 @@ class Trainer:
         if fit.ema_decay:
             self.ema = AveragedModel(task, multi_avg_fn=self._blend, use_buffers=True)
         self.state = TrainingState(
-            seed=fit.seed, plan_id=shards.plan_id, config_digest=config.digest, made_with=_surroundings(processes, fit)
+            seed=fit.seed, plan_id=shards.plan_id, config_digest=config.digest, made_with=_environment(processes, fit)
         )
         self.compiled: Any = torch.compile(task) if fit.compile else task
         self.forward: Callable[[Batch], Losses] = self.compiled
@@ -111,7 +111,7 @@ class Trainer:
         if self.processes.is_main:
             (self.folder / NON_FINITE_FILE).unlink(missing_ok=True)
             for reason in checkpoint.clean(self.checkpoints, keep=self.fit.keep_checkpoints):
-                self._say(reason)
+                self._log_line(reason)
         self.processes.wait()
         found = checkpoint.newest(self.checkpoints)
         if found is None:
@@ -127,12 +127,12 @@ class Trainer:
         now, before = self.state.made_with, state.made_with
         changed = [f"{name} {before.get(name)} -> {now[name]}" for name in now if now[name] != before.get(name)]
         if changed:
-            self._say(
-                f"not as before: {', '.join(changed)}; the last bits of the weights may differ from a run in one go"
+            self._log_line(
+                f"environment changed since the last checkpoint ({', '.join(changed)}); results may differ from an uninterrupted run in the last bits"
             )
         self.state, self.state.made_with = state, now
         self.tracker.rewind(state.step, validated=not state.validation_due)
-        self._say(f"resumed at step {state.step} of {self.num_steps}")
+        self._log_line(f"resumed at step {state.step} of {self.num_steps}")
 
     def _steps(self) -> None:
         batches = training_batches(
@@ -156,11 +156,11 @@ class Trainer:
         self.state.learning_rate = rate_at(step, self.num_steps, self.fit) * stage.lr_scale
         set_rate(self.optimizer, self.state.learning_rate, stage.lr_scales)
         self.optimizer.zero_grad(set_to_none=True)
-        parts = split_batch(batch, len(self.positions))
+        micro_batches = split_batch(batch, len(self.positions))
         if self.fit.exact:
-            losses = accumulate_exactly(parts, self._losses, self.task, self.processes)
+            losses = accumulate_exactly(micro_batches, self._losses, self.task, self.processes)
         else:
-            losses = accumulate(parts, self._losses, self.forward, self.processes)
+            losses = accumulate(micro_batches, self._losses, self.forward, self.processes)
         norm = nn.utils.clip_grad_norm_(self.task.parameters(), self.fit.max_grad_norm)
         # One transfer for all scalars: on a GPU, each separate transfer would wait for the device.
         metrics = torch.stack([norm.float(), *(value.float() for value in losses.values())]).tolist()
@@ -174,12 +174,12 @@ class Trainer:
     def _blend(self, averaged: Any, current: Any, number: Any) -> None:
         get_ema_multi_avg_fn(ema_decay_at(self.fit.ema_decay, self.state.step))(averaged, current, number)
 
-    def _losses(self, part: Batch, number: int) -> Losses:
+    def _losses(self, micro_batch: Batch, number: int) -> Losses:
         assert self.stage is not None
         # Randomness inside a model depends only on seed and position, so that a resumed run samples the same values.
         seed_torch(model_seed(self.fit.seed, self.state.step, number), self.processes.device)
         with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self.fit.amp == "bf16"):
-            losses = self.forward(part)
+            losses = self.forward(micro_batch)
         return weigh(losses, self.stage)
 
     def _enter_stage(self, stage: Stage) -> Stage:
@@ -271,7 +271,7 @@ class Trainer:
             amend_state(self.checkpoints, self.state)
             checkpoint.mark_best(self.checkpoints, self.state)
             checkpoint.retain(self.checkpoints, self.state, self.fit.keep_checkpoints)  # deletes the previous best
-        self._say(f"step {step}/{self.num_steps}  validation {metric} {value:.4f}")
+        self._log_line(f"step {step}/{self.num_steps}  validation {metric} {value:.4f}")
 
     def _save(self) -> None:
         tensors = {"model": self.task.state_dict(), "optimizer": checkpoint.pack_optimizer(self.optimizer, self.task)}
@@ -284,26 +284,26 @@ class Trainer:
     def _modules(self) -> list[nn.Module]:
         return [self.task] if self.ema is None else [self.task, self.ema]
 
-    def _say(self, sentence: str) -> None:
+    def _log_line(self, sentence: str) -> None:
         if self.processes.is_main:
             log_line(sentence)
 
 
-def load_weights(task: nn.Module, tensors: dict[str, torch.Tensor], place: Path) -> None:
+def load_weights(task: nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:
     """Load a state dict into a task. Raises `IntegrityError` with the first tensor that does not fit."""
     own = task.state_dict()
     for name in sorted(own.keys() ^ tensors.keys()):
-        raise IntegrityError(f"{place}: tensor {name} is {'missing' if name in own else 'unknown to this model'}")
+        raise IntegrityError(f"{path}: tensor {name} is {'missing' if name in own else 'unknown to this model'}")
     for name, tensor in own.items():
         if tensor.shape != tensors[name].shape:
             shapes = f"{tuple(tensors[name].shape)} instead of {tuple(tensor.shape)}"
             raise IntegrityError(
-                f"{place}: tensor {name} has shape {shapes}; it belongs to another model or landmark set"
+                f"{path}: tensor {name} has shape {shapes}; it belongs to another model or landmark set"
             )
     task.load_state_dict(tensors)
 
 
-def _surroundings(processes: Processes, fit: FitConfig) -> dict[str, Any]:
+def _environment(processes: Processes, fit: FitConfig) -> dict[str, Any]:
     """Settings besides the configuration that affect the last bits of the weights."""
     return {
         "torch": str(torch.__version__), "device": processes.device.type, "processes": "any" if fit.exact else processes.world_size,

@@ -44,7 +44,7 @@ def check_before_training(task: Task, config: RunConfig, shards: ShardSet, group
     with _named(shards.location, ""), usable_annotations(shards):
         notes = task.check_training(Rows(shards, rows))
     if len(validation):
-        other = "raise hold_out" if splits.holds_out else f"take a set with another split {config.validation_split!r}"
+        other = "increase hold_out" if splits.holds_out else f"use a shard set with a split {config.validation_split!r}"
         remedy = f"; {other}, or train with --set validation_split=none"
         with _named(f"{shards.location}: validation cannot be measured", remedy), usable_annotations(shards):
             task.check_validation(Rows(shards, validation))
@@ -100,12 +100,12 @@ def _unchanged(task: Task, device: torch.device) -> Generator[None]:
 
 
 @contextmanager
-def _named(place: str, remedy: str) -> Generator[None]:
+def _named(source: str, remedy: str) -> Generator[None]:
     """Add the location and a remedy to the message of an error."""
     try:
         yield
     except UsageError as error:
-        raise UsageError(f"{place}: {error}{remedy}") from None
+        raise UsageError(f"{source}: {error}{remedy}") from None
 
 
 @contextmanager

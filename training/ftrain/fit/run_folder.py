@@ -78,7 +78,7 @@ class RunFolder:
         """Prepare the folder for training; return whether the run is new or resumed, or an old run was set aside.
 
         `names` are class names that the task learns besides the vocabularies (see `Task.names_to_learn`). `auto`
-        continues a run with the same configuration and shard set and sets aside any other run; `must` raises instead of
+        continues a run with the same configuration and shard set and sets aside any other run; `required` raises instead of
         starting from scratch; `never` raises if the folder has checkpoints.
         """
         decision = f"new run in {self.path}"
@@ -86,18 +86,18 @@ class RunFolder:
             difference = self._difference(config, shards)
             if resume == "never":
                 raise UsageError(
-                    f"{self.path}: holds a run already; choose another --run, or --resume auto to go on with it"
+                    f"{self.path}: already contains a run; choose another --run, or resume it with --resume auto"
                 )
             if difference and resume == "required":
                 raise UsageError(
                     f"{self.path}: {difference}; choose another --run, or --resume auto to set the old run aside"
                 )
             if difference:
-                decision = f"{difference}: starting anew, the old run is in {self._set_aside()}"
+                decision = f"{difference}: starting a new run, the old one was moved to {self._set_aside()}"
             else:
                 # It belongs to a finished run; the curves are now extended.
                 (self.path / RECEIPT_FILE).unlink(missing_ok=True)
-                return f"going on with the run in {self.path}"  # other files stay: checkpoints hold their digests
+                return f"resuming the run in {self.path}"  # other files stay: checkpoints hold their digests
         elif resume == "required":
             raise UsageError(f"{self.path}: no checkpoint to resume from; train without --resume required")
         publish_bytes(self.path / CONFIG_FILE, config.to_yaml().encode())
@@ -109,7 +109,7 @@ class RunFolder:
     def _difference(self, config: RunConfig, shards: ShardSet) -> str:
         old = self.config()
         if self.dataset()["plan_id"] != shards.plan_id:
-            return "the shard set is another one"
+            return "the shard set differs"
         before, after = flat(old.model_dump(mode="json")), flat(config.model_dump(mode="json"))
         names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
         if not names:
@@ -183,7 +183,7 @@ class RunFolder:
         path, _, reasons = found
         if reasons:  # never load other weights than requested silently
             raise IntegrityError(
-                f"{reasons[0].removeprefix('skipped ')}; take a sound one with --checkpoint {path.name}"
+                f"{reasons[0].removeprefix('skipped ')}; choose an intact one with --checkpoint {path.name}"
             )
         return path
 

@@ -69,7 +69,7 @@ class Splits:
             rows = rows[self._held_out(rows) & (self.shards.columns["copy"][rows] == 0)]
             if len(rows) == 0:
                 raise UsageError(
-                    f"{self.shards.location}: hold_out={self.config.hold_out} of the training groups is none; raise it, "
+                    f"{self.shards.location}: hold_out={self.config.hold_out} selects no group; increase it, "
                     "or write a set with a validation split"
                 )
             return self._of_interest(rows)
@@ -90,10 +90,10 @@ class Splits:
         return task.rows_of_interest(config, self.shards.columns, rows)
 
     def _held_out(self, rows: np.ndarray) -> np.ndarray:
-        groups, places = np.unique(self.shards.columns["group"][rows], return_inverse=True)
+        groups, inverse = np.unique(self.shards.columns["group"][rows], return_inverse=True)
         digests = [hashlib.blake2b(str(group).encode(), digest_size=8, person=b"hold-out").digest() for group in groups]
         chosen = np.array([int.from_bytes(digest, "big") < self.config.hold_out * 2**64 for digest in digests])
-        return chosen[places]
+        return chosen[inverse]
 
 
 def names_to_learn(config: RunConfig, shards: ShardSet) -> dict[str, list[str]]:
@@ -135,7 +135,7 @@ def sampler_of(task: Task, fit: FitConfig, shards: ShardSet, rows: np.ndarray) -
         known = rows[labels[rows] != ""]
         if len(known) == 0:
             raise UsageError(
-                f"{shards.location}: fit.sampler=balanced needs labels, and no training sample has one; take shuffled"
+                f"{shards.location}: fit.sampler=balanced needs labels, and no training sample has one; use shuffled"
             )
         return ClassBalanced(labels), known
     part = fit.batch_size // fit.micro_batches
@@ -146,7 +146,5 @@ def sampler_of(task: Task, fit: FitConfig, shards: ShardSet, rows: np.ndarray) -
         )
     paired = with_partners(labels, rows)
     if len(paired) == 0:
-        raise UsageError(
-            f"{shards.location}: no item has two training photographs, so there are no pairs to learn from"
-        )
+        raise UsageError(f"{shards.location}: no item has two training images, so there are no positive pairs")
     return Identities(labels, fit.samples_per_identity), paired

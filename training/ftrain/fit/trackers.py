@@ -91,11 +91,11 @@ class MlflowTracker:
         logging.getLogger("mlflow").setLevel(logging.ERROR)
         self._metric, self._now = Metric, get_current_time_millis
         self._failures = (MlflowException, ImportError, OSError)
-        self.place = os.environ.get("MLFLOW_TRACKING_URI") or (folder / "mlflow").resolve().as_uri()
+        self.uri = os.environ.get("MLFLOW_TRACKING_URI") or (folder / "mlflow").resolve().as_uri()
         self.last_steps: dict[str, int] = {}  # last logged steps at the time of resuming
         try:
-            self.client = MlflowClient(tracking_uri=self.place)
-            self.run = self._take_up(folder / "mlflow.json") or self._create(folder, parameters or {})
+            self.client = MlflowClient(tracking_uri=self.uri)
+            self.run = self._resume(folder / "mlflow.json") or self._create(folder, parameters or {})
         except self._failures as error:
             raise self._trouble(error) from None
         weakref.finalize(self, _finish, self.client, self.run)
@@ -105,8 +105,8 @@ class MlflowTracker:
         now = self._now()  # the timestamp that MLflow's clients set
         metrics = {f"{series}/{name}": value for name, value in values.items()}
         fresh = [
-            self._metric(name, figure, now, step)
-            for name, figure in metrics.items()
+            self._metric(name, value, now, step)
+            for name, value in metrics.items()
             if step > self.last_steps.get(name, -1)
         ]
         try:
@@ -117,7 +117,7 @@ class MlflowTracker:
     def rewind(self, step: int, *, validated: bool = True) -> None:
         """Do nothing: values logged after `step` stay and are not logged again."""
 
-    def _take_up(self, note: Path) -> str | None:
+    def _resume(self, note: Path) -> str | None:
         """The earlier MLflow run of this folder, if the store still has it."""
         try:
             run = str(read_json(note, {"run": str})["run"])
@@ -144,7 +144,7 @@ class MlflowTracker:
     def _trouble(self, error: Exception) -> EnvironmentProblem:
         words = " ".join(str(error).split())[:200]
         return EnvironmentProblem(
-            f"{self.place}: MLflow cannot write here ({words}); set MLFLOW_TRACKING_URI to another place"
+            f"{self.uri}: MLflow cannot write here ({words}); set MLFLOW_TRACKING_URI to another location"
         )
 
 

@@ -77,7 +77,7 @@ def _check_output(folder: RunFolder) -> None:
         return
     finished = (folder.path / RECEIPT_FILE).exists()
     if finished or folder.config().task != Joined.name:
-        raise UsageError(f"{folder.path}: holds a run already; name another folder with --run")
+        raise UsageError(f"{folder.path}: already contains a run; choose another folder with --run")
 
 
 def _members(runs: Sequence[Path], shards: ShardSet, checkpoint: str) -> tuple[list[Task], list[Member], RunConfig]:

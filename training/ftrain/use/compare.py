@@ -13,7 +13,7 @@ from fschemas.folders import claim_output
 from fschemas.json_file import read_json
 from fschemas.publish import exclusive, publish_bytes, publish_json
 from fschemas.wording import count
-from ftrain.fit.checkpoint import BEST_FIGURE_FILE
+from ftrain.fit.checkpoint import BEST_METRIC_FILE
 from ftrain.fit.run_folder import RunFolder, flat
 from ftrain.tasks.task import find_task
 from ftrain.use.comparison import plot_comparison, table_csv
@@ -164,7 +164,7 @@ def _validation(folder: RunFolder) -> tuple[dict[str, Any], str]:
     rows = {int(row["step"]): row for row in read_curve(folder.path / "validation.csv") if row.get("step")}
     if not rows:
         return {"model": {}}, "not evaluated"
-    best = folder.checkpoints / BEST_FIGURE_FILE
+    best = folder.checkpoints / BEST_METRIC_FILE
     step = int(read_json(best, {"step": int}, sealed=True)["step"]) if best.exists() else max(rows)
     step = step if step in rows else max(rows)
     return {

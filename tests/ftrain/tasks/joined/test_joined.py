@@ -228,7 +228,7 @@ def test_what_cannot_be_joined(shards: ShardSet, runs: Path, tmp_path: Path) -> 
     refused("box", place=without)
     alone = ShardSet.open(write_label_set(tmp_path / "alone", {"query": 6, "gallery": 6}, items=6))
     refused("no train split to learn from", place=alone)
-    with pytest.raises(UsageError, match="holds a run already"):
+    with pytest.raises(UsageError, match="already contains a run"):
         join(shards, runs, "joined", "search")
     with pytest.raises(UsageError, match="cannot be exported; export each of them"):
         export_run(runs / "joined", tmp_path / "exported", to="torch-export")
@@ -310,10 +310,10 @@ def test_a_killed_join_goes_on(
         if path.is_file():
             assert (tmp_path / "out" / path.relative_to(runs / "joined")).read_bytes() == path.read_bytes(), path
     assert not list(tmp_path.rglob(".tmp.*"))
-    with pytest.raises(UsageError, match="holds a run already"):
+    with pytest.raises(UsageError, match="already contains a run"):
         join_runs(*arguments, dim=12, workers=0, device="cpu")
 
 
 def test_an_unfinished_training_is_not_written_over(shards: ShardSet, runs: Path) -> None:
-    with pytest.raises(UsageError, match="holds a run already"):
+    with pytest.raises(UsageError, match="already contains a run"):
         join(shards, runs, "whole", "close", "search")

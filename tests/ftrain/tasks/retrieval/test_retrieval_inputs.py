@@ -64,7 +64,7 @@ def test_items_with_one_photograph_are_left_out_and_none_with_two_is_refused(
     )
     assert "16 of 20 training images have no label or no partner" in capsys.readouterr().err
     lone = ShardSet.open(write_label_set(tmp_path / "lone", {"train": 18, "val": 36}, items=18))
-    with pytest.raises(UsageError, match="no item has two training photographs"):
+    with pytest.raises(UsageError, match="no item has two training images"):
         trainer_of(lone, tmp_path / "other", batch_size=4)
 
 

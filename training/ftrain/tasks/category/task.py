@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fschemas.failures import UsageError
 from ftrain.data.config import TaskConfig
-from ftrain.data.image import move_points
+from ftrain.data.image import transform_points
 from ftrain.data.stream import Batch, RawSample
 from ftrain.data.types import Rows
 from ftrain.data.view import View, names_as_ids, view_of_sample
@@ -258,7 +258,7 @@ def _box_in_view(box: np.ndarray, view: View) -> tuple[np.ndarray, bool]:
     the angle, but garments do not fill the corners.
     """
     size = view.image.shape[0]
-    center = move_points((box[:2] + box[2:])[None] / 2, view.matrix)[0]
+    center = transform_points((box[:2] + box[2:])[None] / 2, view.matrix)[0]
     half = np.sqrt(np.square(view.matrix[:, :2] * ((box[2:] - box[:2] + 1) / 2)).sum(axis=1))
     edges = (np.concatenate([center - half, center + half]) + 0.5) / size
     seen = np.clip(edges, 0, 1).astype(np.float32)
