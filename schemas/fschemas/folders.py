@@ -121,8 +121,8 @@ _WAYS = {
     ("run", "index"): "index with it by `ftrain index` first",
     ("run", "shards"): f"{_SWAPPED}; name a folder that `fprep shard` has written",
     ("shards", "run"): f"{_SWAPPED}; name a folder that `ftrain` has trained into",
-    ("shards", "table"): f"{_SWAPPED}; name the folder that `fprep convert` has written",
-    ("index", "run"): f"{_SWAPPED}; name the run that the index was built with",
+    ("shards", "table"): f"{_SWAPPED}; choose the folder that `fprep convert` has written",
+    ("index", "run"): f"{_SWAPPED}; choose the run that the index was built with",
 }
 
 

@@ -45,7 +45,7 @@ KNOWN: tuple[Known, ...] = (
         "torch", f"{_RUNTIME} builtins.AssertionError",
         r"no NVIDIA driver|No CUDA GPUs are available|not compiled with CUDA|requires at least one CUDA device|"
         r"no (CUDA|NCCL) support|doesn't have NCCL|device ordinal",
-        _ENVIRONMENT, "there is no GPU that torch can use here ({words}); take --device cpu, or install the driver",
+        _ENVIRONMENT, "there is no GPU that torch can use here ({words}); use --device cpu, or install the driver",
     ),
     _known(
         "torch", f"{_RUNTIME} torch.AcceleratorError", r"no kernel image is available", _ENVIRONMENT,
@@ -54,7 +54,7 @@ KNOWN: tuple[Known, ...] = (
     _known(
         "torch", f"{_RUNTIME} torch.AcceleratorError",
         r"CUDA error|cuDNN error|CUBLAS_STATUS|CUDNN_STATUS|NVRTC|unspecified launch failure|uncorrectable ECC", _ENVIRONMENT,
-        f"the GPU reports an error ({{words}}); look at nvidia-smi and at other processes on it {_AGAIN}",
+        f"the GPU reports an error ({{words}}); check nvidia-smi and other processes on it {_AGAIN}",
     ),
     # torch: reading and writing.
     _known(
@@ -72,7 +72,7 @@ KNOWN: tuple[Known, ...] = (
     ),
     _known(
         "torch", _RUNTIME, r"loading state_dict for (?P<network>\w+)", _INTEGRITY,
-        "the weights do not fit the network {network}: {words}; take weights of the same model and configuration",
+        "the weights do not fit the network {network}: {words}; use weights of the same model and configuration",
     ),
     # torch: data workers, shared memory and threads.
     _known(
@@ -190,7 +190,7 @@ KNOWN: tuple[Known, ...] = (
     # DVC and DVCLive
     _known("DVCLive", "dvclive.error.", "", _ENVIRONMENT, "DVCLive cannot log here ({words}); train with --tracker none, or restore RUN/dvclive"),
     _known("DVC", "dvc.exceptions. dvc.scm. scmrepo.exceptions. dvc_data. dvc_objects. git.exc.", "", _ENVIRONMENT,
-           "DVC or Git fails ({words}); look at `dvc status`, or train with --tracker none"),
+           "DVC or Git fails ({words}); check `dvc status`, or train with --tracker none"),
     # ONNX
     _known("onnx", "google.protobuf.message.DecodeError onnx.onnx_cpp2py_export.checker.ValidationError onnx.checker.ValidationError "
            "onnx.onnx_cpp2py_export.shape_inference.InferenceError", "", _INTEGRITY,

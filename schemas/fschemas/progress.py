@@ -39,7 +39,7 @@ def is_live() -> bool:
     return bool(_active) and _active[-1].live
 
 
-def log(stage: str, done: int, total: int, sentence: str, note: str, *, always: bool = False) -> None:
+def log_progress(stage: str, done: int, total: int, sentence: str, note: str, *, always: bool = False) -> None:
     """Write a log line, see `Reporter.log`; without a running command, only the line itself."""
     if _active:
         _active[-1].log(stage, done, total, sentence, note, always=always)
@@ -91,7 +91,7 @@ class Reporter:
             if ends or now - self._last >= _BETWEEN_FRAMES:
                 self._draw(self._bar(done, total, now), now)
         elif total > 1 and (ends or self._due(done, total, now)):
-            sys.stderr.write(f"{stage}: {done}/{total}{self._pace(done, total, now)}\n")
+            sys.stderr.write(f"{stage}: {done}/{total}{self._rate(done, total, now)}\n")
         self._finished = ends
         if ends:
             self.leave_line()
@@ -111,7 +111,7 @@ class Reporter:
         due = self._due(done, total, now)
         if due or always or self._logged < _FIRST_LINES:
             self._logged += 1
-            log_line(f"{sentence}{self._left(done, total, now)}")
+            log_line(f"{sentence}{self._eta(done, total, now)}")
 
     def _enter_stage(self, stage: str, done: int, now: float) -> None:
         if stage != self.stage:
@@ -129,17 +129,17 @@ class Reporter:
 
     def _bar(self, done: int, total: int, now: float) -> str:
         filled = min(_BAR, _BAR * done // total)
-        return f"{self.stage} [{'#' * filled}{'.' * (_BAR - filled)}] {done}/{total}{self._pace(done, total, now)}{self.note}"
+        return f"{self.stage} [{'#' * filled}{'.' * (_BAR - filled)}] {done}/{total}{self._rate(done, total, now)}{self.note}"
 
-    def _pace(self, done: int, total: int, now: float) -> str:
+    def _rate(self, done: int, total: int, now: float) -> str:
         seconds = now - self._began
         if seconds < 0.2 or done <= self._first:
             return ""
         rate = (done - self._first) / seconds
         shown = f"{rate:.0f}" if rate >= 10 else f"{rate:.1f}"
-        return f"  {shown} {self.units.get(self.stage, self.unit)}/s{self._left(done, total, now)}"
+        return f"  {shown} {self.units.get(self.stage, self.unit)}/s{self._eta(done, total, now)}"
 
-    def _left(self, done: int, total: int, now: float) -> str:
+    def _eta(self, done: int, total: int, now: float) -> str:
         if done <= self._first or done >= total:
             return ""
         left = round((now - self._began) * (total - done) / (done - self._first))

@@ -71,7 +71,7 @@ def test_a_long_log_is_bounded_too(clock: Clock, monkeypatch: pytest.MonkeyPatch
     with Reporter():
         for step in range(1, 10_001):
             clock.now += 1.0
-            progress.log("training", step, 10_000, f"step {step}/10000", "", always=step == 10_000)
+            progress.log_progress("training", step, 10_000, f"step {step}/10000", "", always=step == 10_000)
     lines = sys.stderr.getvalue().splitlines()  # type: ignore[attr-defined]
     assert 20 < len(lines) < 100
     assert lines[1] == "step 2/10000  2:46:38 left"

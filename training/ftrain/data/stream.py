@@ -105,8 +105,8 @@ class _Ring:
             encoded = self.example if row < 0 else self._encode(int(row), generator)
             assert encoded.keys() == self.example.keys(), f"the encoder gave {sorted(encoded)}"
             for name, array in encoded.items():
-                view = self.views[name][slot, position]
-                assert array.shape == view.shape, f"the encoder gave {name} of shape {array.shape}, not {view.shape}"
+                shape = self.example[name].shape
+                assert array.shape == shape, f"the encoder gave {name} of shape {array.shape}, not {shape}"
                 self.views[name][slot, position] = array
 
     def batches_of(self, steps: range, workers: int, timeout: float) -> Iterator[Batch]:

@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fschemas.failures import IntegrityError, NonFiniteError
-from fschemas.progress import is_live, log, log_line, show
+from fschemas.progress import is_live, log_line, log_progress, show
 from fschemas.publish import publish_json
 from fschemas.shard_set import ShardSet
 from fschemas.wording import count
@@ -240,7 +240,7 @@ class Trainer:
         )
         if self.processes.is_main:
             note = f"loss {losses['loss']:.4f}  {rates['images_per_second']:.0f} images/s  waiting for data {rates['waiting_share']:.0%}"
-            log("training", step, self.num_steps, f"step {step}/{self.num_steps}  {note}", note, always=always)
+            log_progress("training", step, self.num_steps, f"step {step}/{self.num_steps}  {note}", note, always=always)
 
     def _validate(self) -> None:
         """Evaluate the state that was just saved and store the metric in it.

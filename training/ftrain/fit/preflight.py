@@ -144,6 +144,6 @@ def _compiler_needed() -> Generator[None]:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
         raise EnvironmentProblem(
-            f"torch.compile does not work here ({reason}); install a C++ compiler (g++), name one with CXX, or train without --compile "
+            f"torch.compile does not work here ({reason}); install a C++ compiler (g++), set CXX to one, or train without --compile "
             "(fit.compile=false)"
         ) from error

@@ -129,7 +129,7 @@ def sampler_of(task: Task, fit: FitConfig, shards: ShardSet, rows: np.ndarray) -
     labels = task.sampling_labels(task.config, shards.columns)
     if labels is None:
         raise UsageError(
-            f"fit.sampler={fit.sampler}: the task {task.name} has neither classes nor identities; take shuffled"
+            f"fit.sampler={fit.sampler}: the task {task.name} has neither classes nor identities; use shuffled"
         )
     if fit.sampler == "balanced":
         known = rows[labels[rows] != ""]
