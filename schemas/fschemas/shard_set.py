@@ -206,10 +206,7 @@ class ShardSet:
             raise self._damaged(row)
         try:
             annotation = json.loads(text)
-        except (
-            ValueError,
-            RecursionError,
-        ):  # not `parse_json`, which is slower: this runs for every sample
+        except (ValueError, RecursionError):  # not `parse_json`, which is slower: this runs for every sample
             raise self._damaged(row) from None
         return annotation if self._translation is None else self._translation(annotation)
 
