@@ -53,7 +53,7 @@ def claim_file(path: Path, words: str, is_own: Callable[[bytes], bool]) -> Path:
     """
     target = _real(path)
     if target.is_dir():
-        raise UsageError(f"{path}: this is {what_is(target)}; name a file for {words}")
+        raise UsageError(f"{path}: this is {what_is(target)}; choose a file for {words}")
     _refuse_inside(path, target)
     if target.exists():
         with open_regular(target) as file:

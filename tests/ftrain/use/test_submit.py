@@ -176,7 +176,7 @@ def test_what_cannot_be_submitted_is_refused(shards, run, archive, tmp_path):
     with pytest.raises(UsageError, match="would replace the test list"):
         write_submission(run, test, archive / "Images/../test.csv", device="cpu")
     assert test.read_bytes() == before
-    with pytest.raises(UsageError, match="raw data of fashionai-keypoints; name a file for a submission"):
+    with pytest.raises(UsageError, match="raw data of fashionai-keypoints; choose a file for a submission"):
         write_submission(run, test, archive, device="cpu")
     with pytest.raises(UsageError, match=r"no such file; give the test\.csv"):
         write_submission(run, archive / "none.csv", tmp_path / "a.csv", device="cpu")

@@ -21,11 +21,11 @@ def has_match(images: Iterable[tuple[int, set[Any]]]) -> bool:
 
     `images` yields roles and values; it is consumed only up to the first match.
     """
-    asked, offered = set[Any](), set[Any]()
+    query_values, gallery_values = set[Any](), set[Any]()
     for role, values in images:
-        asks, offers = role != GALLERY, role != QUERY
-        if (asks and values & offered) or (offers and values & asked):
+        is_query, is_gallery = role != GALLERY, role != QUERY
+        if (is_query and values & gallery_values) or (is_gallery and values & query_values):
             return True
-        asked |= values if asks else set()
-        offered |= values if offers else set()
+        query_values |= values if is_query else set()
+        gallery_values |= values if is_gallery else set()
     return False

@@ -29,7 +29,7 @@ def lock_digest(lock: str) -> str:
     content = read_json(
         Path(lock), {"digest": DIGEST}, format=FORMAT, sealed=True,
         missing=f"{lock}: no such split lock; write one with `fprep audit TABLE --write-lock`",
-        remedy="name splits.lock.json of `fprep audit --write-lock`, or its digest",
+        remedy="give splits.lock.json of `fprep audit --write-lock`, or its digest",
     )  # fmt: skip
     return str(content["digest"])
 

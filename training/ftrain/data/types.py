@@ -39,6 +39,5 @@ class EvaluatedSplit:
     shards: ShardSet
     split: str
     training_rows: np.ndarray  # training rows without augmented copies; empty if the set has none
-    untrained: Results | None = (
-        None  # predictions of `Task.untrained` for the same rows; None if the task has no such baseline
-    )
+    # predictions of `Task.untrained` for the same rows; None if the task has no such baseline
+    untrained: Results | None = None
