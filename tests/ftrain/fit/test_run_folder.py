@@ -194,7 +194,7 @@ def test_one_wrong_bit_in_a_curve_is_no_other_curve(
         copy.check_curve(name)
     with pytest.raises(IntegrityError, match=rf"{name}: changed since the run was trained"):
         evaluate_run(copy.path, shards.location, tmp_path / "out", workers=0, device="cpu")
-    assert copy.start(same_config(copy), shards, "auto").startswith("going on"), "from here on the curve gets longer"
+    assert copy.start(same_config(copy), shards, "auto").startswith("resuming"), "from here on the curve gets longer"
     copy.check_curve(name)
 
 
