@@ -24,7 +24,7 @@ def find_sample(dataset: str) -> Callable[..., dict[str, int]]:
 
 def find_layout(dataset: str) -> Layout:
     """Return the raw format of a data set. Raises `UsageError` with the known names."""
-    known = _layouts()
+    known = layouts()
     if dataset not in known:
         guess = did_you_mean(dataset, known)
         raise UsageError(f"no sample data for {dataset!r}; {guess}there is some for {', '.join(known)}")
@@ -36,12 +36,8 @@ def published_images(dataset: str) -> int:
     return find_layout(dataset).published
 
 
-def sample_names() -> list[str]:
-    """Return the data sets that have sample data."""
-    return list(_layouts())
-
-
-def _layouts() -> dict[str, Layout]:
+def layouts() -> dict[str, Layout]:
+    """Return the raw formats by data set."""
     names = sorted(module.name for module in pkgutil.iter_modules(fprep.synthetic.layouts.__path__))
     modules = {name: importlib.import_module(f"fprep.synthetic.layouts.{name}") for name in names}
     return {name.replace("_", "-"): module.LAYOUT for name, module in modules.items() if hasattr(module, "LAYOUT")}

@@ -39,9 +39,9 @@ def _with_orientation(content: bytes) -> bytes:
     return content[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + content[2:]
 
 
-_ORIENTATION = "EXIF orientation 6 was added; the points belong to the pixels as stored"
+_ORIENTATION = "EXIF orientation 6 was added; the landmarks belong to the pixels as stored"
 IMAGE_DEFECTS: dict[str, tuple[str, Change | None, str]] = {
-    "truncated_image": ("the file ends after 40 % of its bytes", lambda data: data[: len(data) * 2 // 5], "rejected"),
+    "truncated_image": ("the file ends after 40% of its bytes", lambda data: data[: len(data) * 2 // 5], "rejected"),
     "zero_byte_image": ("the file is empty", lambda _: b"", "rejected"),
     "not_an_image": ("the file holds an HTML page", lambda _: b"<html><body>403 Forbidden</body></html>\n", "rejected"),
     "wrong_extension": ("PNG bytes under a name that ends in .jpg", _as_png, "kept"),
@@ -54,23 +54,23 @@ IMAGE_DEFECTS: dict[str, tuple[str, Change | None, str]] = {
 
 
 class Spoiler(Generic[T]):
-    """Selects unmodified rows one by one, so that none gets two defects, and records defects in `planted`."""
+    """Selects unmodified rows one by one, so that none gets two defects, and records defects in `defects`."""
 
-    def __init__(self, folder: Path, untouched: Sequence[T]) -> None:
-        """`untouched` are the rows (or images, or documents) in the order of use."""
+    def __init__(self, folder: Path, unmodified: Sequence[T]) -> None:
+        """`unmodified` are the rows (or images, or documents) in the order of use."""
         self.folder = folder
-        self.untouched = list(untouched)
-        self.planted: list[Defect] = []
+        self.unmodified = list(unmodified)
+        self.defects: list[Defect] = []
 
     def take(self, suits: Callable[[T], bool] = lambda _: True) -> T:
         """Return the next unmodified row that suits."""
-        return self.untouched.pop(next(index for index, row in enumerate(self.untouched) if suits(row)))
+        return self.unmodified.pop(next(index for index, row in enumerate(self.unmodified) if suits(row)))
 
     def note(
         self, file: str, line: int | None, image: str | None, rule: str, what: str, verdict: str = "rejected"
     ) -> None:
         """Record a defect."""
-        self.planted.append(Defect(file, line, image, rule, what, verdict))
+        self.defects.append(Defect(file, line, image, rule, what, verdict))
 
     def change_file(self, file: str, change: Change) -> None:
         """Rewrite the bytes of a file below the folder."""

@@ -58,15 +58,15 @@ class Defect:
 
 @dataclass(frozen=True)
 class Layout:
-    """A raw format. `write` fills a folder and returns the number of rows per part; `plant` then inserts defects.
+    """A raw format. `write` fills a folder and returns the number of rows per part; `insert_defects` then inserts defects.
 
-    `published` is the number of images of the real data set. `plant` may change the counts. A format without it rejects
+    `published` is the number of images of the real data set. `insert_defects` may change the counts. A format without it rejects
     `--defects` and refers to `defects_elsewhere`. `--no-images` is rejected unless `annotations_alone` is set.
     """
 
     published: int
     write: Callable[[Path, Request], dict[str, int]]
-    plant: Callable[[Path, Request, dict[str, int]], list[Defect]] | None = None
+    insert_defects: Callable[[Path, Request, dict[str, int]], list[Defect]] | None = None
     least: int = 1
     least_for_defects: int = 1
     annotations_alone: bool = True
@@ -80,7 +80,7 @@ class Layout:
         support.
         """
         least = self.least_for_defects if request.defects else self.least
-        if request.defects and self.plant is None:
+        if request.defects and self.insert_defects is None:
             raise UsageError(f"{name} has no --defects of its own; use those of {self.defects_elsewhere}")
         if not request.with_images and not self.annotations_alone:
             raise UsageError(f"{name} names images after their bytes and cannot be written with --no-images")
@@ -99,8 +99,8 @@ class Layout:
             folder.mkdir(exist_ok=True)
             (folder / MARKER).write_text(MARKER_TEXT)
             counts = self.write(folder, request)
-            if request.defects and self.plant is not None:
-                found = [asdict(defect) for defect in self.plant(folder, request, counts)]
+            if request.defects and self.insert_defects is not None:
+                found = [asdict(defect) for defect in self.insert_defects(folder, request, counts)]
                 counts["defects"] = len(found)
                 listed = {"defects": found} if self.wrap_defects else found
                 text = json.dumps(listed, indent=2, ensure_ascii=False)

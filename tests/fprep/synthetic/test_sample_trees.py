@@ -15,13 +15,13 @@ from PIL import Image
 
 from fprep.convert.command import convert
 from fprep.raw.marker import MARKER
-from fprep.synthetic.command import find_layout, find_sample, published_images, sample_names
+from fprep.synthetic.command import find_layout, find_sample, layouts, published_images
 from fprep.synthetic.skeleton import Request, group_sizes
 from fschemas.failures import UsageError
 from fschemas.vocabularies import vocabulary
 
 IMAGES = 16
-TREES = [name for name in sample_names() if name not in ("fashionai-keypoints", "deepfashion-fine")]
+TREES = [name for name in layouts() if name not in ("fashionai-keypoints", "deepfashion-fine")]
 SMALL_TREES = ("deepfashion-landmarks", "kfashion-asen")  # 40 images hold all of their defects
 REAL = Path(os.environ.get("FASHIONKIT_REAL", Path(__file__).parents[4] / "shared" / "real"))
 
@@ -55,7 +55,7 @@ def lines_of(folder, path):
 def test_there_is_a_sample_for_every_dataset():
     from fprep.readers.registry import readers
 
-    assert set(sample_names()) >= {name for name in readers() if name not in ("folders", "csv", "coco")}
+    assert set(layouts()) >= {name for name in readers() if name not in ("folders", "csv", "coco")}
 
 
 @pytest.mark.parametrize("name", TREES)

@@ -17,7 +17,7 @@ _Floats = NDArray[np.float32]
 
 
 def draw_background(generator: Rng, height: int, width: int, setting: str) -> Image:
-    """Sample a background (height, width, 3) for a setting of `figure.SETTINGS`, or one of shop, home, street."""
+    """Sample a background (height, width, 3) for a setting of `body.SETTINGS`, or one of shop, home, street."""
     kinds, shares = _KINDS[setting]
     kind = kinds[int(generator.choice(len(kinds), p=np.array(shares) / sum(shares)))]
     rows, columns = (height + 1) // 2, (width + 1) // 2

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from fprep.synthetic.garments.body import THIGH, Figure
 from fprep.synthetic.garments.design import CROTCH, HIP, Design
-from fprep.synthetic.garments.figure import THIGH, Figure
 from fprep.synthetic.garments.prints import cloth_tile
 from fprep.synthetic.garments.seams import BRASS, add_skirt_folds
 from fprep.synthetic.garments.shapes import Limb, Part, Points, Rng, points_of, shift, spline
@@ -205,7 +205,7 @@ def _dress_leg(
     for _ in range(int(generator.integers(0, 2) + (design.hem > 11) * 2)):
         t, share = generator.uniform(0.35, 0.75) * cover, generator.uniform(-0.6, 0.6)
         way = ((cover, share), (t + 0.6 * (cover - t), share * 0.95), (t, share * 0.8))
-        line = np.array([cross(place, across) for place, across in way])
+        line = np.array([cross(along, across) for along, across in way])
         part.fold(line, generator.uniform(0.9, 2.0), generator.uniform(0.3, 0.8))
 
 

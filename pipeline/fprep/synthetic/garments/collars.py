@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from fprep.synthetic.garments.body import Figure
 from fprep.synthetic.garments.design import Design
-from fprep.synthetic.garments.figure import Figure
 from fprep.synthetic.garments.shapes import Part, Points, Stroke, ellipse, loop, path, points_of, spline
 from fprep.synthetic.garments.trunk import shade
 

@@ -42,8 +42,3 @@ def draw_named_color(generator: Rng, name: str) -> Color:
     rgb = np.array(COLORS[name]) * generator.uniform(0.92, 1.06) + generator.uniform(-5, 5, 3)
     red, green, blue = np.clip(rgb, 12, 250)
     return float(red), float(green), float(blue)
-
-
-def nearest_color(color: Color) -> str:
-    """Return the name of the nearest named color."""
-    return min(COLORS, key=lambda name: sum((a - b) ** 2 for a, b in zip(COLORS[name], color, strict=True)))

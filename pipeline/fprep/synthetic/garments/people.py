@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fprep.synthetic.garments.figure import Figure
+from fprep.synthetic.garments.body import Figure
 from fprep.synthetic.garments.shapes import (
     Color,
     Dot,

@@ -17,14 +17,14 @@ from fprep.synthetic.garments.shapes import Points, Rng
 class Photograph:
     """Camera settings of an image.
 
-    `fill` is the share of the frame that the garment spans, `place` the position of its center in the remaining space
+    `fill` is the share of the frame that the garment spans, `position` the position of its center in the remaining space
     (0 … 1), `tilt` the roll in radians, `keystone` the perspective, and `lamp` the direction of the light.
     """
 
     height: int
     width: int
     fill: float
-    place: tuple[float, float]
+    position: tuple[float, float]
     tilt: float
     keystone: tuple[float, float]
     lamp: tuple[float, float]
@@ -53,7 +53,7 @@ def draw_photograph(generator: Rng, size: int) -> Photograph:
         height=height,
         width=width,
         fill=float(generator.uniform(1.0, 1.22) if close else np.clip(generator.normal(0.76, 0.13), 0.35, 0.95)),
-        place=(float(generator.beta(4, 4)), float(generator.beta(2.5, 2.5))),
+        position=(float(generator.beta(4, 4)), float(generator.beta(2.5, 2.5))),
         tilt=float(np.clip(generator.normal(0, 3.5), -15, 15)) * np.pi / 180
         if generator.random() < 0.85
         else float(generator.uniform(-15, 15)) * np.pi / 180,
@@ -84,7 +84,7 @@ def frame(photograph: Photograph, outlines: Points) -> Camera:
     low, high = seen.min(axis=0), seen.max(axis=0)
     scale = float(photograph.fill / max((high - low) / size))
     room = size - (high - low) * scale
-    corner = np.array(photograph.place) * room - low * scale
+    corner = np.array(photograph.position) * room - low * scale
     zoom = np.array([[scale, 0, corner[0] - 0.5], [0, scale, corner[1] - 0.5], [0, 0, 1.0]])
     return Camera(zoom @ lens @ turn, scale)
 

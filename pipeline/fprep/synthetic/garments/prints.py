@@ -171,18 +171,18 @@ def _floral(tile: NDArray[np.float32], cloth: Print, generator: Rng) -> None:
     shapes: list[tuple[Points, Color]] = []
     leaf = path("0,-1 0.42,-0.3 0.3,0.5 0,1 -0.3,0.5 -0.42,-0.3")
     center_color = (240.0, 210.0, 90.0)
-    for place in _scattered(generator, _periods(cloth.pitch) ** 2):
+    for center in _scattered(generator, _periods(cloth.pitch) ** 2):
         size = cloth.pitch * TILE_SCALE * generator.uniform(0.26, 0.42)
         turn = generator.uniform(0, 2 * np.pi)
         for angle in turn + np.array([0.9, 2.6]):
             along = np.array([np.sin(angle), -np.cos(angle)])
             spin = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-            shapes.append(((leaf * size * 0.7) @ spin + place + along * size * 1.1, cloth.colors[1]))
+            shapes.append(((leaf * size * 0.7) @ spin + center + along * size * 1.1, cloth.colors[1]))
         for petal in range(5):
             angle = turn + petal * 2 * np.pi / 5
             offset = np.array([np.cos(angle), np.sin(angle)]) * size * 0.55
-            shapes.append((_RING * size * 0.46 + place + offset, cloth.colors[0]))
-        shapes.append((_RING * size * 0.26 + place, center_color))
+            shapes.append((_RING * size * 0.46 + center + offset, cloth.colors[0]))
+        shapes.append((_RING * size * 0.26 + center, center_color))
     _wrapped_polygons(tile, shapes)
 
 

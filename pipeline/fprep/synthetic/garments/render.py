@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fprep.synthetic.garments.body import Figure, draw_figure
 from fprep.synthetic.garments.design import Design
-from fprep.synthetic.garments.figure import Figure, draw_figure
 from fprep.synthetic.garments.people import Person, draw_person, occluders
 from fprep.synthetic.garments.photograph import draw_photograph
 from fprep.synthetic.garments.scene import build, companion, expose, locate, set_up, still_parts, stride, worn_parts

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fprep.synthetic.garments.backgrounds import draw_background
+from fprep.synthetic.garments.body import Figure
 from fprep.synthetic.garments.bottoms import build_skirt, build_trousers
 from fprep.synthetic.garments.canvas import Canvas
 from fprep.synthetic.garments.design import Design
-from fprep.synthetic.garments.figure import Figure
 from fprep.synthetic.garments.people import Person, arm_skin, body_parts, hair_behind, hair_locks, head_parts, leg_parts
 from fprep.synthetic.garments.photograph import Photograph, develop, frame
 from fprep.synthetic.garments.shapes import Limb, Part, Rng, path, points_of, shift, spline
@@ -82,10 +82,10 @@ def still_parts(design: Design, garment: Garment, figure: Figure) -> list[Part]:
     return [*scene, *(sleeve for sleeve in garment.sleeves if sleeve is not None)]
 
 
-def set_up(photo: Photograph, built: Sequence[Garment], place: str, generator: Rng) -> Canvas:
+def set_up(photo: Photograph, built: Sequence[Garment], place_name: str, generator: Rng) -> Canvas:
     """Point the camera at garments and render the background."""
     camera = frame(photo, np.concatenate([line for one in built for part in one.parts() for line in part.outlines]))
-    background = draw_background(generator, photo.height, photo.width, place)
+    background = draw_background(generator, photo.height, photo.width, place_name)
     return Canvas(background, camera, np.array(photo.lamp), generator)
 
 

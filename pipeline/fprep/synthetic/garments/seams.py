@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from fprep.synthetic.garments.body import Figure
 from fprep.synthetic.garments.design import Design
-from fprep.synthetic.garments.figure import Figure
 from fprep.synthetic.garments.shapes import Color, Part, Points, Rng, Stroke, points_of, shift, spline
 from fprep.synthetic.garments.trunk import Profile, Trunk, shade
 

@@ -149,7 +149,7 @@ class Limb:
     inner_root: Points
     side: int
 
-    def place(self, t: float) -> tuple[Points, Points]:
+    def point_at(self, t: float) -> tuple[Points, Points]:
         """Return the point at the fraction `t` of the bones (extrapolated beyond 1), and the outward normal there."""
         upper, lower = self.joint - self.root, self.end - self.joint
         lengths = float(np.hypot(*upper)), float(np.hypot(*lower))
@@ -201,7 +201,7 @@ class Limb:
         return self.side * np.array([along[1], -along[0]])
 
     def _add_edges(self, outer: list[Points], inner: list[Points], t: float, widths: Callable[[float], float]) -> None:
-        center, normal = self.place(t)
+        center, normal = self.point_at(t)
         half = widths(t)
         outer.append(center + normal * half)
         inner.append(center - normal * half)

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fprep.synthetic.garments.body import Figure, draw_figure
 from fprep.synthetic.garments.canvas import Canvas
 from fprep.synthetic.garments.design import Design
-from fprep.synthetic.garments.figure import Figure, draw_figure
 from fprep.synthetic.garments.items import Item
 from fprep.synthetic.garments.people import Person, draw_person, occluders
 from fprep.synthetic.garments.photograph import Photograph, draw_photograph
@@ -33,12 +33,12 @@ from fprep.synthetic.garments.trunk import Garment
 class View(NamedTuple):
     """Viewing conditions of an image.
 
-    `settings` are of `figure.SETTINGS`, `place` is a key of backgrounds ("": fitting the setting), `fill` the share of
+    `settings` are of `body.SETTINGS`, `background` is a key of backgrounds ("": fitting the setting), `fill` the share of
     the frame that the garment spans, and `roughness` ranges from 0 (studio) to 1 (a phone in poor light).
     """
 
     settings: tuple[str, ...] = ("model",)
-    place: str = ""
+    background: str = ""
     fill: tuple[float, float] = (0.62, 0.9)
     yaw: tuple[float, float] = (0.0, 14.0)  # degrees, in either direction
     roughness: float = 0.2
@@ -52,15 +52,15 @@ JOINTS = (
 """Joints of the wearer; left is the viewer's left."""
 
 VIEWS: dict[str, View] = {
-    "front": View(place="shop", roughness=0.0),
-    "side": View(place="shop", yaw=(40.0, 58.0), roughness=0.0),
-    "back": View(place="shop", back=True, roughness=0.0),
-    "full": View(place="shop", fill=(0.34, 0.5), roughness=0.0),
+    "front": View(background="shop", roughness=0.0),
+    "side": View(background="shop", yaw=(40.0, 58.0), roughness=0.0),
+    "back": View(background="shop", back=True, roughness=0.0),
+    "full": View(background="shop", fill=(0.34, 0.5), roughness=0.0),
     "flat": View(("flat", "ghost"), "shop", roughness=0.0),
-    "zoom": View(place="shop", fill=(1.15, 1.5), roughness=0.0),
+    "zoom": View(background="shop", fill=(1.15, 1.5), roughness=0.0),
     "shop": View(("model", "model", "ghost", "hanger", "flat"), "shop", (0.6, 0.9), (0.0, 20.0), 0.1),
     "home": View(("model", "model", "model", "flat", "hanger"), "home", (0.45, 1.0), (0.0, 28.0), 1.0),
-    "street": View(place="street", fill=(0.4, 0.85), yaw=(0.0, 26.0), roughness=0.5),
+    "street": View(background="street", fill=(0.4, 0.85), yaw=(0.0, 26.0), roughness=0.5),
     "any": View(("model", "model", "model", "model", "ghost", "flat", "hanger"), "", (0.5, 0.95), (0.0, 24.0), 0.3),
 }
 
@@ -125,7 +125,7 @@ def photograph(
     for number, garment in enumerate(built):
         for part in garment.parts():
             part.landmarks = {number * NUM_POINTS + index: point for index, point in part.landmarks.items()}
-    canvas = set_up(photo, built, view.place or setting, generator)
+    canvas = set_up(photo, built, view.background or setting, generator)
     if setting == "model":
         scene = _worn(designs, built, figure, wearer, generator)
         scene += occluders(generator, figure, built[-1].arms) if view.roughness and built[-1].arms else []

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from fprep.synthetic.garments.body import Figure
 from fprep.synthetic.garments.design import Design
-from fprep.synthetic.garments.figure import Figure
 from fprep.synthetic.garments.shapes import Limb, Part, Points, Rng, ellipse
 from fprep.synthetic.garments.trunk import Trunk
 
@@ -44,7 +44,7 @@ def crosser(limb: Limb, width: Callable[[float], float]) -> Callable[[float, flo
     """
 
     def cross(t: float, share: float) -> Points:
-        center, normal = limb.place(t)
+        center, normal = limb.point_at(t)
         return center + normal * (width(t) * share)
 
     return cross

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fprep.synthetic.garments.body import Figure
 from fprep.synthetic.garments.collars import build_collar
 from fprep.synthetic.garments.design import Design
-from fprep.synthetic.garments.figure import Figure
 from fprep.synthetic.garments.prints import cloth_tile
 from fprep.synthetic.garments.seams import add_folds, add_seams
 from fprep.synthetic.garments.shapes import Part, Points, Rng, ellipse, path, points_of, shift, spline

@@ -9,8 +9,8 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
+from fprep.synthetic.garments.body import Figure
 from fprep.synthetic.garments.design import HIP, WAIST, Design
-from fprep.synthetic.garments.figure import Figure
 from fprep.synthetic.garments.shapes import Color, Limb, Part, Points, Rng, points_of, spline
 
 

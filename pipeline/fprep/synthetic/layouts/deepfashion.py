@@ -63,8 +63,8 @@ def measure(shot: Shot, piece: Piece) -> NDArray[np.int32]:
     for index in valid_points(clothes_type(piece.item)):
         x, y, visibility = _eighth(piece, DEEPFASHION_8.names[index])
         code = {Visibility.VISIBLE: 0, Visibility.OCCLUDED: 1}.get(visibility, 2)
-        place = (np.clip(round(x), 0, width - 1) + 1, np.clip(round(y), 0, height - 1) + 1) if code < 2 else (0, 0)
-        points[index] = code, *place
+        position = (np.clip(round(x), 0, width - 1) + 1, np.clip(round(y), 0, height - 1) + 1) if code < 2 else (0, 0)
+        points[index] = code, *position
     if shot.figure.back:
         points = points[list(DEEPFASHION_8.flip_index)]
     marks[POINTS] = points.ravel()
@@ -117,10 +117,10 @@ def invent(item: Item, generator: np.random.Generator, count: int, side: int) ->
     valid = list(valid_points(kind))
     template = _TEMPLATE_LOWER if kind == 2 else _TEMPLATE[valid]
     share = np.clip(template + generator.normal(0, 0.02, (count, *template.shape)), 0, 1)
-    places = np.round(low[:, None] + share * (high - low)[:, None]) + 1
+    positions = np.round(low[:, None] + share * (high - low)[:, None]) + 1
     codes = generator.choice([0, 0, 0, 0, 0, 1, 1, 2], (count, len(valid)))
     points = np.full((count, len(DEEPFASHION_8), 3), -1, np.int32)
-    points[:, valid] = np.concatenate([codes[..., None], places * (codes < 2)[..., None]], axis=2)
+    points[:, valid] = np.concatenate([codes[..., None], positions * (codes < 2)[..., None]], axis=2)
     marks[:, [WIDTH, HEIGHT]] = size
     marks[:, BOX] = np.round(np.concatenate([low, high], axis=1)) + 1
     marks[:, VARIATION] = generator.integers(1, 6, count)
@@ -141,7 +141,7 @@ def box_text(marks: list[int]) -> str:
 def landmark_text(marks: list[int]) -> str:
     """Return the landmarks of a row as ` v xxx yyy`, without inapplicable ones and with a trailing space."""
     numbers = marks[POINTS]
-    triples = [numbers[place : place + 3] for place in range(0, len(numbers), 3)]
+    triples = [numbers[start : start + 3] for start in range(0, len(numbers), 3)]
     return "".join(f"  {v} {x:03d} {y:03d}" for v, x, y in triples if v >= 0) + " "
 
 
@@ -195,7 +195,7 @@ def landmark_defects(cut: int) -> tuple[ListDefect, ...]:
     return (
         ("bad_visibility", "the last visibility is 3", r"\d (\d{3} \d{3}) $", r"3 \1 "),
         ("wrong_columns", f"cut by {cut}: the last numbers are missing", rf"( \d{{3}}){{{cut}}} $", " "),
-        ("point_outside", "x of the last point is 999", r"\d \d{3} (\d{3}) $", r"0 999 \1 "),
+        ("point_outside", "x of the last landmark is 999", r"\d \d{3} (\d{3}) $", r"0 999 \1 "),
     )
 
 
@@ -253,7 +253,7 @@ class ListSpoiler(Spoiler[str]):
             (self.folder / self.files[name]).write_bytes("".join(line + newline for line in lines).encode())
         return [
             replace(defect, line=self.lines[name].index(text) + 1 if text else None)
-            for defect, (name, text) in zip(self.planted, self._texts, strict=True)
+            for defect, (name, text) in zip(self.defects, self._texts, strict=True)
         ]
 
     def _index(self, name: str, path: str) -> int:

@@ -140,9 +140,9 @@ def _invented(generator: np.random.Generator, item: Item, style: int) -> dict[st
     category = category_of(item)
     left, top = generator.integers(10, 150, 2).tolist()
     right, bottom = left + int(generator.integers(120, 300)), top + int(generator.integers(150, 400))
-    places = oval_points(category, np.array([left, top]), np.array([right, bottom]))
-    codes = generator.choice([0, 1, 2, 2, 2, 2], len(places))
-    landmarks = np.concatenate([places * (codes > 0)[:, None], codes[:, None]], axis=1)
+    positions = oval_points(category, np.array([left, top]), np.array([right, bottom]))
+    codes = generator.choice([0, 1, 2, 2, 2, 2], len(positions))
+    landmarks = np.concatenate([positions * (codes > 0)[:, None], codes[:, None]], axis=1)
     return {
         "segmentation": [[float(value) for value in (left, top, right, top, right, bottom, left, bottom)]],
         "scale": 2, "viewpoint": 2, "zoom_in": 1, "landmarks": landmarks.ravel().tolist(), "style": style,
@@ -176,12 +176,13 @@ def landmarks_of(piece: Piece, category: str) -> list[int]:
     height, width = piece.mask.shape
     flat: list[int] = []
     for number in range(1, len(OUTLINES[category]) + 1):
-        place = known.get(number)
-        if place is None or not (-0.5 <= place[0] < width - 0.5 and -0.5 <= place[1] < height - 0.5):
+        position = known.get(number)
+        if position is None or not (-0.5 <= position[0] < width - 0.5 and -0.5 <= position[1] < height - 0.5):
             flat += [0, 0, 0]
             continue
         column, row = (
-            int(np.clip(round(float(value)), 0, size - 1)) for value, size in zip(place, (width, height), strict=True)
+            int(np.clip(round(float(value)), 0, size - 1))
+            for value, size in zip(position, (width, height), strict=True)
         )
         seen = piece.mask[max(row - 2, 0) : row + 3, max(column - 2, 0) : column + 3].any()
         flat += [column, row, 2 if seen else 1]
@@ -216,11 +217,11 @@ def _chain(category: str) -> list[int]:
 
 def _fill(known: dict[int, NDArray[np.float64]], chain: list[int]) -> None:
     """Interpolate landmarks linearly between known ones of the outline."""
-    anchors = [place for place, number in enumerate(chain) if number in known]
+    anchors = [index for index, number in enumerate(chain) if number in known]
     for before, after in itertools.pairwise(anchors):
         start, end = known[chain[before]], known[chain[after]]
-        for place in range(before + 1, after):
-            known[chain[place]] = start + (end - start) * ((place - before) / (after - before))
+        for index in range(before + 1, after):
+            known[chain[index]] = start + (end - start) * ((index - before) / (after - before))
     if chain[0] == 1 and {1, 3} <= set(known):
         known[2] = (known[1] + known[3]) / 2
 
@@ -248,7 +249,7 @@ def oval_points(category: str, low: NDArray[np.int64], high: NDArray[np.int64]) 
     return np.round(low + share * (high - low)).astype(np.int64)
 
 
-def _plant(folder: Path, request: Request, _counts: dict[str, int]) -> list[Defect]:
+def _insert_defects(folder: Path, request: Request, _counts: dict[str, int]) -> list[Defect]:
     """Insert defects into training documents and images. Entries are about `item1` unless stated otherwise."""
     names = sorted(path.stem for path in (folder / "train/annos").iterdir())
     spoiler = Spoiler(folder, shuffled(names, chance(request.seed, 126)))
@@ -278,7 +279,9 @@ def _plant(folder: Path, request: Request, _counts: dict[str, int]) -> list[Defe
         image = f"train/image/{name}.jpg"
         _, what, verdict = spoiler.damage(image, rule)
         spoiler.note(f"train/annos/{name}.json", None, image, rule, what + "; all items", verdict)
-    return spoiler.planted
+    return spoiler.defects
 
 
-LAYOUT = Layout(published=286_743, write=_write, plant=_plant, least_for_defects=80)  # 191,961 + 32,153 + 62,629
+LAYOUT = Layout(
+    published=286_743, write=_write, insert_defects=_insert_defects, least_for_defects=80
+)  # 191,961 + 32,153 + 62,629

@@ -184,7 +184,7 @@ def _packed_text(marks: list[int]) -> str:
     return " ".join([*points, *["0 0"] * (len(triples) - len(points))])
 
 
-def _plant(folder: Path, request: Request, _counts: dict[str, int]) -> list[Defect]:
+def _insert_defects(folder: Path, request: Request, _counts: dict[str, int]) -> list[Defect]:
     stems = {"bbox": "bbox", "landmarks": "landmarks", "category": "category_img", "attr": "attr_img"}
     files = {name: f"{COARSE}/list_{stem}.txt" for name, stem in stems.items()} | {"eval": df.EVAL}
     spoiler = df.ListSpoiler(folder, request.seed, files)
@@ -199,7 +199,7 @@ def _plant(folder: Path, request: Request, _counts: dict[str, int]) -> list[Defe
     spoiler.spoil_images("eval")
     spoiler.enter("category", None, "crlf", "every line ends with CR LF", "kept")
     spoiler.lines["landmarks"][0] = str(request.images + 7)
-    spoiler.enter("landmarks", None, "count_differs", "the count line says 7 too many", "kept")
+    spoiler.enter("landmarks", None, "count_differs", "the count line is 7 too high", "kept")
     return spoiler.finish(category="\r\n")
 
 
@@ -282,10 +282,10 @@ def product_name(item: Item, taken: set[str]) -> str:
         "Pleated" if design.pleats > 5 else "",
         dress_length(item).capitalize() if item.category == "dress" else "",
     ]
-    told = [word for word in words if word][: int(generator.integers(1, 3))]
+    used = [word for word in words if word][: int(generator.integers(1, 3))]
     for attempt in range(len(flavors) * 3):
         chosen = [flavors[int(generator.integers(len(flavors)))] for _ in range(1 + attempt // len(flavors))]
-        name = "_".join([*chosen, *told, CATEGORY_OF_KIND[item.kind]])
+        name = "_".join([*chosen, *used, CATEGORY_OF_KIND[item.kind]])
         if len(name) <= 50 and name not in taken:
             break
     else:
@@ -294,4 +294,4 @@ def product_name(item: Item, taken: set[str]) -> str:
     return name
 
 
-LAYOUT = Layout(published=289_222, write=_write, plant=_plant, least_for_defects=80)
+LAYOUT = Layout(published=289_222, write=_write, insert_defects=_insert_defects, least_for_defects=80)

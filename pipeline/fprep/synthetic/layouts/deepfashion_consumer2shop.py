@@ -122,7 +122,7 @@ def _write_partition(folder: Path, listings: list[Listing], seed: int) -> dict[s
     return counts
 
 
-def _plant(folder: Path, request: Request, _counts: dict[str, int]) -> list[Defect]:
+def _insert_defects(folder: Path, request: Request, _counts: dict[str, int]) -> list[Defect]:
     spoiler = df.ListSpoiler(folder, request.seed, {"bbox": _BOXES, "landmarks": _LANDMARKS})
     spoiler.change("landmarks", *df.landmark_defects(2))
     spoiler.change("bbox", df.BAD_BOX_CELL, df.BOX_INVERTED)
@@ -185,4 +185,4 @@ def _words(item: Item) -> Iterator[tuple[int, str]]:
     yield from ((3, "Pockets"),) if design.pockets != "none" else ()
 
 
-LAYOUT = Layout(published=239_557, write=_write, plant=_plant, least=2, least_for_defects=60)
+LAYOUT = Layout(published=239_557, write=_write, insert_defects=_insert_defects, least=2, least_for_defects=60)

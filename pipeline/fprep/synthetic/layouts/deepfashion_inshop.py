@@ -142,7 +142,7 @@ def _write_partition(folder: Path, listings: list[Listing], seed: int) -> dict[s
     return counts
 
 
-def _plant(folder: Path, request: Request, _counts: dict[str, int]) -> list[Defect]:
+def _insert_defects(folder: Path, request: Request, _counts: dict[str, int]) -> list[Defect]:
     spoiler = df.ListSpoiler(folder, request.seed, {"eval": df.EVAL, "bbox": _BOXES, "landmarks": _LANDMARKS})
     spoiler.change("bbox", *df.BOX_DEFECTS)
     spoiler.remove("bbox", "kept")
@@ -213,4 +213,4 @@ def description_of(item: Item) -> list[str]:
     ]  # fmt: skip
 
 
-LAYOUT = Layout(published=52_712, write=_write, plant=_plant, least=2, least_for_defects=60)
+LAYOUT = Layout(published=52_712, write=_write, insert_defects=_insert_defects, least=2, least_for_defects=60)

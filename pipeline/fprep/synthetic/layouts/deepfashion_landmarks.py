@@ -74,7 +74,7 @@ def _joints(shot: Shot) -> NDArray[np.int64]:
     return found
 
 
-def _plant(folder: Path, request: Request, _counts: dict[str, int]) -> list[Defect]:
+def _insert_defects(folder: Path, request: Request, _counts: dict[str, int]) -> list[Defect]:
     spoiler = df.ListSpoiler(folder, request.seed, {"eval": df.EVAL, "bbox": _BOXES, "landmarks": _LANDMARKS})
     spoiler.change("bbox", *df.BOX_DEFECTS)
     spoiler.remove("bbox")
@@ -84,4 +84,4 @@ def _plant(folder: Path, request: Request, _counts: dict[str, int]) -> list[Defe
     return spoiler.finish()
 
 
-LAYOUT = Layout(published=123_016, write=_write, plant=_plant, least_for_defects=40)
+LAYOUT = Layout(published=123_016, write=_write, insert_defects=_insert_defects, least_for_defects=40)

@@ -155,7 +155,7 @@ def _is_seen(attribute: str, piece: Piece) -> bool:
     return bool((piece.visibility[points] >= Visibility.OCCLUDED).any())
 
 
-def _plant(folder: Path, request: Request, counts: dict[str, int]) -> list[Defect]:
+def _insert_defects(folder: Path, request: Request, counts: dict[str, int]) -> list[Defect]:
     """Insert defects into rows of base and images."""
     rows = [Row.parse(line) for line in (folder / BASE).read_text(encoding="utf-8").splitlines()]
     spoiler = Spoiler(folder, shuffled(range(len(rows)), chance(request.seed, 116)))
@@ -179,7 +179,9 @@ def _plant(folder: Path, request: Request, counts: dict[str, int]) -> list[Defec
     spoiler.note(BASE, len(rows), rows[-1].path, "duplicate_row", "an earlier line once more")
     write_text(folder / BASE, (row.text() for row in rows))
     counts["base"] = len(rows)
-    return spoiler.planted
+    return spoiler.defects
 
 
-LAYOUT = Layout(published=99_763, write=_write, plant=_plant, least_for_defects=60)  # 89,683 of base and 10,080 of rank
+LAYOUT = Layout(
+    published=99_763, write=_write, insert_defects=_insert_defects, least_for_defects=60
+)  # 89,683 of base and 10,080 of rank

@@ -121,7 +121,7 @@ def _by_category(rows: Sequence[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: CATEGORIES.index(row.category))
 
 
-def _plant(folder: Path, request: Request, counts: dict[str, int]) -> list[Defect]:
+def _insert_defects(folder: Path, request: Request, counts: dict[str, int]) -> list[Defect]:
     """Insert defects into training rows and images, at least one row per rule, and add the warm-up archive."""
     spoiler = _RowSpoiler(folder, request)
     spoiler.spoil_images()
@@ -134,14 +134,14 @@ def _plant(folder: Path, request: Request, counts: dict[str, int]) -> list[Defec
     for number, line in enumerate(spoiler.lines, start=2):
         if line.defect:
             spoiler.note(TRAIN_CSV, number, line.row.image_id if line.row else None, *line.defect)
-    repeated = spoiler.untouched[-1]
+    repeated = spoiler.unmodified[-1]
     warm_up = _write_warm_up(folder, repeated, request)
     what = f"the bytes of an image of {TRAIN}"
     spoiler.note(WARM_UP_CSV, 2 + warm_up.index(repeated), repeated.image_id, "duplicate_image", what)
     spoiler.note(WARM_UP_CSV, None, None, "bom", "EF BB BF before the header", "kept")
     spoiler.note(WARM_UP_CSV, None, None, "crlf", "every line ends with CR LF", "kept")
     counts |= {"train": len(spoiler.lines) - 1, "warm_up": len(warm_up)}
-    return spoiler.planted
+    return spoiler.defects
 
 
 def _write_warm_up(folder: Path, repeated: Row, request: Request) -> list[Row]:
@@ -216,7 +216,7 @@ class _RowSpoiler(Spoiler[Row]):
         self.change_cell("point_at_border", "{width}_{y}_1", "x equals the width", "kept")
         row = self.take(lambda row: NOT_ANNOTATED not in row.cells[5:7] and row.category == "blouse")
         swapped = replace(row, cells=tuple(row.cells[partner] for partner in FASHIONAI_24.flip_index))
-        self.put(row, swapped, "swapped_left_right", "left and right points changed places", "kept")
+        self.put(row, swapped, "swapped_left_right", "left and right landmarks were swapped", "kept")
         row = self.take(lambda row: NOT_ANNOTATED not in row.cells[5:7])
         bare = replace(row, cells=(*row.cells[:5], NOT_ANNOTATED, *row.cells[6:]))
         self.put(row, bare, "missing_normaliser", "armpit_left is not annotated", "kept")
@@ -269,4 +269,6 @@ class _RowSpoiler(Spoiler[Row]):
         return next(index for index, line in enumerate(self.lines) if line.origin is row)
 
 
-LAYOUT = Layout(published=31_631, write=_write, plant=_plant, least_for_defects=48, annotations_alone=False)
+LAYOUT = Layout(
+    published=31_631, write=_write, insert_defects=_insert_defects, least_for_defects=48, annotations_alone=False
+)

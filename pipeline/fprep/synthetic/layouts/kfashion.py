@@ -49,7 +49,7 @@ Polygon = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Session:
+class Shoot:
     """A shoot of one outfit. `first` is the index of its first image."""
 
     number: int
@@ -65,11 +65,11 @@ class Session:
 def _write(folder: Path, request: Request) -> dict[str, int]:
     sizes = list(group_sizes(request, 1, 5))
     firsts = np.cumsum([0, *sizes]).tolist()
-    sessions = [Session(number, firsts[number], size) for number, size in enumerate(sizes)]
-    render = partial(_render_session, folder, request.with_images, request.seed)
+    shoots = [Shoot(number, firsts[number], size) for number, size in enumerate(sizes)]
+    render = partial(_render_shoot, folder, request.with_images, request.seed)
     counts = {"Training": 0, "Validation": 0}
-    for session, _ in zip(sessions, map_groups(request, render, sessions, sizes, spread=True), strict=True):
-        counts[session.split] += session.count
+    for shoot, _ in zip(shoots, map_groups(request, render, shoots, sizes, spread=True), strict=True):
+        counts[shoot.split] += shoot.count
     return counts
 
 
@@ -85,17 +85,17 @@ def outfit_of(seed: int, number: int) -> tuple[str, list[Item]]:
     return look, draw_outfit(generator, number, look)
 
 
-def _render_session(folder: Path, with_images: bool, seed: int, session: Session) -> int:
-    look, outfit = outfit_of(seed, session.number)
-    wearer = draw_person(chance(seed, 112, session.number))
-    shop = chance(seed, 113, session.number)
+def _render_shoot(folder: Path, with_images: bool, seed: int, shoot: Shoot) -> int:
+    look, outfit = outfit_of(seed, shoot.number)
+    wearer = draw_person(chance(seed, 112, shoot.number))
+    shop = chance(seed, 113, shoot.number)
     name = f"{_SHOPS[int(shop.integers(len(_SHOPS)))]}_{int(shop.integers(1, 999))}"
     date = f"2020-{int(shop.integers(8, 13)):02d}-{int(shop.integers(1, 29)):02d}"
     extension = "JPG" if shop.random() < 0.17 else "jpg"
-    for index in range(session.count):
-        generator = chance(seed, 114, session.number, index)
+    for index in range(shoot.count):
+        generator = chance(seed, 114, shoot.number, index)
         height = int(generator.choice(_HEIGHTS))
-        identifier = identifier_of(session.first + index)
+        identifier = identifier_of(shoot.first + index)
         stem = f"{STYLE_OF_LOOK[look]}/{identifier}"
         shapes: list[tuple[Item, Polygon]] = []
         if with_images:
@@ -103,16 +103,16 @@ def _render_session(folder: Path, with_images: bool, seed: int, session: Session
             shot = photograph(outfit, generator, VIEWS[pick(generator, _VIEWS)], size, wearer)
             shapes = _shapes(shot, (WIDTH, height))
             large = np.asarray(cv2.resize(shot.image, (WIDTH, height), interpolation=cv2.INTER_CUBIC), np.uint8)
-            write_image(folder / ROOT / session.split / IMAGES / f"{stem}.jpg", large, 82)
+            write_image(folder / ROOT / shoot.split / IMAGES / f"{stem}.jpg", large, 82)
         else:
             shapes = [(item, _invented(generator, item, height)) for item in outfit]
         hour, minute, second = (int(generator.integers(low, high)) for low, high in ((8, 20), (0, 60), (0, 60)))
         time = f"{date} {hour:02d}:{minute:02d}:{second:02d}"
         document = document_of(identifier, f"{name}_{index + 1:02d}.{extension}", time, height, look, shapes, generator)
-        path = folder / ROOT / session.split / LABELS / f"{stem}.json"
+        path = folder / ROOT / shoot.split / LABELS / f"{stem}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(_encoded(document))
-    return session.count
+    return shoot.count
 
 
 def _encoded(document: Document) -> bytes:
@@ -305,7 +305,7 @@ _DEFECTS: tuple[tuple[str, str, Callable[[bytes], bytes], str], ...] = (
      _edit(lambda document: _first(document, "폴리곤좌표").pop("X좌표2")), "kept"),
     ("unknown_label", "a color that the vocabulary does not have",
      _edit(lambda document: _labels(document).update({"색상": "자주초록"})), "kept"),
-    ("alias", "a neckline spelt `원 숄더`, with a space",
+    ("alias", "a neckline spelled `원 숄더`, with a space",
      _edit(lambda document: _labels(document).update({"넥라인": "원 숄더"})), "kept"),
     ("unknown_style", "a style that does not exist",
      _edit(lambda document: _details(document)["라벨링"].update({"스타일": [{"스타일": "엘레강스"}]})), "kept"),
@@ -320,7 +320,7 @@ _DEFECTS: tuple[tuple[str, str, Callable[[bytes], bytes], str], ...] = (
 )  # fmt: skip
 
 
-def _plant(folder: Path, request: Request, _counts: dict[str, int]) -> list[Defect]:
+def _insert_defects(folder: Path, request: Request, _counts: dict[str, int]) -> list[Defect]:
     """Insert defects into training documents and images."""
     labels, images = f"{ROOT}/Training/{LABELS}", f"{ROOT}/Training/{IMAGES}"
     stems = sorted(str(path.relative_to(folder / labels))[:-5] for path in (folder / labels).rglob("*.json"))
@@ -333,7 +333,9 @@ def _plant(folder: Path, request: Request, _counts: dict[str, int]) -> list[Defe
         stem = spoiler.take()
         image = f"{images}/{stem}.jpg"
         spoiler.note(f"{labels}/{stem}.json", 1, image, *spoiler.damage(image, rule))
-    return spoiler.planted
+    return spoiler.defects
 
 
-LAYOUT = Layout(published=967_806, write=_write, plant=_plant, least_for_defects=60, wrap_defects=True)
+LAYOUT = Layout(
+    published=967_806, write=_write, insert_defects=_insert_defects, least_for_defects=60, wrap_defects=True
+)

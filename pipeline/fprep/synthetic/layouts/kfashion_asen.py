@@ -46,8 +46,8 @@ def class_of(outfit: Sequence[Item]) -> int:
     return 0 if item.color in ACHROMATIC else 1
 
 
-def _render_session(folder: Path | None, seed: int, session: tuple[int, int, int]) -> list[Named]:
-    number, first, count = session
+def _render_shoot(folder: Path | None, seed: int, shoot: tuple[int, int, int]) -> list[Named]:
+    number, first, count = shoot
     look, outfit = outfit_of(seed, number)
     wearer, is_valid = draw_person(chance(seed, 112, number)), number % 8 in (2, 5, 7)
     rows: list[Named] = []
@@ -62,12 +62,12 @@ def _render_session(folder: Path | None, seed: int, session: tuple[int, int, int
 
 
 def _write(folder: Path, request: Request) -> dict[str, int]:
-    first, sessions = 0, list[tuple[int, int, int]]()
+    first, shoots = 0, list[tuple[int, int, int]]()
     for number, count in enumerate(group_sizes(request, 1, 5)):
-        sessions.append((number, first, count))
+        shoots.append((number, first, count))
         first += count
-    render = partial(_render_session, folder if request.with_images else None, request.seed)
-    found = map_groups(request, render, sessions, [count for _, _, count in sessions])
+    render = partial(_render_shoot, folder if request.with_images else None, request.seed)
+    found = map_groups(request, render, shoots, [count for _, _, count in shoots])
     generator = chance(request.seed, 118)
     rows: list[Named] = shuffled([row for group in found for row in group], generator)
     write_text(folder / META, _meta(), newline="\r\n")
@@ -85,7 +85,7 @@ def _write(folder: Path, request: Request) -> dict[str, int]:
     return {name: len(lists[file]) for name, file in names.items()}
 
 
-def _plant(folder: Path, _request: Request, _counts: dict[str, int]) -> list[Defect]:
+def _insert_defects(folder: Path, _request: Request, _counts: dict[str, int]) -> list[Defect]:
     """Insert defects into the last training rows."""
     files = [f"{ROOT}/filenames_train.txt", f"{ROOT}/label_train.txt"]
     names, labels = ((folder / file).read_text(encoding="utf-8").splitlines() for file in files)
@@ -97,7 +97,7 @@ def _plant(folder: Path, _request: Request, _counts: dict[str, int]) -> list[Def
         image = names[row] if rule == "unknown_attribute" else None  # an unreadable line is not about an image
         spoiler.note(label_list, row + 1, image, rule, f"the label is {text!r}")
     labels.append(f"{last + 1000} 0 1")
-    spoiler.note(label_list, last + 1, None, "unknown_image", "a place beyond the list of names")
+    spoiler.note(label_list, last + 1, None, "unknown_image", "an index beyond the list of names")
     for rule in ("missing_image", "zero_byte_image"):
         row = spoiler.take()
         defect = spoiler.damage(f"{ROOT}/train/images/{names[row]}", rule)
@@ -107,13 +107,13 @@ def _plant(folder: Path, _request: Request, _counts: dict[str, int]) -> list[Def
     spoiler.note(name_list, row + 1, names[row], "path_escape", "a path that leaves the tree")
     write_text(folder / name_list, names)
     write_text(folder / label_list, labels)
-    return spoiler.planted
+    return spoiler.defects
 
 
 def _meta() -> list[str]:
     """Return version 2 of `meta.json`, indented by tabs; it lists test files that the re-release lacks."""
     words = vocabulary("fashionai-attribute-54")
-    fashionai = [{"name": name, "num": len(places)} for name, places in words.groups.items()]
+    fashionai = [{"name": name, "num": len(members)} for name, members in words.groups.items()]
     sizes = {"texture": 156, "fabric": 218, "shape": 180, "part": 216, "style": 230}
     attributes = {
         "FashionAI": fashionai,
@@ -128,4 +128,4 @@ def _meta() -> list[str]:
     return json.dumps(meta, indent="\t").split("\n")
 
 
-LAYOUT = Layout(published=252_949, write=_write, plant=_plant, least_for_defects=40)
+LAYOUT = Layout(published=252_949, write=_write, insert_defects=_insert_defects, least_for_defects=40)
