@@ -276,7 +276,7 @@ def test_lint_says_that_a_description_was_changed(work: Path, tmp_path: Path) ->
     path = folder / "dataset.json"
     path.write_bytes(path.read_bytes().replace(b'"category"', b'"catdgory"', 1))
     (found,) = lint(folder, loaders=False)
-    assert "checksum does not match its content" in found.what
+    assert "checksum does not match its content" in found.problem
 
 
 @pytest.mark.parametrize("damaged", ["train-000000.tar", "meta/train-000000.json"])

@@ -66,7 +66,7 @@ def _find_unseen(
         for value, rows in counts.items():
             held_out = [split for split, number in rows.items() if SIDES[split] in HELD_OUT and number]
             if held_out and not rows.get("train"):
-                what = f"{label} {value} is in {rows[held_out[0]]} rows of {held_out[0]}, and never in train"
+                what = f"{label} {value} is in {rows[held_out[0]]} rows of {held_out[0]}, but never in train"
                 severity = "info" if several else "warning"
                 findings.add("balance_unseen", severity, what, table=table.name, split=held_out[0])
 
@@ -88,8 +88,8 @@ def _label_counts(table: AuditTable) -> list[_LabelCounts]:
         known = positive.with_columns(value=names.gather(positive["id"].cast(pl.UInt32)))
         return [*found, ("attribute", _counted(known), _by_split(frame), True)]
     for group, members in vocabulary["groups"].items():
-        part = positive.filter(pl.col("id").is_in(members))
-        known = part.with_columns(value=names.gather(part["id"].cast(pl.UInt32)))
+        members_only = positive.filter(pl.col("id").is_in(members))
+        known = members_only.with_columns(value=names.gather(members_only["id"].cast(pl.UInt32)))
         found.append((f"attribute {group}", _counted(known), _by_split(known), False))
     return found
 
@@ -108,6 +108,6 @@ def _by_split(known: pl.DataFrame) -> dict[str, int]:
 def _sentence(baseline: Baseline) -> str:
     head = f"{baseline.label} in {baseline.split}: {count(baseline.rows, 'row')}, {count(baseline.classes, 'value')}"
     if baseline.several:
-        return f"{head}, {baseline.mean:.2f} a row; {baseline.majority} in {100 * baseline.share:.1f} %, {baseline.rarest} in {count(baseline.rarest_rows, 'row')}"
-    always = f"always saying {baseline.majority} is right in {100 * baseline.share:.1f} %"
+        return f"{head}, {baseline.mean:.2f} per row; {baseline.majority} in {100 * baseline.share:.1f}%, {baseline.rarest} in {count(baseline.rarest_rows, 'row')}"
+    always = f"always predicting {baseline.majority} is correct for {100 * baseline.share:.1f}%"
     return f"{head}; {always}; the rarest is {baseline.rarest} ({baseline.rarest_rows})"

@@ -17,12 +17,12 @@ import polars as pl
 
 from fprep.audit import leaks as audit_leaks
 from fprep.audit.balance import Baseline, find_balance
-from fprep.audit.findings import Findings, Place, places
-from fprep.audit.labels import find_label_faults
+from fprep.audit.conflicts import ImageLabels, find_conflicts
+from fprep.audit.findings import Findings, RowRef, row_refs
+from fprep.audit.labels import find_label_problems
 from fprep.audit.split_lock import LOCK_FILE, SplitLock, make_lock
 from fprep.audit.summary import summary_text
-from fprep.audit.tables import AuditTable, Images, look_at_images, open_tables, rows_of
-from fprep.audit.twins import Labels, find_conflicts
+from fprep.audit.tables import AuditTable, Images, inspect_images, open_tables, rows_of
 from fprep.convert.report import plain_arrow
 from fprep.near_duplicates.pairs import LARGEST_DISTANCE, near_pairs
 from fprep.readers.class_names import similar_names_of
@@ -68,7 +68,7 @@ class Audit:
 
 
 def audit(
-    places_of_tables: Sequence[Path], *, out: Path | None = None, images: Path | None = None, follow_links: bool = False, near: bool = True,
+    paths: Sequence[Path], *, out: Path | None = None, images: Path | None = None, follow_links: bool = False, near: bool = True,
     distance: int = LARGEST_DISTANCE, lock: bool = False, workers: int = 0, limit: int | None = None, dry_run: bool = False,
     progress: Progress = no_progress,
 ) -> Audit:  # fmt: skip
@@ -81,11 +81,11 @@ def audit(
 
     Raises `UsageError` and `IntegrityError`.
     """
-    _check_options(places_of_tables, images, distance, limit, lock)
-    tables = open_tables(places_of_tables, limit)
+    _check_options(paths, images, distance, limit, lock)
+    tables = open_tables(paths, limit)
     out = claim_output(out or tables[0].path.parent, "audit")
     rows = rows_of(tables)
-    all_images = look_at_images(
+    all_images = inspect_images(
         tables,
         rows,
         near=near,
@@ -95,15 +95,15 @@ def audit(
         progress=partial(progress, "images"),
     )
     pairs = near_pairs(all_images.views, distance=distance, progress=partial(progress, "pairs"))
-    findings, where = Findings(), places(rows)
-    audit_leaks.find_image_faults(where, all_images, findings)
-    identical = audit_leaks.find_identical(where, all_images, findings)
-    audit_leaks.find_same_paths(where, rows, findings)
-    similar = audit_leaks.find_near(where, all_images, pairs, findings)
-    audit_leaks.find_shared_groups(where, rows, findings)
-    audit_leaks.find_coarse_leaks(tables, where, rows, findings)
-    find_conflicts(Labels(tables, where), [(row, other, 0) for row, other in identical] + similar, findings)
-    baselines = _check_tables(tables, where, findings, progress)
+    findings, refs = Findings(), row_refs(rows)
+    audit_leaks.find_image_problems(refs, all_images, findings)
+    identical = audit_leaks.find_identical(refs, all_images, findings)
+    audit_leaks.find_same_paths(refs, rows, findings)
+    similar = audit_leaks.find_near(refs, all_images, pairs, findings)
+    audit_leaks.find_shared_groups(refs, rows, findings)
+    audit_leaks.find_coarse_leaks(tables, refs, rows, findings)
+    find_conflicts(ImageLabels(tables, refs), [(row, other, 0) for row, other in identical] + similar, findings)
+    baselines = _check_tables(tables, refs, findings, progress)
     frame, notes = findings.frame(), _notes(all_images, near)
     text = summary_text(tables, frame, baselines, notes)
     num_images = int(all_images.of_row.max(initial=-1)) + 1
@@ -114,28 +114,28 @@ def audit(
     return result
 
 
-def refuse_findings(result: Audit, allowed_not: Literal["leak", "error"] | None) -> None:
+def refuse_findings(result: Audit, level: Literal["leak", "error"] | None) -> None:
     """Raise `RejectedError` if there is a "leak", or for "error" any finding of severity error."""
     errors = result.findings.filter(pl.col("severity") == "error").height
-    count = {"leak": result.num_leaks, "error": errors, None: 0}[allowed_not]
+    count = {"leak": result.num_leaks, "error": errors, None: 0}[level]
     if count:
-        many = f"{count} {allowed_not}s" if count > 1 else f"1 {allowed_not}"
-        raise RejectedError(f"the audit found {many}; fix the table as {SUMMARY_FILE} says, or leave --fail-on out")
+        many = f"{count} {level}s" if count > 1 else f"1 {level}"
+        raise RejectedError(f"the audit found {many}; fix the table as described in {SUMMARY_FILE}, or omit --fail-on")
 
 
 def _check_tables(
-    tables: Sequence[AuditTable], where: Sequence[Place], findings: Findings, progress: Progress
+    tables: Sequence[AuditTable], refs: Sequence[RowRef], findings: Findings, progress: Progress
 ) -> list[Baseline]:
     baselines: list[Baseline] = []
     start = 0
     for number, table in enumerate(tables):
         progress("labels", number, len(tables))
-        find_label_faults(table, where[start : start + len(table.frame)], findings)
+        find_label_problems(table, refs[start : start + len(table.frame)], findings)
         baselines += find_balance(table, findings)
         _find_rejected(table, findings)
-        for told in similar_names_of(table.frame, table.open_vocabularies).values():
-            for sentence in told:
-                findings.add("label_near_equal", "warning", sentence, table=table.name)
+        for messages in similar_names_of(table.frame, table.open_vocabularies).values():
+            for message in messages:
+                findings.add("label_near_equal", "warning", message, table=table.name)
         start += len(table.frame)
     progress("labels", len(tables), len(tables))
     return baselines
@@ -154,11 +154,11 @@ def _find_rejected(table: AuditTable, findings: Findings) -> None:
 
 
 def _notes(all_images: Images, near: bool) -> list[str]:
-    missing = sum(fault == "missing" for _, fault in all_images.faults)
+    missing = sum(problem == "missing" for _, problem in all_images.problems)
     if not near:
-        return ["near-identical images were not looked for (--no-near)"]
+        return ["near-identical images were not searched (--no-near)"]
     if missing and not all_images.seen.any():
-        return ["all images are missing, so near-identical ones were not looked for; give their folder with --images"]
+        return ["all images are missing, so near-identical ones were not searched; give their folder with --images"]
     return [f"{wording.count(missing, 'image')} missing and not compared"] if missing else []
 
 
@@ -192,8 +192,8 @@ def _check_options(given: Sequence[Path], images: Path | None, distance: int, li
         raise UsageError(f"{images}: no such folder; give the raw root with --images")
     if not 0 <= distance <= LARGEST_DISTANCE:
         most = LARGEST_DISTANCE
-        raise UsageError(f"--distance {distance}: expected 0 to {most} bits of 64; {most} finds crops too")
+        raise UsageError(f"--distance {distance}: expected 0 to {most} bits of 64; {most} also finds crops")
     if limit is not None and limit < 1:
         raise UsageError(f"--limit {limit}: expected at least 1 row")
     if limit is not None and lock:
-        raise UsageError("--write-lock needs all rows; leave --limit out")
+        raise UsageError("--write-lock needs all rows; omit --limit")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from fprep.audit.findings import Findings, Place
+from fprep.audit.findings import Findings, RowRef
 from fprep.audit.tables import AuditTable
 from fschemas.landmarks import Visibility
 from fschemas.wording import count
@@ -20,20 +20,20 @@ _LABELS = ("category", "style")
 _LIMBS = ("cuff", "sleeve", "bottom")  # left and right limbs cross in ordinary poses
 
 
-def find_label_faults(table: AuditTable, where: Sequence[Place], findings: Findings) -> None:
+def find_label_problems(table: AuditTable, refs: Sequence[RowRef], findings: Findings) -> None:
     """Report every implausible label of a table. `where` are its rows."""
-    labelled = (table.frame["split"].cast(pl.String) != "unlabelled").to_numpy()
+    labeled = (table.frame["split"].cast(pl.String) != "unlabelled").to_numpy()
     if "landmark_x" in table.frame.columns:
-        _check_points(table, where, labelled, findings)
+        _check_landmarks(table, refs, labeled, findings)
     for column in ("box", "garment_boxes"):
         if column in table.frame.columns:
-            _check_boxes(table.frame, column, where, labelled, findings)
+            _check_boxes(table.frame, column, refs, labeled, findings)
     if "attributes_positive" in table.frame.columns:
-        _check_groups(table, where, labelled, findings)
-    _check_presence(table.frame, where, labelled, findings)
+        _check_groups(table, refs, labeled, findings)
+    _check_presence(table.frame, refs, labeled, findings)
 
 
-def _check_points(table: AuditTable, where: Sequence[Place], labelled: np.ndarray, findings: Findings) -> None:
+def _check_landmarks(table: AuditTable, refs: Sequence[RowRef], labeled: np.ndarray, findings: Findings) -> None:
     frame, landmarks = table.frame, table.metadata.get("landmark_set")
     x, y = (np.array(frame[f"landmark_{axis}"].to_list(), np.float32) for axis in "xy")
     visibility = np.array(frame["landmark_visibility"].to_list(), np.int8)
@@ -45,33 +45,37 @@ def _check_points(table: AuditTable, where: Sequence[Place], labelled: np.ndarra
     for left, right in enumerate(landmarks["partners"]):
         if left < right and not names[left].startswith(_LIMBS):
             swapped[:, left] = present[:, left] & present[:, right] & (x[:, left] > x[:, right])
-    _tell_points("label_left_right", "info", "is right of its right twin", swapped, x, y, names, where, findings)
+    _report_landmarks(
+        "label_left_right", "info", "is right of its right counterpart", swapped, x, y, names, refs, findings
+    )
     size = [frame[side].cast(pl.Float32).fill_null(np.inf).to_numpy()[:, None] for side in ("width", "height")]
     beyond = present & ((x < -0.5) | (y < -0.5) | (x > size[0] - 0.5) | (y > size[1] - 0.5))
-    _tell_points("label_point_outside_image", "info", "is outside the image", beyond, x, y, names, where, findings)
+    _report_landmarks("label_point_outside_image", "info", "is outside the image", beyond, x, y, names, refs, findings)
     if "box" in frame.columns:
         box = np.array(frame["box"].to_list(), np.float32)
         margin = _OUTSIDE * np.maximum(box[:, 2] - box[:, 0], box[:, 3] - box[:, 1])[:, None]
         low_x, low_y, high_x, high_y = (box[:, side : side + 1] for side in range(4))
         beyond = present & ((x < low_x - margin) | (y < low_y - margin) | (x > high_x + margin) | (y > high_y + margin))
-        _tell_points("label_point_outside_box", "warning", "is outside the box", beyond, x, y, names, where, findings)
-    for row in np.flatnonzero(labelled & ~present.any(1)).tolist():
-        findings.add("label_no_points", "info", f"{where[row].image} has no point", where[row])
+        _report_landmarks(
+            "label_point_outside_box", "warning", "is outside the box", beyond, x, y, names, refs, findings
+        )
+    for row in np.flatnonzero(labeled & ~present.any(1)).tolist():
+        findings.add("label_no_points", "info", f"{refs[row].image} has no landmark", refs[row])
 
 
-def _tell_points(
+def _report_landmarks(
     kind: str, severity: str, what: str, beyond: np.ndarray, x: np.ndarray, y: np.ndarray, names: Sequence[str],
-    where: Sequence[Place], findings: Findings,
+    refs: Sequence[RowRef], findings: Findings,
 ) -> None:  # fmt: skip
     for row in np.flatnonzero(beyond.any(1)).tolist():
-        points = np.flatnonzero(beyond[row]).tolist()
-        more = f", and {len(points) - 1} more" if len(points) > 1 else ""
-        place = f"{names[points[0]]} ({x[row, points[0]]:.0f}, {y[row, points[0]]:.0f})"
-        findings.add(kind, severity, f"{where[row].image}: {place} {what}{more}", where[row])
+        first, *others = np.flatnonzero(beyond[row]).tolist()
+        more = f", and {len(others)} more" if others else ""
+        landmark = f"{names[first]} ({x[row, first]:.0f}, {y[row, first]:.0f})"
+        findings.add(kind, severity, f"{refs[row].image}: {landmark} {what}{more}", refs[row])
 
 
 def _check_boxes(
-    frame: pl.DataFrame, column: str, where: Sequence[Place], labelled: np.ndarray, findings: Findings
+    frame: pl.DataFrame, column: str, refs: Sequence[RowRef], labeled: np.ndarray, findings: Findings
 ) -> None:
     boxes = frame.with_row_index("row").filter(pl.col(column).list.len() > 0)
     boxes = boxes.select("row", column, "width", "height").explode(column)
@@ -82,14 +86,14 @@ def _check_boxes(
     share = width * height / (sizes[0] * sizes[1])  # NaN (unknown image size) compares as false
     tiny = (np.minimum(width, height) < _TINY_SIDE) | (share < _TINY)
     for kind, severity, hits in (("label_box_tiny", "warning", tiny), ("label_box_whole", "info", share > _WHOLE)):
-        for number in np.flatnonzero(hits & labelled[rows]).tolist():
+        for number in np.flatnonzero(hits & labeled[rows]).tolist():
             row = int(rows[number])
-            part = "" if np.isnan(share[number]) else f", {_percent(share[number])} of the image"
-            what = f"{where[row].image}: a box of {width[number]:.0f} x {height[number]:.0f} pixels{part}"
-            findings.add(kind, severity, what, where[row])
+            of_image = "" if np.isnan(share[number]) else f", {_percent(share[number])} of the image"
+            what = f"{refs[row].image}: a box of {width[number]:.0f} x {height[number]:.0f} pixels{of_image}"
+            findings.add(kind, severity, what, refs[row])
 
 
-def _check_groups(table: AuditTable, where: Sequence[Place], labelled: np.ndarray, findings: Findings) -> None:
+def _check_groups(table: AuditTable, refs: Sequence[RowRef], labeled: np.ndarray, findings: Findings) -> None:
     """Report groups of an exclusive vocabulary with no value, or with several positive ones."""
     vocabulary: dict[str, Any] = table.metadata.get("vocabularies", {}).get("attributes") or {}
     if not vocabulary.get("exclusive"):
@@ -102,26 +106,26 @@ def _check_groups(table: AuditTable, where: Sequence[Place], labelled: np.ndarra
         ]
         is_member = pl.element().is_in(numbers.implode())
         counts = frame.select(pl.col(columns).list.eval(is_member).list.sum().fill_null(0)).to_numpy()
-        for row in np.flatnonzero(labelled & (counts == 0).all(1)).tolist():
-            findings.add("label_group_empty", "info", f"{where[row].image}: no value of {group}", where[row])
+        for row in np.flatnonzero(labeled & (counts == 0).all(1)).tolist():
+            findings.add("label_group_empty", "info", f"{refs[row].image}: no value of {group}", refs[row])
         for row in np.flatnonzero(counts[:, 0] > 1).tolist():
             ids = [number for number in frame["attributes_positive"][row].to_list() if number in members]
             values = " and ".join(vocabulary["values"][number] for number in ids)
-            findings.add("label_group_double", "warning", f"{where[row].image}: {group} is {values}", where[row])
+            findings.add("label_group_double", "warning", f"{refs[row].image}: {group} is {values}", refs[row])
 
 
-def _check_presence(frame: pl.DataFrame, where: Sequence[Place], labelled: np.ndarray, findings: Findings) -> None:
+def _check_presence(frame: pl.DataFrame, refs: Sequence[RowRef], labeled: np.ndarray, findings: Findings) -> None:
     for column in _LABELS:
         if column in frame.columns and (frame[column] != "").any():
-            for row in np.flatnonzero((frame[column] == "").to_numpy() & labelled).tolist():
-                findings.add("label_missing", "info", f"{where[row].image} has no {column}", where[row])
+            for row in np.flatnonzero((frame[column] == "").to_numpy() & labeled).tolist():
+                findings.add("label_missing", "info", f"{refs[row].image} has no {column}", refs[row])
     if "attributes_maybe" in frame.columns:
         counts = frame["attributes_maybe"].list.len().to_numpy()
         for row in np.flatnonzero(counts > 0).tolist():
-            what = f"{where[row].image}: {count(int(counts[row]), 'value')} only possible"
-            findings.add("label_maybe", "info", what, where[row])
+            what = f"{refs[row].image}: {count(int(counts[row]), 'value')} marked as possible only"
+            findings.add("label_maybe", "info", what, refs[row])
 
 
 def _percent(share: float) -> str:
-    """Format a share as `0.034 %`, `12 %`, `100 %`: two significant digits, never an exponent."""
-    return f"{100 * share:.0f} %" if share >= 0.0995 else f"{100 * share:.2g} %" if share >= 1e-6 else "0 %"
+    """Format a share as `0.034%`, `12%`, `100%`: two significant digits, never an exponent."""
+    return f"{100 * share:.0f}%" if share >= 0.0995 else f"{100 * share:.2g}%" if share >= 1e-6 else "0%"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from fprep.audit.findings import Findings, Place
+from fprep.audit.findings import Findings, RowRef
 from fprep.audit.tables import AuditTable, Images
 from fprep.near_duplicates.pairs import NearPairs
 from fprep.readers.reader import short_hash
@@ -19,21 +19,21 @@ from fschemas.splits import HELD_OUT
 _RANK = {"test": 0, "val": 1, "train": 2, "unlabelled": 3}
 
 
-def find_image_faults(where: Sequence[Place], images: Images, findings: Findings) -> None:
+def find_image_problems(refs: Sequence[RowRef], images: Images, findings: Findings) -> None:
     """Report images that are missing, damaged, blank or different from the table."""
-    whats = {
+    descriptions = {
         "missing": "is missing",
         "unreadable": "cannot be decoded",
-        "changed": "has other bytes than the table says",
+        "changed": "has changed since the table was written",
     }
-    for row, fault in images.faults:
-        severity = "warning" if fault == "missing" else "error"
-        findings.add(f"image_{fault}", severity, f"{where[row].image} {whats[fault]}", where[row])
+    for row, problem in images.problems:
+        severity = "warning" if problem == "missing" else "error"
+        findings.add(f"image_{problem}", severity, f"{refs[row].image} {descriptions[problem]}", refs[row])
     for row in np.flatnonzero(images.blank[images.of_row]).tolist():
-        findings.add("image_blank", "warning", f"{where[row].image} has one shade only", where[row])
+        findings.add("image_blank", "warning", f"{refs[row].image} is blank", refs[row])
 
 
-def find_identical(where: Sequence[Place], images: Images, findings: Findings) -> list[tuple[int, int]]:
+def find_identical(refs: Sequence[RowRef], images: Images, findings: Findings) -> list[tuple[int, int]]:
     """Report rows with identical images under two names or in two tables; return pairs of row indices.
 
     Each image is represented by its row in the most binding split, to which the others are compared. Several garments
@@ -42,25 +42,25 @@ def find_identical(where: Sequence[Place], images: Images, findings: Findings) -
     """
     twins: list[tuple[int, int]] = []
     for members in _rows_by_number(images.of_row).values():
-        ordered = sorted(members, key=lambda row: (_RANK[where[row].side], row))
-        first = where[ordered[0]]
+        ordered = sorted(members, key=lambda row: (_RANK[refs[row].side], row))
+        first = refs[ordered[0]]
         for row in ordered[1:]:
-            place = where[row]
-            same_name = (place.number, place.image) == (first.number, first.image)
+            ref = refs[row]
+            same_name = (ref.number, ref.image) == (first.number, first.image)
             if not same_name:
                 twins.append((row, ordered[0]))
-            severity = _leak(place, first)
+            severity = _leak_severity(ref, first)
             if severity:
-                what = f"{_used(place)}, and is {first.split} as {first.image}{_elsewhere(place, first)}"
-                findings.add("leak_identical", severity, what, place, first, distance=0)
+                what = f"{_usage(ref)}, and is {first.split} as {first.image}{_of_table(ref, first)}"
+                findings.add("leak_identical", severity, what, ref, first, distance=0)
             elif not same_name:
-                what = f"{place.image} is the same file as {first.image}{_elsewhere(place, first)}"
-                severity = "info" if place.number != first.number else "warning"
-                findings.add("duplicate_identical", severity, what, place, first, distance=0)
+                what = f"{ref.image} is the same file as {first.image}{_of_table(ref, first)}"
+                severity = "info" if ref.number != first.number else "warning"
+                findings.add("duplicate_identical", severity, what, ref, first, distance=0)
     return twins
 
 
-def find_same_paths(where: Sequence[Place], rows: pl.DataFrame, findings: Findings) -> None:
+def find_same_paths(refs: Sequence[RowRef], rows: pl.DataFrame, findings: Findings) -> None:
     """Report images with the same path in one family of benchmarks, if the bytes of one of them are unknown."""
     if rows["table"].n_unique() < 2 or not (rows["sha256"] == "").any():
         return
@@ -74,15 +74,15 @@ def find_same_paths(where: Sequence[Place], rows: pl.DataFrame, findings: Findin
     )
     pairs = pairs.sort("index", "index_other")
     for row, other_row in pairs.select("index", "index_other").iter_rows():
-        place, other = where[row], where[other_row]
-        severity = _leak(place, other)
+        ref, other = refs[row], refs[other_row]
+        severity = _leak_severity(ref, other)
         if severity:
-            what = f"{_used(place)}, and is {other.split}{_elsewhere(place, other)} under the same path"
-            findings.add("leak_identical", severity, what, place, other, distance=0)
+            what = f"{_usage(ref)}, and is {other.split}{_of_table(ref, other)} under the same path"
+            findings.add("leak_identical", severity, what, ref, other, distance=0)
 
 
 def find_near(
-    where: Sequence[Place], images: Images, pairs: NearPairs, findings: Findings
+    refs: Sequence[RowRef], images: Images, pairs: NearPairs, findings: Findings
 ) -> list[tuple[int, int, int]]:
     """Report near-identical images, one finding per row about its nearest match; return (row, row, bits apart)."""
     members = _rows_by_number(images.of_row)
@@ -92,33 +92,33 @@ def find_near(
     for index in order.tolist():
         distance, flipped = int(pairs.distance[index]), bool(pairs.flipped[index])
         sides = [members[int(column[index])] for column in (pairs.first, pairs.second)]
-        a, b = (sorted(numbers, key=lambda row: (_RANK[where[row].side], row)) for numbers in sides)
+        a, b = (sorted(numbers, key=lambda row: (_RANK[refs[row].side], row)) for numbers in sides)
         if not flipped:
             twins.append((a[0], b[0], distance))
         # The most binding row of one image against the least binding labeled row of the other, both ways.
-        options = [(_last_labelled(a, where), b[0]), (_last_labelled(b, where), a[0])]
-        row, other_row = min(options, key=lambda option: _urgency(where[option[0]], where[option[1]]))
-        place, other = where[row], where[other_row]
-        severity = _leak(place, other)
+        options = [(_last_labeled(a, refs), b[0]), (_last_labeled(b, refs), a[0])]
+        row, other_row = min(options, key=lambda option: _urgency(refs[option[0]], refs[option[1]]))
+        ref, other = refs[row], refs[other_row]
+        severity = _leak_severity(ref, other)
         if (row, bool(severity)) in seen:
             continue
         seen[row, bool(severity)] = index
         alike = f"{'a flipped copy of' if flipped else 'nearly the same image as'} {other.image}"
         if severity:
-            what = f"{_used(place)} and is {alike}, which is {other.split}{_elsewhere(place, other)}"
-            findings.add("leak_near", severity, what, place, other, distance=distance)
+            what = f"{_usage(ref)} and is {alike}, which is {other.split}{_of_table(ref, other)}"
+            findings.add("leak_near", severity, what, ref, other, distance=distance)
         else:
-            what = f"{place.image} is {alike}{_elsewhere(place, other)}"
-            findings.add("duplicate_near", "info", what, place, other, distance=distance)
+            what = f"{ref.image} is {alike}{_of_table(ref, other)}"
+            findings.add("duplicate_near", "info", what, ref, other, distance=distance)
     return twins
 
 
-def find_shared_groups(where: Sequence[Place], rows: pl.DataFrame, findings: Findings) -> None:
+def find_shared_groups(refs: Sequence[RowRef], rows: pl.DataFrame, findings: Findings) -> None:
     """Report items and groups in several splits, one finding each.
 
     Names are compared within a data set, and those that contain a folder within a family of benchmarks.
     """
-    told: set[tuple[str, ...]] = set()
+    reported: set[tuple[str, ...]] = set()
     for column in ("item", "group"):
         has_folder = pl.col(column).str.contains("/", literal=True)
         named = rows.with_row_index("index").filter((pl.col(column) != "") & (pl.col("side") != "unlabelled"))
@@ -134,29 +134,32 @@ def find_shared_groups(where: Sequence[Place], rows: pl.DataFrame, findings: Fin
         )  # fmt: skip
         for row in found.iter_rows(named=True):
             present = [side for side in ("train", "val", "test") if row[f"num_{side}"]]
-            place, other = where[row[present[0]]], where[row[present[-1]]]
-            signature = (place.table, place.key, other.table, other.key)
-            if signature in told or row[column] in (row["image"], row["sha256"]):  # an image or item already reported
+            ref, other = refs[row[present[0]]], refs[row[present[-1]]]
+            signature = (ref.table, ref.key, other.table, other.key)
+            if signature in reported or row[column] in (
+                row["image"],
+                row["sha256"],
+            ):  # an image or item already reported
                 continue
-            told.add(signature)
+            reported.add(signature)
             counts = " and ".join(f"{row[f'num_{side}']} in {side}" for side in present)
             severity = "error" if "train" in present else "warning"
-            what = f"the {column} {_short(row[column])} has {counts}{_elsewhere(place, other)}"
-            findings.add(f"leak_{column}", severity, what, place, other)
+            what = f"the {column} {_short(row[column])} has {counts}{_of_table(ref, other)}"
+            findings.add(f"leak_{column}", severity, what, ref, other)
 
 
 def find_coarse_leaks(
-    tables: Sequence[AuditTable], where: Sequence[Place], rows: pl.DataFrame, findings: Findings
+    tables: Sequence[AuditTable], refs: Sequence[RowRef], rows: pl.DataFrame, findings: Findings
 ) -> None:
     """Report training rows held out by the coarse benchmark: errors if its table is audited too, else warnings."""
     is_held = (pl.col("side") == "train") & pl.col("coarse_split").is_in(["val", "test"])
     held = rows.with_row_index("index").filter(is_held).select("index", "coarse_split")
     for row, coarse in held.iter_rows():
-        place = where[row]
-        family = tables[place.number].family
-        beside = any(number != place.number and table.family == family for number, table in enumerate(tables))
-        what = f"{place.image} is trained on here, and is {coarse} in the Category and Attribute benchmark"
-        findings.add("leak_coarse_split", "error" if beside else "warning", what, place, other_split=coarse)
+        ref = refs[row]
+        family = tables[ref.number].family
+        is_audited = any(number != ref.number and table.family == family for number, table in enumerate(tables))
+        what = f"{ref.image} is in train here, but in {coarse} of the Category and Attribute benchmark"
+        findings.add("leak_coarse_split", "error" if is_audited else "warning", what, ref, other_split=coarse)
 
 
 def _rows_by_number(numbers: np.ndarray) -> dict[int, list[int]]:
@@ -166,29 +169,29 @@ def _rows_by_number(numbers: np.ndarray) -> dict[int, list[int]]:
     return dict(zip(values.tolist(), (piece.tolist() for piece in np.split(order, starts[1:])), strict=True))
 
 
-def _last_labelled(ordered: list[int], where: Sequence[Place]) -> int:
-    labelled = [row for row in ordered if where[row].side != "unlabelled"]
-    return (labelled or ordered)[-1]
+def _last_labeled(ordered: list[int], refs: Sequence[RowRef]) -> int:
+    labeled = [row for row in ordered if refs[row].side != "unlabelled"]
+    return (labeled or ordered)[-1]
 
 
-def _urgency(place: Place, other: Place) -> tuple[int, int, int, str]:
+def _urgency(ref: RowRef, other: RowRef) -> tuple[int, int, int, str]:
     """Sort key: errors, then warnings, then others, where the later row is the one to remove."""
-    rank = {"error": 0, "warning": 1, "": 2}[_leak(place, other)]
-    return rank, -_RANK[place.side], -place.number, "" if place.key > other.key else "~"
+    rank = {"error": 0, "warning": 1, "": 2}[_leak_severity(ref, other)]
+    return rank, -_RANK[ref.side], -ref.number, "" if ref.key > other.key else "~"
 
 
-def _leak(place: Place, other: Place) -> str:
-    if place.side == "train" and other.side in HELD_OUT:
+def _leak_severity(ref: RowRef, other: RowRef) -> str:
+    if ref.side == "train" and other.side in HELD_OUT:
         return "error"
-    return "warning" if place.side == "val" and other.side == "test" else ""
+    return "warning" if ref.side == "val" and other.side == "test" else ""
 
 
-def _used(place: Place) -> str:
-    return f"{place.image} is {'trained on' if place.side == 'train' else place.split}"
+def _usage(ref: RowRef) -> str:
+    return f"{ref.image} is {'trained on' if ref.side == 'train' else ref.split}"
 
 
-def _elsewhere(place: Place, other: Place) -> str:
-    return f" of {other.table}" if place.number != other.number else ""
+def _of_table(ref: RowRef, other: RowRef) -> str:
+    return f" of {other.table}" if ref.number != other.number else ""
 
 
 def _short(name: str) -> str:

@@ -96,7 +96,7 @@ def make_lock(rows: pl.DataFrame, images: Images, pairs: NearPairs) -> SplitLock
     return SplitLock(known, _groups(rows))
 
 
-def check_table(lock: SplitLock, rows: pl.DataFrame, place: str, *, leave_out: bool = False) -> list[int]:
+def check_table(lock: SplitLock, rows: pl.DataFrame, source: str, *, leave_out: bool = False) -> list[int]:
     """Compare the rows of a table with the lock and return the indices of rows to leave out.
 
     `rows` has `key`, `image`, `split`, `group`, `sha256` and `dataset`. New images are accepted. Unless `leave_out` is
@@ -109,7 +109,9 @@ def check_table(lock: SplitLock, rows: pl.DataFrame, place: str, *, leave_out: b
     locked = [lock.images.get(name) or lock.images.get(path, "") for name, path in names]
     sides = [lock.groups.get(name, "") for name in _group_names(rows)]
     if len(rows) and not any(locked) and not any(sides):
-        raise UsageError(f"{place}: the lock has none of its {count(len(rows), 'row')}; choose the lock of this table")
+        raise UsageError(
+            f"{source}: the lock contains none of its {count(len(rows), 'row')}; choose the lock of this table"
+        )
     compared = rows.with_columns(pl.Series("locked", locked, pl.String), pl.Series("locked_side", sides, pl.String))
     held = (pl.col("locked") != "") & (pl.col("locked") != "train")
     other = (pl.col("locked") != "") & (pl.col("locked") != pl.col("split"))
@@ -117,33 +119,33 @@ def check_table(lock: SplitLock, rows: pl.DataFrame, place: str, *, leave_out: b
     if leave_out:
         return compared.filter(other | moved)["row"].to_list()
     for what, column, rule in (
-        ("would be trained on, but the lock holds them out", "locked", (pl.col("split") == "train") & held),
-        ("in another split than the lock says", "locked", other),
-        ("of groups that the lock keeps on another side", "locked_side", moved),
+        ("in train, but held out by the lock", "locked", (pl.col("split") == "train") & held),
+        ("in a different split than in the lock", "locked", other),
+        ("of groups that are on another side in the lock", "locked_side", moved),
     ):
         bad = compared.filter(rule)
         if not bad.is_empty():
             key, split, expected = bad.select("key", "split", column).row(0)
             raise IntegrityError(
-                f"{place}: {count(len(bad), 'image')} {what} (the first is {key}: {split} instead of {expected}); "
-                "leave such images out with --leave-out, or fix the splits"
+                f"{source}: {count(len(bad), 'image')} {what} (the first is {key}: {split} instead of {expected}); "
+                "exclude such images with --leave-out, or fix the splits"
             )
     return []
 
 
 @dataclass(frozen=True)
-class Checked:
+class LockCheck:
     """The result of checking a table: the digest of the lock, and the rows to leave out."""
 
     digest: str
     left_out: tuple[int, ...] = ()
 
 
-def checked_table(path: Path, frame: pl.DataFrame, dataset: str, place: str, *, leave_out: bool) -> Checked:
+def checked_table(path: Path, frame: pl.DataFrame, dataset: str, source: str, *, leave_out: bool) -> LockCheck:
     """Check a table against the lock at `path`. Raises the errors of `SplitLock.read` and `check_table`."""
     lock = SplitLock.read(path)
     rows = frame.select("key", "image", "group", "sha256", pl.col("split").cast(pl.String), dataset=pl.lit(dataset))
-    return Checked(lock.digest, tuple(check_table(lock, rows, place, leave_out=leave_out)))
+    return LockCheck(lock.digest, tuple(check_table(lock, rows, source, leave_out=leave_out)))
 
 
 def _side_of(split: pl.Expr) -> pl.Expr:
@@ -151,8 +153,8 @@ def _side_of(split: pl.Expr) -> pl.Expr:
 
 
 def _groups(rows: pl.DataFrame) -> dict[str, str]:
-    labelled = rows.filter(pl.col("side") != "unlabelled")
-    named = labelled.with_columns(pl.Series("name", _group_names(labelled), pl.String)).filter(pl.col("name") != "")
+    labeled = rows.filter(pl.col("side") != "unlabelled")
+    named = labeled.with_columns(pl.Series("name", _group_names(labeled), pl.String)).filter(pl.col("name") != "")
     sides = named.group_by("name").agg(pl.col("side").first(), pl.col("side").n_unique().alias("count"))
     return dict(sides.filter(pl.col("count") == 1).select("name", "side").iter_rows())
 

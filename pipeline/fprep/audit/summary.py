@@ -30,18 +30,18 @@ def summary_text(
     if shown.is_empty():
         lines += ["", "Nothing found: no duplicates, no leaks, no implausible labels."]
     for severity in SEVERITIES:
-        part = shown.filter(pl.col("severity") == severity)
-        if part.is_empty():
+        of_severity = shown.filter(pl.col("severity") == severity)
+        if of_severity.is_empty():
             continue
         lines += ["", f"{severity.upper()}"]
         for kind, (meaning, remedy) in KINDS.items():
-            rows = part.filter(pl.col("kind") == kind)
+            rows = of_severity.filter(pl.col("kind") == kind)
             if rows.is_empty():
                 continue
             lines.append(f"{len(rows):>7}  {kind}: {meaning}; {remedy}")
             lines += [f"{'':>9}{_cut(message)}" for message in rows["message"].head(_EXAMPLES[severity])]
     if baselines:
-        what = "the accuracy of always giving the most frequent answer; for attributes of which a row has several, how frequent it is"
+        what = "accuracy of always predicting the most frequent class (for multi-label attributes: its frequency)"
         lines += ["", f"BASELINE: {what}"]
         lines += [_baseline_line(baseline) for baseline in baselines[:_MOST_BASELINES]]
         if len(baselines) > _MOST_BASELINES:
@@ -58,14 +58,14 @@ def verdict(findings: pl.DataFrame) -> str:
         return f"LEAKS: {kinds}. Scores on these splits are too good; fix the splits before you trust any number."
     warned = findings.filter((pl.col("severity") == "warning") & pl.col("kind").str.starts_with("leak"))
     if not warned.is_empty():
-        return f"No held-out image, item or group of these tables is trained on; leaks that are only warned of: {len(warned)}."
-    return "No leak: no held-out image, item or group is trained on."
+        return f"No held-out image, item or group of these tables is in train; {count(len(warned), 'possible leak')} (warnings)."
+    return "No leak: no held-out image, item or group is in train."
 
 
 def _baseline_line(baseline: Baseline) -> str:
     label = f"{baseline.table} {baseline.label}, {baseline.split}"
-    several = f", {baseline.mean:.2f} a row" if baseline.several else ""
-    return f"{100 * baseline.share:>6.1f} %  {label}: {baseline.majority}; {count(baseline.classes, 'value')}{several}, rarest {baseline.rarest} ({baseline.rarest_rows})"
+    several = f", {baseline.mean:.2f} per row" if baseline.several else ""
+    return f"{100 * baseline.share:>6.1f}%  {label}: {baseline.majority}; {count(baseline.classes, 'value')}{several}, rarest {baseline.rarest} ({baseline.rarest_rows})"
 
 
 def _cut(message: str) -> str:

@@ -55,17 +55,17 @@ class AuditTable:
         return self.dataset.partition("-")[0]
 
 
-def open_tables(places: Sequence[Path], limit: int | None) -> list[AuditTable]:
+def open_tables(paths: Sequence[Path], limit: int | None) -> list[AuditTable]:
     """Open the tables (files or their folders); with `limit`, that many evenly spaced rows of each.
 
     Raises `UsageError` if a table is missing, not a table or given twice; `IntegrityError` if it is damaged.
     """
-    if not places:
+    if not paths:
         example = "table.parquet or its folder, for example `fprep audit data/fine`"
         raise UsageError(f"audit needs at least one table; give {example}")
     tables: list[AuditTable] = []
-    for place in places:
-        path = table_path(place)
+    for given in paths:
+        path = table_path(given)
         if any(table.path.resolve() == path.resolve() for table in tables):
             raise UsageError(f"{path}: given twice; give every table once")
         check_table_digest(path)
@@ -110,7 +110,7 @@ class Images:
     """The distinct images (N) of all rows (R).
 
     `of_row` (R,) is the image index of each row. `views` are the data compared between the images that were read; the
-    masks `seen` (N,) and `blank` (N,) mark images that were read and blank ones. `faults` are (row, problem) for images
+    masks `seen` (N,) and `blank` (N,) mark images that were read and blank ones. `problems` are (row, problem) for images
     that are missing, unreadable or different from the table.
     """
 
@@ -118,10 +118,10 @@ class Images:
     views: Views
     seen: np.ndarray
     blank: np.ndarray
-    faults: list[tuple[int, str]]
+    problems: list[tuple[int, str]]
 
 
-def look_at_images(
+def inspect_images(
     tables: Sequence[AuditTable], rows: pl.DataFrame, *, near: bool, images: Path | None = None, follow_links: bool = False, workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Images:  # fmt: skip
@@ -142,30 +142,30 @@ def look_at_images(
         for table, image, orientation in first.select("table", "image", "orientation").iter_rows()
     ]
     hashes = hash_images(tasks, workers=workers, progress=progress)
-    faults: list[tuple[int, str]] = []
+    problems: list[tuple[int, str]] = []
     found: dict[str, ImageHash] = {}
     renamed: dict[str, str] = {}
     listed = first.select("index", "identity", "sha256").iter_rows()
     for (index, identity, sha256), seen in zip(listed, hashes, strict=True):
         if seen.problem:
-            faults.append((index, seen.problem))
+            problems.append((index, seen.problem))
         elif sha256 and seen.sha256 != sha256:
-            faults.append((index, "changed"))
+            problems.append((index, "changed"))
         else:
             renamed[identity] = seen.sha256
             found[seen.sha256] = seen
     known = identities.replace(renamed) if renamed else identities
-    return _numbered(known, known.unique(maintain_order=True), found, faults)
+    return _numbered(known, known.unique(maintain_order=True), found, problems)
 
 
 def _numbered(
-    identities: pl.Series, distinct: pl.Series, found: dict[str, ImageHash], faults: list[tuple[int, str]]
+    identities: pl.Series, distinct: pl.Series, found: dict[str, ImageHash], problems: list[tuple[int, str]]
 ) -> Images:
     names: list[str] = distinct.to_list()
     numbers = {name: number for number, name in enumerate(names)}
-    looks = {numbers[name]: look for name, look in found.items()}
+    hashes_by_number = {numbers[name]: image_hash for name, image_hash in found.items()}
     seen, blank = np.zeros(len(names), bool), np.zeros(len(names), bool)
-    for number, look in looks.items():
-        seen[number], blank[number] = True, look.contrast < BLANK_CONTRAST
+    for number, image_hash in hashes_by_number.items():
+        seen[number], blank[number] = True, image_hash.contrast < BLANK_CONTRAST
     of_row = np.array([numbers[name] for name in identities.to_list()], np.int64)
-    return Images(of_row, Views.of(looks), seen, blank, faults)
+    return Images(of_row, Views.of(hashes_by_number), seen, blank, problems)

@@ -33,8 +33,10 @@ def lint(
         findings = run_lint(
             shards, loaders=loaders, sample_limit=limit, progress=lambda done, total: report("linting", done, total)
         )
-    values = [{"severity": finding.severity, "place": finding.place, "what": finding.what} for finding in findings]
-    lines = [f"{finding.severity}: {finding.place}: {finding.what}" for finding in findings]
+    values = [
+        {"severity": finding.severity, "place": finding.location, "what": finding.problem} for finding in findings
+    ]
+    lines = [f"{finding.severity}: {finding.location}: {finding.problem}" for finding in findings]
     print_result(values, "\n".join(lines) or f"{shards}: sound", as_json=as_json)
     if num_errors := sum(finding.severity == "error" for finding in findings):
         errors = count(num_errors, "error")

@@ -32,15 +32,15 @@ _DAMAGED = (
 )  # fmt: skip
 
 
-def look_at_archive(path: Path) -> Iterator[Finding]:
+def inspect_archive(path: Path) -> Iterator[Finding]:
     """Yield findings about an archive or an unfinished download; nothing for other files."""
     if path.suffix.lower() in _UNFINISHED:
         yield Finding("warning", "unfinished", path, "an unfinished download; let it finish or remove it")
     if not _ARCHIVE.fullmatch(path.name):
         return
     if re.search(r"\.(z\d\d|\d{3})$", path.name, re.IGNORECASE):
-        told = "a part of a split archive; join the parts (`zip -s 0`, or `cat` them) and unpack"
-        yield Finding("warning", "zipped", path, told)
+        message = "a part of a split archive; join the parts (`zip -s 0`, or `cat` them) and unpack"
+        yield Finding("warning", "zipped", path, message)
         return
     names, what = _members(path)
     command = "unzip" if path.suffix.lower() == ".zip" else "unpack"
@@ -49,7 +49,7 @@ def look_at_archive(path: Path) -> Iterator[Finding]:
         return
     escaping = next((name for name in names if name.startswith("/") or ".." in PurePosixPath(name).parts), None)
     if escaping is not None:
-        what += f", but the name {escaping!r} leads out of the folder: unpack it only where nothing can be overwritten"
+        what += f", but the name {escaping!r} is outside the folder: unpack it where nothing can be overwritten"
     yield Finding("warning", "zipped", path, f"still packed{what}{_holds(names)}; {command} it here")
 
 
@@ -84,10 +84,10 @@ class _Begin(io.RawIOBase):
             raise tarfile.ReadError("a name that is too long")
         return self._file.read(size)
 
-    def seek(self, place: int, whence: int = 0) -> int:
-        if self._reach is not None and place > self._reach:
+    def seek(self, position: int, whence: int = 0) -> int:
+        if self._reach is not None and position > self._reach:
             raise StopIteration
-        return self._file.seek(place, whence)
+        return self._file.seek(position, whence)
 
     def tell(self) -> int:
         return self._file.tell()
@@ -115,18 +115,18 @@ def _num_members(path: Path) -> int:
         size = os.fstat(file.fileno()).st_size
         file.seek(max(0, size - 66_000))
         tail = file.read()
-    place = tail.rfind(b"PK\x05\x06")
-    if place < 0 or len(tail) < place + 12:
+    position = tail.rfind(b"PK\x05\x06")
+    if position < 0 or len(tail) < position + 12:
         return 0
-    (number,) = struct.unpack("<H", tail[place + 10 : place + 12])
+    (number,) = struct.unpack("<H", tail[position + 10 : position + 12])
     return _MAX_MEMBERS + 1 if number == 0xFFFF else number
 
 
 def _holds(names: list[str]) -> str:
     """Describe the content of an archive by its member names."""
     lasts = {PurePosixPath(name).name.lower() for name in names}
-    telling = [entry for entry in SIGNATURES if entry.reader and entry.place]
-    known = sorted({entry.reader for entry in telling if PurePosixPath(entry.place).name.lower() in lasts})
+    telling = [entry for entry in SIGNATURES if entry.reader and entry.location]
+    known = sorted({entry.reader for entry in telling if PurePosixPath(entry.location).name.lower() in lasts})
     images = sum(map(is_image, names))
     parts = [f"{count(images, 'image')} such as {next(n for n in names if is_image(n))}"] if images else []
     parts += [f"annotation files of {' or '.join(known)}"] if known else []

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fprep.doctor.archives import look_at_archive
-from fprep.doctor.contents import Head, look_at, look_at_name, read_head
+from fprep.doctor.archives import inspect_archive
+from fprep.doctor.contents import Head, inspect_head, inspect_name, read_head
 from fprep.doctor.diagnose import diagnose
 from fprep.doctor.finding import ORDER, Diagnosis, Finding, more_than
 from fprep.doctor.own_images import diagnose_own_images
@@ -73,22 +73,22 @@ class Checkup:
     def to_text(self) -> str:
         """Return the report as text."""
         names, folders = count(self.scan.entries, "name"), count(len(self.scan.folders), "folder")
-        looked = f"{names} in {folders}, {count(self.scan.num_images, 'image')}"
-        lines = [f"{self.path}: {looked}" + (f"; {self.scan.incomplete}" if self.scan.incomplete else "")]
+        scanned = f"{names} in {folders}, {count(self.scan.num_images, 'image')}"
+        lines = [f"{self.path}: {scanned}" + (f"; {self.scan.incomplete}" if self.scan.incomplete else "")]
         for diagnosis in self.diagnoses:
             variant = f" ({diagnosis.variant})" if diagnosis.variant else ""
             lines += ["", f"{diagnosis.reader or 'no reader'}{variant} in {shown(diagnosis.home, self.path)}"]
             lines += self._lines(diagnosis.findings, diagnosis.home)
             lines += [f"  run: {diagnosis.command}"] if diagnosis.command else []
         if self.findings:
-            lines += ["", "besides" if self.diagnoses else "nothing that a reader knows"]
+            lines += ["", "other findings" if self.diagnoses else "no data set that a reader knows"]
             lines += self._lines(self.findings, self.path)
         elif not self.diagnoses:
-            lines += ["", f"nothing that a reader knows; readers: {', '.join(readers())}"]
+            lines += ["", f"no data set that a reader knows; readers: {', '.join(readers())}"]
             if self.scan.num_images:
                 lines += [
                     "images need labels: put them into a folder for each class and convert with `folders`, or list them in a",
-                    "table and convert with `csv`; `ftrain predict`, `describe` and `query` take them as they are",
+                    "table and convert with `csv`; `ftrain predict`, `describe` and `query` accept them as they are",
                 ]
         return "\n".join(lines)
 
@@ -124,13 +124,13 @@ def doctor(
         what = "neither a folder nor a regular file" if path.exists() else absent(path)
         raise UsageError(f"{path}: {what}; give the folder that the archive was unpacked into")
     home = real_path(path)
-    looked = scan(_start(home), max_entries=limit or MAX_ENTRIES, follow_links=follow_links)
-    known, strange = _know_files(looked, progress)
-    checkup = Checkup(path, looked, findings=[*_look_around(path, looked), *strange, *_look_at_names(looked)])
-    for file in looked.files():
-        checkup.findings += look_at_archive(file)
-    checkup.diagnoses += diagnose(looked, known, home)
-    checkup.diagnoses += diagnose_own_images(looked, [found.home for found in checkup.diagnoses])
+    scanned = scan(_start(home), max_entries=limit or MAX_ENTRIES, follow_links=follow_links)
+    known, strange = _know_files(scanned, progress)
+    checkup = Checkup(path, scanned, findings=[*_scan_findings(path, scanned), *strange, *_name_findings(scanned)])
+    for file in scanned.files():
+        checkup.findings += inspect_archive(file)
+    checkup.diagnoses += diagnose(scanned, known, home)
+    checkup.diagnoses += diagnose_own_images(scanned, [found.home for found in checkup.diagnoses])
     for diagnosis, out in zip(checkup.diagnoses, _name_outputs(checkup.diagnoses), strict=True):
         if diagnosis.command and is_utf8(str(path)):
             diagnosis.command = _command(diagnosis, path, out) + (" --follow-links" if follow_links else "")
@@ -141,25 +141,25 @@ def doctor(
     return checkup
 
 
-def _look_around(path: Path, looked: Scan) -> Iterator[Finding]:
+def _scan_findings(path: Path, scanned: Scan) -> Iterator[Finding]:
     """Yield findings about the folder itself and about unreadable content."""
-    if (ours := kind_of_folder(path)) is not None:
-        yield Finding("note", "ours", looked.root, f"this is {ours.words}, which fprep or ftrain has written")
+    if (kind := kind_of_folder(path)) is not None:
+        yield Finding("note", "ours", scanned.root, f"this is {kind.words}, written by fprep or ftrain")
     if not is_utf8(str(path)):
-        told = f"{readable(path)} is not UTF-8; rename it, for convert refuses it"
-        yield Finding("problem", "name-bytes", looked.root, told)
-    for place in looked.unreadable:
-        yield Finding("warning", "unreadable", place, "cannot be read; check its mode")
-    if looked.odd:
-        told = f"a broken link, or no regular file{more_than(looked.odd)}; restore or remove it"
-        yield Finding("warning", "odd", looked.odd[0], told)
-    if looked.links:
-        target = f"{os.path.realpath(looked.links[0])}{more_than(looked.links)}"
-        told = f"a link to {target}: not followed, as by convert; {HOW_TO_FOLLOW}"
-        yield Finding("warning", "links", looked.links[0], told)
-    if looked.junk:
-        told = f"{count(looked.junk, 'file')} that macOS, Windows or an editor left, never read"
-        yield Finding("note", "junk", looked.root, told)
+        message = f"{readable(path)} is not UTF-8; rename it, because convert rejects it"
+        yield Finding("problem", "name-bytes", scanned.root, message)
+    for unreadable in scanned.unreadable:
+        yield Finding("warning", "unreadable", unreadable, "cannot be read; check its mode")
+    if scanned.odd:
+        message = f"a broken link, or not a regular file{more_than(scanned.odd)}; restore or remove it"
+        yield Finding("warning", "odd", scanned.odd[0], message)
+    if scanned.links:
+        target = f"{os.path.realpath(scanned.links[0])}{more_than(scanned.links)}"
+        message = f"a link to {target}: not followed, as by convert; {HOW_TO_FOLLOW}"
+        yield Finding("warning", "links", scanned.links[0], message)
+    if scanned.junk:
+        message = f"{count(scanned.junk, 'file')} left by macOS, Windows or an editor, ignored"
+        yield Finding("note", "junk", scanned.root, message)
 
 
 def _start(path: Path) -> Path:
@@ -176,14 +176,14 @@ def _start(path: Path) -> Path:
     return start
 
 
-def _know_files(looked: Scan, progress: Progress) -> tuple[dict[Path, tuple[Signature, Head]], list[Finding]]:
+def _know_files(scanned: Scan, progress: Progress) -> tuple[dict[Path, tuple[Signature, Head]], list[Finding]]:
     """Recognize annotation files, and return findings about files that only have the name of one."""
     known: dict[Path, tuple[Signature, Head]] = {}
     ambiguous: dict[Path, tuple[tuple[Signature, ...], Head]] = {}
     findings: list[Finding] = []
     budget = _MAX_HEADS
-    for number, folder in enumerate(looked.folders.values(), start=1):
-        progress("folders", number, len(looked.folders))
+    for number, folder in enumerate(scanned.folders.values(), start=1):
+        progress("folders", number, len(scanned.folders))
         names = [name for name in folder.files if name.lower().endswith(_TEXT_SUFFIXES)][:_HEADS_OF_A_FOLDER]
         for name in names[: max(0, budget)]:
             file = folder.path / name
@@ -195,12 +195,12 @@ def _know_files(looked: Scan, progress: Progress) -> tuple[dict[Path, tuple[Sign
                 known[file] = (fitting[0], head)
             elif fitting:
                 ambiguous[file] = (fitting, head)
-            elif any(re.fullmatch(entry.name, name.lower()) for entry in SIGNATURES if entry.place):
-                told = f"named like an annotation file, but begins with {head.raw[:40]!r}"
-                findings += list(look_at(file, head, None)) or [Finding("warning", "unlike", file, told)]
+            elif any(re.fullmatch(entry.name, name.lower()) for entry in SIGNATURES if entry.location):
+                message = f"named like an annotation file, but begins with {head.raw[:40]!r}"
+                findings += list(inspect_head(file, head, None)) or [Finding("warning", "unlike", file, message)]
             else:
                 codes = ("lfs-pointer", "web-page", "utf-16")
-                findings += [found for found in look_at(file, head, None) if found.code in codes]
+                findings += [found for found in inspect_head(file, head, None) if found.code in codes]
         budget -= len(names)
     for file, (fitting, head) in ambiguous.items():
         near = {signature.reader: _nearness(file, signature.reader, known) for signature in fitting}
@@ -214,19 +214,19 @@ def _nearness(file: Path, reader: str, known: dict[Path, tuple[Signature, Head]]
     return max((len(Path(os.path.commonpath([file, other])).parts) for other in others), default=0)
 
 
-def _look_at_names(looked: Scan) -> list[Finding]:
+def _name_findings(scanned: Scan) -> list[Finding]:
     counts: dict[str, list[Finding]] = {}
-    for path, folder in looked.folders.items():
+    for path, folder in scanned.folders.items():
         names = [*folder.files, *(name for name in folder.images if not name.isascii())]
-        for place in (path, *(path / name for name in names)):
-            if place != looked.root and (finding := look_at_name(place)) is not None:
+        for entry in (path, *(path / name for name in names)):
+            if entry != scanned.root and (finding := inspect_name(entry)) is not None:
                 counts.setdefault(finding.code, []).append(finding)
     findings: list[Finding] = []
     for found in counts.values():
         findings += found[:_MAX_NAMES]
         if len(found) > _MAX_NAMES:
             more = f"and {len(found) - _MAX_NAMES} more names of this kind"
-            findings.append(Finding(found[0].severity, found[0].code, looked.root, more))
+            findings.append(Finding(found[0].severity, found[0].code, scanned.root, more))
     return findings
 
 
@@ -269,11 +269,11 @@ def _try(diagnosis: Diagnosis, rows: int, follow_links: bool, progress: Progress
             "problem", "trial", diagnosis.home, f"a trial conversion of {count(rows, 'row')} failed: {error}"
         )
     except Exception as error:  # noqa: BLE001  an error in a reader must not hide the other findings
-        words = " ".join(f"by a fault of the reader: {type(error).__name__}: {error}".split())[:225]
+        words = " ".join(f"because of a bug in the reader: {type(error).__name__}: {error}".split())[:225]
         return Finding("problem", "trial", diagnosis.home, f"a trial conversion of {count(rows, 'row')} failed {words}")
     rules = ", ".join(f"{rule} {number}" for rule, number in report.rejected_by_rule.items())
-    told = f"a trial conversion kept {count(report.kept, 'row')} and rejected {report.rejected}{f' ({rules})' if rules else ''}"
-    return Finding("problem" if report.kept == 0 else "good", "trial", diagnosis.home, told)
+    message = f"a trial conversion kept {count(report.kept, 'row')} and rejected {report.rejected}{f' ({rules})' if rules else ''}"
+    return Finding("problem" if report.kept == 0 else "good", "trial", diagnosis.home, message)
 
 
 def _below(path: Path, home: Path, given: Path) -> str:

@@ -55,7 +55,7 @@ def read_head(path: Path, size: int = _SAMPLE) -> Head | None:
     return Head(raw, with_line_feeds(text[:size]), num_bytes)
 
 
-def look_at(path: Path, head: Head, signature: Signature | None) -> Iterator[Finding]:
+def inspect_head(path: Path, head: Head, signature: Signature | None) -> Iterator[Finding]:
     """Yield problems with the bytes of a file."""
     raw = head.raw
     if not raw.strip(b" \t\r\n" + _BOM):
@@ -63,11 +63,11 @@ def look_at(path: Path, head: Head, signature: Signature | None) -> Iterator[Fin
     elif raw.startswith(b"version https://git-lfs.github.com/spec"):
         yield Finding("problem", "lfs-pointer", path, "a Git LFS pointer, not the file; fetch it with `git lfs pull`")
     elif raw.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
-        told = "a web page, not the file: the download was refused; download it again"
-        yield Finding("problem", "web-page", path, told)
+        message = "a web page, not the file: the download was refused; download it again"
+        yield Finding("problem", "web-page", path, message)
     elif raw[:2] in _UTF16 or b"\0" in raw[:64]:
-        told = f"UTF-16; make it UTF-8: `iconv -f UTF-16 -t UTF-8 {path.name}` into a new file"
-        yield Finding("problem", "utf-16", path, told)
+        message = f"UTF-16; make it UTF-8: `iconv -f UTF-16 -t UTF-8 {path.name}` into a new file"
+        yield Finding("problem", "utf-16", path, message)
     else:
         yield from _encoding(path, head, signature)
 
@@ -76,15 +76,15 @@ def _encoding(path: Path, head: Head, signature: Signature | None) -> Iterator[F
     raw = head.raw
     has_bom, has_crlf = raw.startswith(_BOM), b"\r\n" in raw and not ends_in_cr(raw)
     if has_bom and not (signature and signature.bom):
-        yield Finding("note", "bom", path, "begins with a byte order mark, which the release has not; it is read past")
+        yield Finding("note", "bom", path, "begins with a byte order mark, unlike the release; the reader accepts this")
     if has_crlf and not (signature and signature.crlf):
-        told = "lines end in CRLF, those of the release in LF: a Windows program wrote it; it is read all the same"
-        yield Finding("note", "crlf", path, told)
+        message = "lines end in CRLF instead of LF, as Windows programs write them; the reader accepts this"
+        yield Finding("note", "crlf", path, message)
     if signature and signature.bom and not has_bom:
-        yield Finding("note", "bom", path, "has no byte order mark, but the release has one: somebody wrote it anew")
+        yield Finding("note", "bom", path, "has no byte order mark, unlike the release: it was saved again")
     if ends_in_cr(raw):
-        told = "lines end in CR alone, as old Macs and Excel for them write; it is read all the same"
-        yield Finding("note", "cr", path, told)
+        message = "lines end in CR, as old Macs and Excel for Mac write them; the reader accepts this"
+        yield Finding("note", "cr", path, message)
     whole = len(raw) == head.num_bytes
     if not is_text(raw, "utf-8", whole):
         encoding = foreign_encoding(raw, whole=whole)
@@ -94,7 +94,7 @@ def _encoding(path: Path, head: Head, signature: Signature | None) -> Iterator[F
 
 def compare_version(path: Path, head: Head, signature: Signature) -> Finding | None:
     """Check whether a file is the released one, a known edited copy, or neither; None if no version is known."""
-    name = signature.place.rpartition("/")[2] or path.name
+    name = signature.location.rpartition("/")[2] or path.name
     versions = [version for version in FINGERPRINTS.get(name, ()) if version.reader == signature.reader]
     if not versions or head.num_bytes > _MAX_FINGERPRINTED:
         return None
@@ -103,33 +103,33 @@ def compare_version(path: Path, head: Head, signature: Signature) -> Finding | N
         if blob.startswith(version.git_blob):
             if not version.edited:
                 return Finding("good", "released", path, f"the released file (git blob {blob[:8]}): {signature.gives}")
-            told = f"an edited copy that circulates: {version.edited}; restore it from the archive"
-            return Finding("warning", "edited", path, told)
+            message = f"a known edited copy: {version.edited}; restore it from the archive"
+            return Finding("warning", "edited", path, message)
     released = next((version for version in versions if not version.edited), None)
     if released is None:
         return None
     size = f", {released.num_bytes} bytes" if released.num_bytes else ""
-    blobs = f"its git blob is {blob[:8]} ({head.num_bytes} bytes), that of the release {released.git_blob[:8]}{size}"
-    told = f"not the released file: {blobs}; it was edited, cut, or is of another release"
-    return Finding("warning", "edited", path, told)
+    blobs = f"its git blob is {blob[:8]} ({head.num_bytes} bytes), in the release {released.git_blob[:8]}{size}"
+    message = f"not the released file: {blobs}; it was edited or truncated, or is from another release"
+    return Finding("warning", "edited", path, message)
 
 
-def look_at_name(path: Path) -> Finding | None:
+def inspect_name(path: Path) -> Finding | None:
     """Return the problem with the name of a file or folder, or None."""
     name = path.name
     if not is_utf8(name):
-        told = f"the name '{readable(name)}' is not UTF-8; unpack again with `unzip -O cp949`"
-        return Finding("problem", "name-bytes", path, told)
+        message = f"the name '{readable(name)}' is not UTF-8; unpack again with `unzip -O cp949`"
+        return Finding("problem", "name-bytes", path, message)
     if name.isascii():
         return None
     if not unicodedata.is_normalized("NFC", name):
-        told = "the name is decomposed (NFD), as macOS unpacks; names are compared composed (NFC)"
-        return Finding("note", "nfd", path, told)
+        message = "the name is decomposed (NFD), as macOS unpacks; names are compared composed (NFC)"
+        return Finding("note", "nfd", path, message)
     try:
         meant = name.encode("cp437").decode("cp949")
     except UnicodeError:
         return None
     if any("가" <= character <= "힣" for character in meant):
-        told = f"the name was damaged by unzip and means {meant!r}; unpack with `unzip -O cp949`"
-        return Finding("problem", "name-bytes", path, told)
+        message = f"the name was damaged by unzip and means {meant!r}; unpack with `unzip -O cp949`"
+        return Finding("problem", "name-bytes", path, message)
     return None

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-from fprep.doctor.contents import Head, compare_version, look_at
+from fprep.doctor.contents import Head, compare_version, inspect_head
 from fprep.doctor.finding import Diagnosis, Finding
-from fprep.doctor.images_found import image_findings, look_for, sample_rows, size_findings
+from fprep.doctor.images_found import find_images, image_findings, sample_rows, size_findings
 from fprep.doctor.scan import Scan
 from fprep.doctor.signatures import COLLECTIVE, DOCUMENTS, LABEL_FOLDERS, SIGNATURES, SPLIT_FOLDERS, Signature
 from fprep.raw.marker import MARKER
@@ -21,7 +21,7 @@ Known = Mapping[Path, tuple[Signature, Head]]
 _MAX_LISTED = 12  # maximum number of findings of one kind
 
 
-def diagnose(looked: Scan, known: Known, given: Path) -> list[Diagnosis]:
+def diagnose(scanned: Scan, known: Known, given: Path) -> list[Diagnosis]:
     """Return one diagnosis per data set. `known` are the recognized files, `given` is the path the user typed."""
     found: list[Diagnosis] = []
     by_reader: dict[str, dict[Path, tuple[Signature, Head]]] = {}
@@ -29,114 +29,118 @@ def diagnose(looked: Scan, known: Known, given: Path) -> list[Diagnosis]:
         by_reader.setdefault(entry[0].reader, {})[path] = entry
     for name, files in sorted(by_reader.items()):
         if not name:
-            told = "no reader takes this file; docs/adding-a-dataset.md says how to write one"
+            message = "no reader reads this file; see docs/adding-a-dataset.md to write one"
             for path, (signature, _) in files.items():
-                finding = Finding("note", "no-reader", path, told)
+                finding = Finding("note", "no-reader", path, message)
                 found.append(Diagnosis("", signature.gives, path, findings=[finding]))
             continue
-        for home in _homes(looked, name, list(files), alone=len(by_reader) == 1):
-            ours = {path: entry for path, entry in files.items() if path.is_relative_to(home)}
-            found.append(_diagnose_one(looked, name, home, ours, known, given))
+        for home in _homes(scanned, name, list(files), alone=len(by_reader) == 1):
+            matched = {path: entry for path, entry in files.items() if path.is_relative_to(home)}
+            found.append(_diagnose_one(scanned, name, home, matched, known, given))
     for name, reader in readers().items():
         if name not in by_reader and all(signature.reader != name for signature in SIGNATURES):
-            found += _by_patterns_alone(looked, reader, known)
+            found += _by_patterns_alone(scanned, reader, known)
     return sorted(found, key=lambda diagnosis: (not diagnosis.command, str(diagnosis.home), diagnosis.reader))
 
 
-def _homes(looked: Scan, name: str, paths: list[Path], *, alone: bool) -> list[Path]:
+def _homes(scanned: Scan, name: str, paths: list[Path], *, alone: bool) -> list[Path]:
     """Return the root folders of the copies of a data set. Archives that one reader combines share one root."""
-    homes = sorted({_home(looked, name, path) for path in paths})
+    homes = sorted({_home(scanned, name, path) for path in paths})
     homes = [home for home in homes if not any(home != other and home.is_relative_to(other) for other in homes)]
     if len(homes) < 2 or name not in COLLECTIVE:
         return homes
     common = Path(os.path.commonpath(homes))
-    if common != looked.root or alone:
-        return [_home(looked, name, common / "x")]
+    if common != scanned.root or alone:
+        return [_home(scanned, name, common / "x")]
     parts: dict[str, list[Path]] = {}
     for home in homes:
         parts.setdefault(home.relative_to(common).parts[0], []).append(home)
     return [Path(os.path.commonpath(group)) for group in parts.values()]
 
 
-def _home(looked: Scan, name: str, path: Path) -> Path:
+def _home(scanned: Scan, name: str, path: Path) -> Path:
     """Return the parent of the topmost folder that contains annotation files."""
-    parts = path.parent.relative_to(looked.root).parts
+    parts = path.parent.relative_to(scanned.root).parts
     depth = next((index for index, part in enumerate(parts) if part.lower() in LABEL_FOLDERS), len(parts))
     if name in DOCUMENTS and depth and parts[depth - 1].lower() in SPLIT_FOLDERS:
         depth -= 1
-    return looked.root.joinpath(*parts[:depth])
+    return scanned.root.joinpath(*parts[:depth])
 
 
-def _diagnose_one(looked: Scan, name: str, home: Path, ours: Known, known: Known, given: Path) -> Diagnosis:
+def _diagnose_one(scanned: Scan, name: str, home: Path, matched: Known, known: Known, given: Path) -> Diagnosis:
     diagnosis = Diagnosis(name, "", home)
-    say = diagnosis.findings
+    findings = diagnosis.findings
     if home != given and given.is_dir():
         inside = given.is_relative_to(home)
-        where = "the given folder is a part of it" if inside else "below the given folder"
-        say.append(Finding("note", "too-deep" if inside else "nested", home, f"the data set begins here, {where}"))
-    files = dict.fromkeys(path for path in looked.files() if path.is_relative_to(home))
+        where = "the given folder is part of it" if inside else "below the given folder"
+        findings.append(Finding("note", "too-deep" if inside else "nested", home, f"the data set begins here, {where}"))
+    files = dict.fromkeys(path for path in scanned.files() if path.is_relative_to(home))
     missing: list[str] = []
-    theirs = {path for path, (signature, _) in known.items() if signature.reader != name}
+    claimed = {path for path, (signature, _) in known.items() if signature.reader != name}
     reader = readers().get(name)
     complete = False
     if reader is None:
-        say.append(Finding("problem", "no-reader", home, f"no reader is called {name} in this version"))
+        findings.append(Finding("problem", "no-reader", home, f"no reader is called {name} in this version"))
     else:
-        names = [path.relative_to(home).as_posix() for path in files if path not in theirs]
+        names = [path.relative_to(home).as_posix() for path in files if path not in claimed]
         diagnosis.variant, missing = best_variant(reader, names)
         complete = not missing
         needs = f"the variant {diagnosis.variant!r} of the reader needs it"
-        say += [Finding("problem", "missing", home, f"{_release_file(name, pattern)}; {needs}") for pattern in missing]
+        findings += [
+            Finding("problem", "missing", home, f"{_release_file(name, pattern)}; {needs}") for pattern in missing
+        ]
     is_synthetic = (home / MARKER).is_file()
     if is_synthetic:
-        say.append(
+        findings.append(
             Finding("note", "synthetic", home, "synthetic garments rendered by `fprep sample`, not the data set itself")
         )
-    for path, (signature, head) in sorted(ours.items()):
-        found = _look_at_file(path, signature, head, {other.name for other in ours})
-        say += [finding for finding in found if finding.code != "edited" or not is_synthetic]
-    say += _cut(_missing(name, home, ours, missing), "missing")
+    for path, (signature, head) in sorted(matched.items()):
+        found = _file_findings(path, signature, head, {other.name for other in matched})
+        findings += [finding for finding in found if finding.code != "edited" or not is_synthetic]
+    findings += _cut(_missing(name, home, matched, missing), "missing")
     images = [
-        finding for finding in _check_images(looked, home, ours) if finding.code != "resolution" or not is_synthetic
+        finding for finding in _check_images(scanned, home, matched) if finding.code != "resolution" or not is_synthetic
     ]
-    say += images
-    if complete and not any(finding.code in ("utf-16", "empty") for finding in say):
+    findings += images
+    if complete and not any(finding.code in ("utf-16", "empty") for finding in findings):
         without = any(finding.code == "no-images" for finding in images)
         diagnosis.command = "convert"
         diagnosis.options = ["--check-images", "none"] if without else []
     return diagnosis
 
 
-def _look_at_file(path: Path, signature: Signature, head: Head, names: set[str]) -> Iterator[Finding]:
+def _file_findings(path: Path, signature: Signature, head: Head, names: set[str]) -> Iterator[Finding]:
     version = compare_version(path, head, signature)
-    expected = PurePosixPath(signature.place).name
+    expected = PurePosixPath(signature.location).name
     if not expected or path.name == expected:
-        yield from look_at(path, head, signature)
+        yield from inspect_head(path, head, signature)
         if version is not None:
             yield version
         return
-    what = f"{expected} ({signature.gives}) under another name, which the reader passes over"
+    what = f"{expected} ({signature.gives}) under another name, which the reader ignores"
     edited = f"; {version.message}" if version is not None and version.severity != "good" else ""
     if expected in names:
         yield Finding("note", "other-copy", path, f"another version of {what}{edited}")
     elif edited:
         yield Finding("warning", "renamed", path, f"looks like {what}{edited}")
     else:
-        yield Finding("warning", "renamed", path, f"looks like {what}; if it is whole, rename it to {signature.place}")
+        yield Finding(
+            "warning", "renamed", path, f"looks like {what}; if it is complete, rename it to {signature.location}"
+        )
 
 
-def _missing(name: str, home: Path, ours: Known, needed: list[str]) -> Iterator[Finding]:
+def _missing(name: str, home: Path, matched: Known, needed: list[str]) -> Iterator[Finding]:
     """Report missing files of the release and what they are needed for. `needed` are patterns already reported."""
-    present = {path.name for path in ours}
-    layouts = {signature.layout for signature, _ in ours.values() if signature.rows} or {""}
+    present = {path.name for path in matched}
+    layouts = {signature.layout for signature, _ in matched.values() if signature.rows} or {""}
     anno = "Anno" if (home / "Anno").is_dir() and not (home / "Anno_coarse").is_dir() else "Anno_coarse"
     for signature in SIGNATURES:
-        if signature.reader != name or not signature.place or (signature.layout and signature.layout not in layouts):
+        if signature.reader != name or not signature.location or (signature.layout and signature.layout not in layouts):
             continue
-        place = signature.place.replace("Anno_coarse", anno)
-        file = PurePosixPath(place).name
+        location = signature.location.replace("Anno_coarse", anno)
+        file = PurePosixPath(location).name
         if file not in present and not any(_matches(pattern.rpartition("/")[2], file) for pattern in needed):
-            yield Finding("warning", "missing", home, f"{place} is missing: {signature.gives}")
+            yield Finding("warning", "missing", home, f"{location} is missing: {signature.gives}")
 
 
 def _cut(findings: Iterator[Finding], code: str) -> list[Finding]:
@@ -148,41 +152,41 @@ def _cut(findings: Iterator[Finding], code: str) -> list[Finding]:
     return [*listed[:_MAX_LISTED], more]
 
 
-def _check_images(looked: Scan, home: Path, ours: Known) -> Iterator[Finding]:
-    listing = [path for path, (signature, _) in ours.items() if signature.rows]
+def _check_images(scanned: Scan, home: Path, matched: Known) -> Iterator[Finding]:
+    listing = [path for path, (signature, _) in matched.items() if signature.rows]
     if not listing:
-        yield from _check_documents(looked, home, ours)
+        yield from _check_documents(scanned, home, matched)
         return
-    name = ours[listing[0]][0].reader
-    homes = [home, *(_home(looked, name, path) for path in listing), *(path.parent for path in listing)]
+    name = matched[listing[0]][0].reader
+    homes = [home, *(_home(scanned, name, path) for path in listing), *(path.parent for path in listing)]
     if name == "coco":  # COCO images may be in any folder
-        homes += [path for path, folder in looked.folders.items() if folder.images and path.is_relative_to(home)]
-    sampled = look_for(looked, list(dict.fromkeys(homes)), sample_rows(listing))
+        homes += [path for path, folder in scanned.folders.items() if folder.images and path.is_relative_to(home)]
+    sampled = find_images(scanned, list(dict.fromkeys(homes)), sample_rows(listing))
     yield from image_findings(sampled, home, nested=name not in COLLECTIVE)
     yield from size_findings(sampled, home, name)
 
 
-def _check_documents(looked: Scan, home: Path, ours: Known) -> Iterator[Finding]:
+def _check_documents(scanned: Scan, home: Path, matched: Known) -> Iterator[Finding]:
     """Check that images of the same names exist, for data sets with one annotation file per image."""
-    stems = {path.stem for path, (signature, _) in ours.items() if signature.name != r"meta.*\.json"}
-    folders = [folder for path, folder in looked.folders.items() if path.is_relative_to(home) and folder.images]
+    stems = {path.stem for path, (signature, _) in matched.items() if signature.name != r"meta.*\.json"}
+    folders = [folder for path, folder in scanned.folders.items() if path.is_relative_to(home) and folder.images]
     beside = {name.rpartition(".")[0] for folder in folders for name in folder.images}
     cut = any(folder.cut for folder in folders)
     if not folders:
-        yield Finding("warning", "no-images", home, f"no images below it, for {len(ours)} or more annotation files")
+        yield Finding("warning", "no-images", home, f"no images below it, for {len(matched)} or more annotation files")
     elif (absent := sorted(stems - beside)) and not cut:
-        told = f"{len(absent)} of {len(stems)} annotation files have no image, such as {absent[0]}"
-        yield Finding("warning", "some-images", home, told)
+        message = f"{len(absent)} of {len(stems)} annotation files have no image, such as {absent[0]}"
+        yield Finding("warning", "some-images", home, message)
     elif not absent:
-        yield Finding("good", "images", home, f"all of {len(stems)} annotation files looked at have an image")
+        yield Finding("good", "images", home, f"all of {len(stems)} scanned annotation files have an image")
 
 
 def _release_file(name: str, pattern: str) -> str:
     """Return the file of the release that a pattern matches."""
     file = pattern.rpartition("/")[2]
     for entry in SIGNATURES:
-        if entry.reader == name and _matches(file, PurePosixPath(entry.place).name):
-            return f"{entry.place if pattern.startswith('**/') else pattern} is missing ({entry.gives})"
+        if entry.reader == name and _matches(file, PurePosixPath(entry.location).name):
+            return f"{entry.location if pattern.startswith('**/') else pattern} is missing ({entry.gives})"
     return f"{pattern} is missing"
 
 
@@ -209,11 +213,11 @@ def _matches(pattern: str, name: str) -> bool:
     return re.fullmatch("".join(words.get(part, re.escape(part)) for part in parts), name) is not None
 
 
-def _by_patterns_alone(looked: Scan, reader: Reader, known: Known) -> Iterator[Diagnosis]:
+def _by_patterns_alone(scanned: Scan, reader: Reader, known: Known) -> Iterator[Diagnosis]:
     """Diagnose a reader without a signature by its file patterns, on files that no other reader claims."""
     if reader.name in ("folders", "csv"):
         return
-    names = [path.relative_to(looked.root).as_posix() for path in looked.files() if path not in known]
+    names = [path.relative_to(scanned.root).as_posix() for path in scanned.files() if path not in known]
     variant, missing = best_variant(reader, names)
     if not missing:
-        yield Diagnosis(reader.name, variant, looked.root, "convert")
+        yield Diagnosis(reader.name, variant, scanned.root, "convert")

@@ -69,10 +69,10 @@ def _lines(path: Path, number: int, pattern: re.Pattern[bytes]) -> Iterator[tupl
     try:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
-            for place in range(number):
-                file.seek(size * place // number)
+            for index in range(number):
+                file.seek(size * index // number)
                 lines = with_line_feeds(file.read(_CHUNK)).split(b"\n")
-                for line in lines if place == 0 else lines[1:]:
+                for line in lines if index == 0 else lines[1:]:
                     if match := pattern.search(line):
                         yield line, match
                         break
@@ -80,7 +80,7 @@ def _lines(path: Path, number: int, pattern: re.Pattern[bytes]) -> Iterator[tupl
         return
 
 
-def look_for(scan: Scan, homes: Sequence[Path], rows: list[Row]) -> Sampled:
+def find_images(scan: Scan, homes: Sequence[Path], rows: list[Row]) -> Sampled:
     """Search for the images of the rows: at their listed paths, in the usual folders, then by the end of the path."""
     result = Sampled(rows)
     by_last: dict[str, list[Path]] = {}
@@ -91,12 +91,12 @@ def look_for(scan: Scan, homes: Sequence[Path], rows: list[Row]) -> Sampled:
     for row in rows:
         if image_path_problem(row.name) is not None:
             continue
-        place = next((found for home in homes if (found := _below(finders[home], row.name)) is not None), None)
-        if place is None and (elsewhere := _elsewhere(by_last, row.name)) is not None:
-            place, front = elsewhere
+        path = next((found for home in homes if (found := _below(finders[home], row.name)) is not None), None)
+        if path is None and (elsewhere := _elsewhere(by_last, row.name)) is not None:
+            path, front = elsewhere
             result.nested[str(front)] += 1
-        if place is not None:
-            result.found[row] = place
+        if path is not None:
+            result.found[row] = path
     return result
 
 
@@ -104,9 +104,9 @@ def _below(finder: ImageFinder, name: str) -> Path | None:
     """Return the file in one of the usual folders with this name or, as in `fprep convert`, nearly this name."""
     for usual in _USUAL:
         found = finder.only(f"{usual}/{name}" if usual else name)
-        place = Path(finder.root, found) if found else None
-        if place is not None and place.is_file():
-            return place
+        path = Path(finder.root, found) if found else None
+        if path is not None and path.is_file():
+            return path
     return None
 
 
@@ -124,8 +124,8 @@ def _elsewhere(by_last: dict[str, list[Path]], name: str) -> tuple[Path, Path] |
                     front = front.parent
                 return candidate / parts[-1], front
     if len(folders) == 1:  # `img/00001.jpg`, where the folder may have any name
-        for places in by_last.values():
-            for candidate in places:
+        for folders_of_name in by_last.values():
+            for candidate in folders_of_name:
                 if (candidate / parts[-1]).is_file():
                     return candidate / parts[-1], candidate
     return None
@@ -140,23 +140,21 @@ def image_findings(sampled: Sampled, home: Path, *, nested: bool) -> Iterator[Fi
         return
     if not found:
         what = f"all of {wording.count(len(rows), 'sampled image')} are missing"
-        told = f"{what}: unpack them here, so that {missing[0].name} exists below it; --check-images none converts without them"
-        yield Finding("warning", "no-images", home, told)
+        message = f"{what}: unpack them here, so that {missing[0].name} exists below it; --check-images none converts without them"
+        yield Finding("warning", "no-images", home, message)
         return
     if missing:
         bare = sorted({row.file.name for row in missing} - {row.file.name for row in sampled.found})
-        of_lists = f"; all images that {', '.join(bare)} names are missing" if bare else ""
+        of_lists = f"; all images listed in {', '.join(bare)} are missing" if bare else ""
         what = f"{len(missing)} of {len(rows)} sampled images are missing, such as {missing[0].name}{of_lists}"
         yield Finding("warning", "some-images", home, what)
     else:
-        yield Finding("good", "images", home, f"all of {len(rows)} sampled images are there")
+        yield Finding("good", "images", home, f"all of {len(rows)} sampled images exist")
     front, count = sampled.nested.most_common(1)[0] if sampled.nested else ("", 0)
     if nested and 4 * count > len(found):
-        what = (
-            f"{count} of {len(rows)} sampled images are here, but the rows lead to {next(iter(found))} beside the lists"
-        )
-        told = f"{what}; if `fprep convert` (or --try) misses them, move or link them there"
-        yield Finding("warning", "nested-images", Path(front), told)
+        what = f"{count} of {len(rows)} sampled images are here, but the rows refer to {next(iter(found))} next to the lists"
+        message = f"{what}; if `fprep convert` (or --try) misses them, move or link them there"
+        yield Finding("warning", "nested-images", Path(front), message)
 
 
 def size_findings(sampled: Sampled, home: Path, reader: str) -> Iterator[Finding]:
@@ -170,18 +168,16 @@ def size_findings(sampled: Sampled, home: Path, reader: str) -> Iterator[Finding
     boxes, side = f"{len(shares)} sampled boxes", f"(long side {long_side:.0f} px)"
     images = f"the images have a long side of {long_side:.0f} px, the coordinates were made for {expected} px"
     if len(shares) >= 3 and max(shares) <= 0.6:
-        what = f"the boxes belong to a smaller release of the images: of {boxes} none reaches beyond {max(shares):.0%} of its image"
+        what = f"the boxes belong to a smaller release of the images: of {boxes} none extends beyond {max(shares):.0%} of its image"
         yield Finding("problem", "resolution", home, f"{what} {side}; unpack the images of low resolution")
     elif len(shares) >= 3 and median(shares) > 1.02:
-        what = f"the boxes belong to a larger release of the images: half of {boxes} reach beyond {median(shares):.0%} of their image"
+        what = f"the boxes belong to a larger release of the images: half of {boxes} extend beyond {median(shares):.0%} of their image"
         yield Finding("problem", "resolution", home, f"{what} {side}; unpack the images that the lists were made for")
     elif expected and long_side > 1.3 * expected:
-        why = "this is the high-resolution release beside lists of the low one; unpack the images of low resolution"
+        why = "this is the high-resolution release with the lists of the low-resolution one; unpack the images of low resolution"
         yield Finding("warning", "resolution", home, f"{images}: {why}")
     elif expected and long_side < 0.7 * expected:
-        yield Finding(
-            "warning", "resolution", home, f"{images}: the images were made smaller; unpack the released ones"
-        )
+        yield Finding("warning", "resolution", home, f"{images}: the images were reduced; unpack the released ones")
 
 
 def _size(path: Path) -> tuple[int, int] | None:

@@ -13,27 +13,27 @@ from fprep.readers.registry import readers
 from fschemas.wording import count
 
 
-def diagnose_own_images(looked: Scan, taken: list[Path]) -> list[Diagnosis]:
+def diagnose_own_images(scanned: Scan, taken: list[Path]) -> list[Diagnosis]:
     """Return diagnoses for the readers `csv` and `folders`, outside the folders `taken` by other readers.
 
     If other data sets are present, each top-level folder is diagnosed separately.
     """
-    below = [path for path in looked.folders if path.parent == looked.root and path != looked.root]
+    below = [path for path in scanned.folders if path.parent == scanned.root and path != scanned.root]
     known = readers()
     found: list[Diagnosis] = []
-    for root in below if taken else [looked.root]:
-        if any(place.is_relative_to(root) or root.is_relative_to(place) for place in taken):
+    for root in below if taken else [scanned.root]:
+        if any(home.is_relative_to(root) or root.is_relative_to(home) for home in taken):
             continue
-        tables = list(diagnose_tables(looked, root)) if "csv" in known else []
+        tables = list(diagnose_tables(scanned, root)) if "csv" in known else []
         found += tables
         if not any(table.command for table in tables) and "folders" in known:
-            found += _folders(looked, root)
+            found += _folders(scanned, root)
     return found
 
 
-def _folders(looked: Scan, root: Path) -> list[Diagnosis]:
+def _folders(scanned: Scan, root: Path) -> list[Diagnosis]:
     """Diagnose a tree that has images in at least two sibling folders."""
-    inside = [folder for folder in looked.folders.values() if folder.images and folder.path.is_relative_to(root)]
+    inside = [folder for folder in scanned.folders.values() if folder.images and folder.path.is_relative_to(root)]
     counts = {folder.path: len(folder.images) for folder in inside}
     parents = Counter(path.parent for path in counts if path != root)
     if not counts or not parents:
@@ -46,6 +46,6 @@ def _folders(looked: Scan, root: Path) -> list[Diagnosis]:
     diagnosis = Diagnosis("folders", f"{number} folders", home, "convert")
     what = f"{count(sum(counts.values()), 'image')} in folders such as {names[0]}; {count(len(lasts), 'last word')}, such as {', '.join(lasts[:5])}"
     diagnosis.findings.append(Finding("good", "own-folders", home, what))
-    if any(folder.cut for folder in looked.folders.values()):
-        diagnosis.findings.append(Finding("note", "cut", home, "of large folders a part was looked at"))
+    if any(folder.cut for folder in scanned.folders.values()):
+        diagnosis.findings.append(Finding("note", "cut", home, "large folders were scanned in part"))
     return [diagnosis]

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from fprep.doctor.contents import look_at, read_head
+from fprep.doctor.contents import inspect_head, read_head
 from fprep.doctor.finding import Diagnosis, Finding
 from fprep.doctor.images_found import Row, Sampled, image_findings
 from fprep.doctor.proposed_columns import OwnTable, propose
@@ -29,17 +29,17 @@ _MAX_LOST = 0.03  # share of rows; the default of `fprep convert` is 0.05
 _UNREADABLE = ("empty", "lfs-pointer", "web-page", "utf-16", "not-utf-8")
 
 
-class _Places:
+class _ImageLocator:
     """Finds the images listed in a table: as `fprep convert csv` does, or anywhere in the scanned folders."""
 
-    def __init__(self, looked: Scan, table: Path) -> None:
-        self.looked, self.table = looked, table
+    def __init__(self, scanned: Scan, table: Path) -> None:
+        self.scanned, self.table = scanned, table
         beside = [table.parent / name for name in IMAGE_FOLDERS]
         self.finders: dict[Path, ImageFinder] = {}
         self.usual = [folder for folder in beside if folder.is_dir()]
-        self.folders = [folder.path for folder in looked.folders.values() if folder.images]
+        self.folders = [folder.path for folder in scanned.folders.values() if folder.images]
         self.by_name: dict[str, list[Path]] = {}
-        for folder in looked.folders.values():
+        for folder in scanned.folders.values():
             for name in folder.images:
                 for spelling in {name, PurePosixPath(name).stem}:
                     self.by_name.setdefault(spelling, []).append(folder.path / name)
@@ -55,7 +55,7 @@ class _Places:
             if path.parent.parts[len(path.parent.parts) - len(parts) + 1 :] == parts[:-1]:
                 return path
         for folder in self.folders if len(parts) == 1 else []:  # the scan holds only some names of large folders
-            if self.looked.folders[folder].cut and (found := self._file_of(folder, name)) is not None:
+            if self.scanned.folders[folder].cut and (found := self._file_of(folder, name)) is not None:
                 return folder / found
         return None
 
@@ -93,52 +93,52 @@ class _Places:
                 yield path.parents[len(parts) - 1]
 
 
-def diagnose_tables(looked: Scan, root: Path) -> Iterator[Diagnosis]:
+def diagnose_tables(scanned: Scan, root: Path) -> Iterator[Diagnosis]:
     """Yield a diagnosis for each table below `root` that has an image column."""
-    paths = [path for path in looked.files() if path.is_relative_to(root) and path.suffix.lower() in _TABLE_SUFFIXES]
+    paths = [path for path in scanned.files() if path.is_relative_to(root) and path.suffix.lower() in _TABLE_SUFFIXES]
     for path in paths[:_MAX_TABLES]:
-        diagnosis = _diagnose(looked, path)
+        diagnosis = _diagnose(scanned, path)
         if diagnosis is not None:
             yield diagnosis
 
 
-def _diagnose(looked: Scan, path: Path) -> Diagnosis | None:
+def _diagnose(scanned: Scan, path: Path) -> Diagnosis | None:
     head = read_head(path, _MAX_BYTES)
     if head is None:
         return None
-    problems = [finding for finding in look_at(path, head, None) if finding.code in _UNREADABLE]
+    problems = [finding for finding in inspect_head(path, head, None) if finding.code in _UNREADABLE]
     dialect = find_dialect(head.sample[:HEAD])
     records = sample_records(head.sample, dialect)
     if not records or (path.suffix.lower() == ".txt" and len(records[0].fields) < 2):
         return None
     header = [plain_name(name) for name in records[0].fields]
     table = OwnTable(path, header, [record.fields for record in records[1:] if len(record.fields) == len(header)])
-    places = _Places(looked, path)
-    image = _image_column(table, places)
+    locator = _ImageLocator(scanned, path)
+    image = _image_column(table, locator)
     if image is None:
         return None
     diagnosis = Diagnosis("csv", f"images in the column {header[image]!r}", path)
-    say = diagnosis.findings
-    say += problems
+    findings = diagnosis.findings
+    findings += problems
     if looks_like_image(header[image]):
         what = "its first line names an image; put a line with the names of the columns before it"
-        say.append(Finding("problem", "no-header", path, what))
+        findings.append(Finding("problem", "no-header", path, what))
         return diagnosis
     names = list(dict.fromkeys(table.values(image)))
     some = (
-        [names[place * len(names) // _NUM_SAMPLES] for place in range(_NUM_SAMPLES)]
+        [names[index * len(names) // _NUM_SAMPLES] for index in range(_NUM_SAMPLES)]
         if len(names) > _NUM_SAMPLES
         else names
     )
     rows = [Row(name, path) for name in some]
-    found = {row: place for row in rows if (place := places.find(row.name)) is not None}
+    found = {row: image_path for row in rows if (image_path := locator.find(row.name)) is not None}
     propose(table, image, has_images=bool(found))
-    _tell(table, say)
-    say += image_findings(Sampled(rows, found), path.parent, nested=False)
-    lost = _lost_share(records[1:], table, names, image, say) + (1 - len(found) / len(rows) if found else 0)
-    if not problems and lost < 1 and _is_readable(table, places, say):
+    _note_columns(table, findings)
+    findings += image_findings(Sampled(rows, found), path.parent, nested=False)
+    lost = _lost_share(records[1:], table, names, image, findings) + (1 - len(found) / len(rows) if found else 0)
+    if not problems and lost < 1 and _is_readable(table, locator, findings):
         diagnosis.command = "convert"
-        folder = places.folder_to_give(some)
+        folder = locator.folder_to_give(some)
         diagnosis.raw = [path, *([folder] if folder else [])]
         diagnosis.options = [] if found else ["--check-images", "none"]
         if lost > _MAX_LOST:  # otherwise the command would work but exit with code 3
@@ -149,35 +149,35 @@ def _diagnose(looked: Scan, path: Path) -> Diagnosis | None:
 
 
 def _lost_share(
-    records: Sequence[Record], table: OwnTable, names: Sequence[str], image: int, say: list[Finding]
+    records: Sequence[Record], table: OwnTable, names: Sequence[str], image: int, findings: list[Finding]
 ) -> float:
     """Return the share of rows that cannot be kept as written, and report the problem of the first bad path."""
-    faults = [fault for name in names if (fault := image_path_problem(clean_path(name))) is not None]
-    if faults:
-        severity = "problem" if len(faults) == len(names) else "warning"
-        what = f"{len(faults)} of {count(len(names), 'image')} cannot be read by their names: {faults[0][1]}"
-        say.append(Finding(severity, "bad-paths", table.path, what))
+    problems = [fault for name in names if (fault := image_path_problem(clean_path(name))) is not None]
+    if problems:
+        severity = "problem" if len(problems) == len(names) else "warning"
+        what = f"{len(problems)} of {count(len(names), 'image')} cannot be read by their names: {problems[0][1]}"
+        findings.append(Finding(severity, "bad-paths", table.path, what))
     empty = sum(not row[image].strip() for row in table.rows)
     num_bad = len(records) - len(table.rows) + empty
-    return num_bad / max(1, len(records)) + len(faults) / max(1, len(names))
+    return num_bad / max(1, len(records)) + len(problems) / max(1, len(names))
 
 
-def _image_column(table: OwnTable, places: _Places) -> int | None:
+def _image_column(table: OwnTable, locator: _ImageLocator) -> int | None:
     """Return the column of image paths. If the table has no header, its first path may be in the header row."""
-    rows = [table.rows[place * len(table.rows) // _NUM_SAMPLES] for place in range(_NUM_SAMPLES)] if table.rows else []
-    exact = fitting_image_column(table.header, rows, lambda value: looks_like_image(value) and places.has(value))
+    rows = [table.rows[index * len(table.rows) // _NUM_SAMPLES] for index in range(_NUM_SAMPLES)] if table.rows else []
+    exact = fitting_image_column(table.header, rows, lambda value: looks_like_image(value) and locator.has(value))
     if exact is None:
         exact = fitting_image_column(table.header, rows, looks_like_image)
-    return fitting_image_column(table.header, rows, places.has) if exact is None else exact
+    return fitting_image_column(table.header, rows, locator.has) if exact is None else exact
 
 
-def _is_readable(table: OwnTable, places: _Places, say: list[Finding]) -> bool:
+def _is_readable(table: OwnTable, locator: _ImageLocator, findings: list[Finding]) -> bool:
     """Whether `fprep convert` accepts the header and the options. Columns that it would guess wrongly are disabled."""
     options = table.options
     try:
-        guessed = map_columns(table.header, options, table.rows[:_NUM_SAMPLES], table.path.name, places.has).guessed
+        guessed = map_columns(table.header, options, table.rows[:_NUM_SAMPLES], table.path.name, locator.has).guessed
     except UsageError as error:
-        say.append(Finding("problem", "unreadable-table", table.path, str(error)))
+        findings.append(Finding("problem", "unreadable-table", table.path, str(error)))
         return False
     options |= dict.fromkeys(sorted(guessed), "")
     return True
@@ -186,7 +186,7 @@ def _is_readable(table: OwnTable, places: _Places, say: list[Finding]) -> bool:
 _LISTS = ("box", "attributes")  # keys that take several columns
 
 
-def _tell(table: OwnTable, say: list[Finding]) -> None:
+def _note_columns(table: OwnTable, findings: list[Finding]) -> None:
     mapped = {key: value for key, value in table.options.items() if key != "image"}
     taken = {
         name
@@ -194,6 +194,8 @@ def _tell(table: OwnTable, say: list[Finding]) -> None:
         for name in (read_names(value, table.header) if key in _LISTS else [value])
     }
     others = [name for name in table.header if name not in taken | table.taken() and name]
-    told = ", ".join(f"{key} {value!r}" for key, value in mapped.items()) or "none"
+    message = ", ".join(f"{key} {value!r}" for key, value in mapped.items()) or "none"
     rest = f"; others: {', '.join(others)}" if others else ""
-    say.append(Finding("note", "own-table", table.path, f"columns taken for {told}{rest}; --map says what they mean"))
+    findings.append(
+        Finding("note", "own-table", table.path, f"columns used for {message}{rest}; change this with --map")
+    )

@@ -75,18 +75,18 @@ def scan(
     while queue:
         path, depth = queue.popleft()
         if result.entries >= max_entries:
-            what = f"{len(queue) + 1} folders or more were not looked at"
-            result.incomplete = f"{what} ({max_entries} names are the limit)"
+            what = f"{len(queue) + 1} folders or more were not scanned"
+            result.incomplete = f"{what} (the limit is {max_entries} names)"
             break
-        folder, below = _look(result, path, seen, min(max_in_folder, max_entries))
+        folder, below = _scan_folder(result, path, seen, min(max_in_folder, max_entries))
         cut += folder.cut
         if depth < max_depth:
             queue.extend((path / name, depth + 1) for name in below)
         elif below:
-            result.incomplete = f"folders more than {max_depth} levels down were not looked at"
+            result.incomplete = f"folders more than {max_depth} levels deep were not scanned"
     if cut and not result.incomplete:
         what = f"{count(cut, 'folder')} with more than {max_in_folder} files"
-        result.incomplete = f"{what}; the others in them were not looked at"
+        result.incomplete = f"{what}; their other files were not scanned"
     return result
 
 
@@ -95,7 +95,7 @@ def is_image(name: str) -> bool:
     return name.lower().endswith(IMAGE_EXTENSIONS)
 
 
-def _look(result: Scan, path: Path, seen: set[str], limit: int) -> tuple[Folder, list[str]]:
+def _scan_folder(result: Scan, path: Path, seen: set[str], limit: int) -> tuple[Folder, list[str]]:
     folder = result.folders[path] = Folder(path)
     try:
         found = list_folder(path, limit)
@@ -123,14 +123,14 @@ def _look(result: Scan, path: Path, seen: set[str], limit: int) -> tuple[Folder,
     return folder, sorted(below)
 
 
-def _may_be_opened(result: Scan, place: Path) -> bool:
+def _may_be_opened(result: Scan, path: Path) -> bool:
     """Whether `fprep convert` would open a link or special file; if not, it is recorded."""
-    target = os.path.realpath(place)
+    target = os.path.realpath(path)
     allowed = result.follow_links or is_below(target, os.path.realpath(result.root)) or is_stored_by_content(target)
     if not allowed and Path(target).exists():
-        result.links.append(place)
+        result.links.append(path)
         return False
-    if not place.is_file():
-        result.odd.append(place)
+    if not path.is_file():
+        result.odd.append(path)
         return False
     return True

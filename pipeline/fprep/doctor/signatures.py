@@ -25,8 +25,8 @@ COCO = "coco"
 class Signature:
     """One kind of file of the data set of `reader` ("" if there is none; then `gives` describes the data set).
 
-    `name` is a regular expression for the whole file name in lower case, `head` one for the first bytes. `place` is the
-    location in the release, "" if the name is arbitrary. `rows`: its lines contain image paths. `layout` distinguishes
+    `name` is a regular expression for the whole file name in lower case, `head` one for the first bytes. `location` is the
+    path in the release, "" if the name is arbitrary. `rows`: its lines contain image paths. `layout` distinguishes
     alternative files of a release. `crlf` and `bom`: the released file has them. `widths`: possible numbers of columns
     of a table, which is compared in its comma-separated form.
     """
@@ -35,7 +35,7 @@ class Signature:
     name: str
     head: bytes
     gives: str
-    place: str = ""
+    location: str = ""
     rows: bool = False
     layout: str = ""
     crlf: bool = False
@@ -78,8 +78,10 @@ def _fine(layout: str, folder: str, path: bytes) -> list[Signature]:
         ends = {"attr": "attributes", "bbox": "boxes", words[layout]: "landmarks"}
         ends |= {"cate": "categories"} if layout == "official" else {}
         for end, gives in ends.items() if split != "test" or layout == "official" else ():
-            place = f"{folder}/{split}_{end}.txt"
-            found.append(Signature(FINE, f"{split}_{end}\\.txt", numbers, f"{gives} of {split}", place, layout=layout))
+            location = f"{folder}/{split}_{end}.txt"
+            found.append(
+                Signature(FINE, f"{split}_{end}\\.txt", numbers, f"{gives} of {split}", location, layout=layout)
+            )
     return found
 
 

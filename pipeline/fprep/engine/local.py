@@ -31,7 +31,7 @@ from fschemas.failures import EnvironmentProblem
 from fschemas.parent_process import die_with_parent
 
 Task = TypeVar("Task")
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 MEMORY_LIMIT = 4 << 30  # bytes of address space that untrusted work may add, so that a runaway decoder fails alone
 _GRACE = 60.0  # seconds that trusted work gets to clean up after itself
@@ -39,10 +39,10 @@ _listeners: list[Callable[[int], None]] = []  # callbacks of `advance`
 
 
 def map_tasks(
-    work: Callable[[Task], Answer],
+    work: Callable[[Task], Result],
     tasks: Sequence[Task],
     *,
-    crashed: Callable[[Task, str], Answer] | None = None,
+    crashed: Callable[[Task, str], Result] | None = None,
     workers: int = 0,
     trusted: bool = False,
     timeout: float = 60.0,
@@ -50,7 +50,7 @@ def map_tasks(
     ahead: int | None = None,
     units: Callable[[Task], int] = lambda _: 1,
     progress: Callable[[int, int], None] | None = None,
-) -> Iterator[Answer]:
+) -> Iterator[Result]:
     """Yield `work(task)` for each task, in order, computed in `workers` processes (0: one per core).
 
     A task is sent to another process, so it should be a small reference to its input (a path, row numbers). `work` must
@@ -128,27 +128,27 @@ class _Meter:
     finished: int = 0
     begun: int = 0
 
-    def tell(self) -> None:
+    def report(self) -> None:
         if self.show is not None:
             self.show(self.finished + self.begun, self.total)
 
     def advance(self, units: int) -> None:
         self.begun += units
-        self.tell()
+        self.report()
 
 
 def _map_here(
-    work: Callable[[Task], Answer], tasks: Sequence[Task], units: Callable[[Task], int], meter: _Meter
-) -> Iterator[Answer]:
+    work: Callable[[Task], Result], tasks: Sequence[Task], units: Callable[[Task], int], meter: _Meter
+) -> Iterator[Result]:
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     _listeners.append(meter.advance)
     try:
         for task in tasks:
-            answer = work(task)
+            result = work(task)
             meter.finished, meter.begun = meter.finished + units(task), 0
-            meter.tell()
-            yield answer
+            meter.report()
+            yield result
     finally:
         _listeners.pop()
         cv2.setNumThreads(threads)
@@ -167,22 +167,22 @@ class _Worker:
 
 
 @dataclass
-class _Pool(Generic[Task, Answer]):
-    work: Callable[[Task], Answer]
+class _Pool(Generic[Task, Result]):
+    work: Callable[[Task], Result]
     tasks: Sequence[Task]
-    crashed: Callable[[Task, str], Answer]
+    crashed: Callable[[Task, str], Result]
     trusted: bool
     timeout: float
     units: Callable[[Task], int]
     meter: _Meter
     window: int  # how many tasks may start ahead of the next result
     queue: deque[list[int]] = field(default_factory=deque[list[int]])
-    answers: dict[int, Answer] = field(default_factory=dict[int, Any])
+    results: dict[int, Result] = field(default_factory=dict[int, Any])
     workers: list[_Worker] = field(default_factory=list[_Worker])
-    given: int = 0  # number of results yielded
+    yielded: int = 0  # number of results yielded
 
-    def run(self, count: int) -> Iterator[Answer]:
-        while self.given < len(self.tasks):
+    def run(self, count: int) -> Iterator[Result]:
+        while self.yielded < len(self.tasks):
             for worker in [worker for worker in self.workers if not worker.tasks]:
                 self._next(worker)
             while len(self.workers) < count and (chunk := self._chunk()):
@@ -195,11 +195,11 @@ class _Pool(Generic[Task, Answer]):
                 if worker.pipe in ready:
                     self._receive(worker)
                 elif worker.tasks and worker.silent > self.timeout:
-                    self._lose(worker, f"no answer for {self.timeout:.0f} seconds")
-            self.meter.tell()
-            while self.given in self.answers:
-                self.given += 1
-                yield self.answers.pop(self.given - 1)
+                    self._lose(worker, f"no response for {self.timeout:.0f} seconds")
+            self.meter.report()
+            while self.yielded in self.results:
+                self.yielded += 1
+                yield self.results.pop(self.yielded - 1)
 
     def stop(self) -> None:
         """End all workers. Trusted ones notice the closed pipe and stop their task."""
@@ -211,7 +211,7 @@ class _Pool(Generic[Task, Answer]):
 
     def _chunk(self) -> list[int]:
         """Return the indices of the next tasks; empty if none are left or too many results are pending."""
-        return self.queue.popleft() if self.queue and self.queue[0][0] < self.given + self.window else []
+        return self.queue.popleft() if self.queue and self.queue[0][0] < self.yielded + self.window else []
 
     def _start(self, chunk: list[int]) -> None:
         context = multiprocessing.get_context("forkserver")
@@ -248,14 +248,14 @@ class _Pool(Generic[Task, Answer]):
             worker.begun += message
             self.meter.begun += message
             return
-        for index, answer in zip(worker.tasks, message, strict=True):
-            self._answer(index, answer)
+        for index, result in zip(worker.tasks, message, strict=True):
+            self._finish(index, result)
         self.meter.begun -= worker.begun
         worker.tasks, worker.begun = [], 0
         self._next(worker)
 
-    def _answer(self, index: int, answer: Answer) -> None:
-        self.answers[index] = answer
+    def _finish(self, index: int, result: Result) -> None:
+        self.results[index] = result
         self.meter.finished += self.units(self.tasks[index])
 
     def _next(self, worker: _Worker) -> None:
@@ -270,7 +270,7 @@ class _Pool(Generic[Task, Answer]):
         self._retire(worker)
         if len(worker.tasks) == 1:
             index = worker.tasks[0]
-            self._answer(index, self.crashed(self.tasks[index], reason))
+            self._finish(index, self.crashed(self.tasks[index], reason))
         else:  # one at a time and first in the queue: their results may be due
             self.queue.extendleft([index] for index in reversed(worker.tasks))
 
@@ -292,13 +292,13 @@ def _serve(pipe: Connection, work: Callable[[Any], Any], trusted: bool) -> None:
     if not trusted:
         _limit_memory()
 
-    def tell(units: int) -> None:
+    def report(units: int) -> None:
         try:
             pipe.send(units)
         except OSError:
             raise _AbandonedError from None
 
-    _listeners[:] = [tell]
+    _listeners[:] = [report]
     with contextlib.suppress(EOFError, OSError, _AbandonedError):
         pipe.send(0)  # ready
         while True:

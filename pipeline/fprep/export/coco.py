@@ -18,7 +18,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from fprep.export.geometry import Instance, class_names, instances, polygon_area
-from fprep.export.job import UNLABELLED, ExportJob, compact_json, write_list
+from fprep.export.job import UNLABELED, ExportJob, compact_json, write_list
 from fschemas.tables import COLUMN_GROUPS
 from fschemas.wording import count
 
@@ -30,7 +30,7 @@ _IDS = {
     "attributes_maybe": "attribute_maybe_ids",
 }
 _FROM = {
-    "points": "boxes are those of the landmarks, with a tenth of their extent on each side: the table has none",
+    "keypoints": "boxes are those of the landmarks plus a tenth of their extent on each side, because the table has none",
     "image": "some boxes are the whole image: the table has none there",
 }
 
@@ -99,8 +99,8 @@ def _annotations(job: ExportJob, split: str, ids: dict[str, int], origins: set[s
     number = 0
     for image_id, rows in enumerate(job.images(split), 1):
         found = [instance for row in rows for instance in instances(row)]
-        if not found and split != UNLABELLED:
-            job.count("images without a labelled garment")
+        if not found and split != UNLABELED:
+            job.count("images without a labeled garment")
         for instance in found:
             number += 1
             origins.add(instance.box_from)
@@ -118,9 +118,9 @@ def _annotation(job: ExportJob, instance: Instance, number: int, image_id: int, 
         "id": number, "image_id": image_id, "category_id": ids[instance.label], "bbox": [x1, y1, width, height],
         "area": round(area, 2), "iscrowd": 0, "segmentation": segmentation,
     }  # fmt: skip
-    if instance.points:
-        value["keypoints"] = [number for point in instance.points for number in point]
-        value["num_keypoints"] = sum(v > 0 for _, _, v in instance.points)
+    if instance.keypoints:
+        value["keypoints"] = [number for point in instance.keypoints for number in point]
+        value["num_keypoints"] = sum(v > 0 for _, _, v in instance.keypoints)
     for column, name in _IDS.items():
         if column in row:
             value[name] = [number + 1 for number in row[column]]
@@ -162,13 +162,13 @@ def _short(value: float) -> float:
 
 
 def _categories(job: ExportJob, ids: dict[str, int]) -> Iterator[dict[str, Any]]:
-    points = job.landmark_set
+    landmark_set = job.landmark_set
     for name, number in ids.items():
         category: dict[str, Any] = {"id": number, "name": name, "supercategory": "garment"}
-        if points is not None:
-            valid = set(points["garments"][name])
-            edges = [[first + 1, second + 1] for first, second in points["skeleton"] if {first, second} <= valid]
-            category |= {"keypoints": list(points["points"]), "skeleton": edges, "valid_keypoints": sorted(valid)}
+        if landmark_set is not None:
+            valid = set(landmark_set["garments"][name])
+            edges = [[first + 1, second + 1] for first, second in landmark_set["skeleton"] if {first, second} <= valid]
+            category |= {"keypoints": list(landmark_set["points"]), "skeleton": edges, "valid_keypoints": sorted(valid)}
         yield category
 
 

@@ -77,7 +77,7 @@ def export(
     for name, users in _USED_BY.items():
         if getattr(options, name) and to not in users:
             option = f"--{name.replace('_', '-')}"
-            raise UsageError(f"{option} is an option of {', '.join(users)}, not of {to}; leave it out")
+            raise UsageError(f"{option} is an option of {', '.join(users)}, not of {to}; omit it")
     out = claim_output(Path(out), "export")
     source = SourceTable.open(Path(table))
     job = ExportJob(source, options, out, images)
@@ -97,10 +97,10 @@ def export(
     }  # fmt: skip
     unchanged = _existing(out) == receipt["id"]
     if unchanged or dry_run:
-        _check_place(out, unchanged=unchanged)
+        _check_output(out, unchanged=unchanged)
         return {**summary, "counts": {}, "files": 0, "bytes": 0, "notes": [], "unchanged": unchanged}
     with new_folder(out):
-        _check_place(out, unchanged=False)
+        _check_output(out, unchanged=False)
         with publish(out) as folder:
             folder.mkdir()
             writer.write(job, folder)
@@ -136,7 +136,7 @@ def _existing(out: Path) -> str | None:
     again = "remove the folder and run `fprep export` again"
     receipt = read_json(out / RECEIPT, {"id": str, "content_sha256?": str}, sealed=True, remedy=again)
     if receipt.get("content_sha256", _digest_of(out)) != _digest_of(out):
-        raise IntegrityError(f"{out}: a file was changed, lost or added since the export was written; {again}")
+        raise IntegrityError(f"{out}: a file was changed, removed or added since the export was written; {again}")
     return str(receipt["id"])
 
 
@@ -146,17 +146,17 @@ def _digest_of(folder: Path) -> str:
     Files added by others are ignored: hidden files, and label caches of YOLO trainers.
     """
     digest = hashlib.sha256()
-    for place, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            path = Path(place, name)
+            path = Path(parent, name)
             if not (is_junk(name) or name.startswith(".") or name.endswith(".cache") or path == folder / RECEIPT):
                 content = "a link" if path.is_symlink() else sha256_of(path)
                 digest.update(f"{content} {path.relative_to(folder).as_posix()}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
-def _check_place(out: Path, *, unchanged: bool) -> None:
+def _check_output(out: Path, *, unchanged: bool) -> None:
     if not unchanged and out.is_dir() and any(out.iterdir()):
-        what = "an export of another table or with other options" if _existing(out) else "not empty and no export"
+        what = "an export of another table or with other options" if _existing(out) else "neither empty nor an export"
         raise UsageError(f"{out}: {what}; remove it or choose another folder")

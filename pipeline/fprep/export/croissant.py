@@ -47,11 +47,11 @@ _HOMES = (
 _DESCRIPTIONS = {
     "key": "Unique name of the row.", "image": "Path of the image in the original archive.", "split": "Split of the row.",
     "width": "Pixels, as the image is displayed.", "height": "Pixels, as the image is displayed.",
-    "group": "What must not straddle splits.", "sha256": "SHA-256 of the bytes of the image.",
+    "group": "Rows of a group belong to one split.", "sha256": "SHA-256 of the bytes of the image.",
     "box": "x1, y1, x2, y2: centers of the corner pixels, inclusive; the center of the top left pixel is (0, 0).",
     "landmark_x": "Pixels; the center of the left column is 0.", "landmark_y": "Pixels; the center of the top row is 0.",
     "landmark_visibility": "-1 not applicable, 0 absent, 1 occluded, 2 visible.",
-    "attributes_positive": "Ids of the vocabulary of attributes.", "attributes_unknown": "Ids of which the source says nothing.",
+    "attributes_positive": "Ids of the vocabulary of attributes.", "attributes_unknown": "Ids that the source does not label.",
 }  # fmt: skip
 
 
@@ -62,7 +62,7 @@ def write(job: ExportJob, folder: Path) -> None:
     fields, left_out = _fields(job)
     if left_out:
         what = f"{', '.join(left_out)}: nested lists, only in {TABLE}"
-        job.notes.append(f"{what}, for Croissant 1.0 cannot describe them")
+        job.notes.append(f"{what}, because Croissant 1.0 cannot describe them")
     for _ in range(sum(map(len, job.splits.values()))):
         job.progress()
     job.count("rows", len(job.numbers))

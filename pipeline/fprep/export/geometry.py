@@ -1,4 +1,4 @@
-"""Boxes, outlines and points of a row in the conventions of other formats.
+"""Boxes, outlines and keypoints of a row in the conventions of other formats.
 
 Two coordinate systems meet here. In tables, the center of the top left pixel is (0, 0) and boxes include their corner
 pixels. In COCO boxes and normalized coordinates, its corner is (0, 0): coordinates are half a pixel larger, and a box
@@ -11,28 +11,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from fprep.export.job import UNLABELLED, ExportJob
+from fprep.export.job import UNLABELED, ExportJob
 from fschemas.landmarks import LANDMARK_SETS, Visibility
 
 NO_NAME = "garment"
-_MARGIN = 0.1  # of the extent of the points, on each side
+_MARGIN = 0.1  # of the extent of the keypoints, on each side
 
 
 @dataclass(frozen=True)
 class Instance:
-    """A garment of an image: class, box, outlines and points.
+    """A garment of an image: class, box, outlines and keypoints.
 
     `box` is (x1, y1, x2, y2) in pixel corners, inside the image; `box_from` is its source. `source_box` is the box of
     the row, if any. `num_outlines` counts the outlines of the row, including those with fewer than three points.
-    `polygons` are (x, y, x, y, …) and `points` are K x (x, y, v), in pixel centers, with v as in COCO: 0 not labeled (x
+    `polygons` are (x, y, x, y, …) and `keypoints` are K x (x, y, v), in pixel centers, with v as in COCO: 0 not labeled (x
     = y = 0), 1 occluded, 2 visible.
     """
 
     label: str
     box: tuple[float, float, float, float]
-    box_from: Literal["box", "points", "image"]
+    box_from: Literal["box", "keypoints", "image"]
     polygons: tuple[tuple[float, ...], ...] = ()
-    points: tuple[tuple[float, float, int], ...] = ()
+    keypoints: tuple[tuple[float, float, int], ...] = ()
     row: dict[str, Any] = field(default_factory=dict[str, Any], compare=False)
     source_box: tuple[float, ...] = ()
     num_outlines: int = 0
@@ -55,18 +55,18 @@ def class_names(job: ExportJob) -> tuple[str, ...]:
 
 def instances(row: dict[str, Any]) -> list[Instance]:
     """Return the garments of a row, which may be none. The image size must be known."""
-    if row["split"] == UNLABELLED:
+    if row["split"] == UNLABELED:
         return []
     if "garments" in row:
         return _of_parts(row)
     label = row.get("garment") or row.get("category", NO_NAME)
     if not label:
         return []
-    points = _points(row) if "landmark_x" in row else ()
-    box, origin = _box(row, points)
+    keypoints = _keypoints(row) if "landmark_x" in row else ()
+    box, origin = _box(row, keypoints)
     polygons = tuple(tuple(polygon) for polygon in row.get("polygons", ()) if len(polygon) >= 6)
     outlines = len(row.get("polygons", ()))
-    return [Instance(label, box, origin, polygons, points, row, tuple(row.get("box", ())), outlines)]
+    return [Instance(label, box, origin, polygons, keypoints, row, tuple(row.get("box", ())), outlines)]
 
 
 def corner_box(box: Sequence[float], width: int, height: int) -> tuple[float, float, float, float]:
@@ -92,21 +92,21 @@ def _of_parts(row: dict[str, Any]) -> list[Instance]:
     return found
 
 
-def _points(row: dict[str, Any]) -> tuple[tuple[float, float, int], ...]:
+def _keypoints(row: dict[str, Any]) -> tuple[tuple[float, float, int], ...]:
     columns = zip(row["landmark_x"], row["landmark_y"], row["landmark_visibility"], strict=True)
     return tuple((x, y, v) if v >= Visibility.OCCLUDED else (0.0, 0.0, 0) for x, y, v in columns)
 
 
-def _box(row: dict[str, Any], points: tuple[tuple[float, float, int], ...]) -> Any:
+def _box(row: dict[str, Any], keypoints: tuple[tuple[float, float, int], ...]) -> Any:
     width, height = row["width"], row["height"]
     if "box" in row:
         return corner_box(row["box"], width, height), "box"
-    placed = [(x, y) for x, y, v in points if v]
-    if len(placed) < 2:
+    labeled = [(x, y) for x, y, v in keypoints if v]
+    if len(labeled) < 2:
         return (0.0, 0.0, float(width), float(height)), "image"
-    xs, ys = [x for x, _ in placed], [y for _, y in placed]
+    xs, ys = [x for x, _ in labeled], [y for _, y in labeled]
     wide, high = _MARGIN * (max(xs) - min(xs)), _MARGIN * (max(ys) - min(ys))
-    return corner_box((min(xs) - wide, min(ys) - high, max(xs) + wide, max(ys) + high), width, height), "points"
+    return corner_box((min(xs) - wide, min(ys) - high, max(xs) + wide, max(ys) + high), width, height), "keypoints"
 
 
 def _inside(value: float, size: int) -> float:

@@ -20,7 +20,7 @@ _MOST_FILES = 5000  # per folder; the Hub rejects more than 10,000
 _KNOWN = ("key", "width", "height", "group", "sha256")
 _CONVENTIONS = (
     "Coordinates are pixels of the upright image; the center of the top left pixel is (0, 0). A box is x1, y1, x2, y2, its "
-    "corner pixels included. Ids of attributes are places in the vocabulary below, from 0."
+    "corner pixels included. Ids of attributes are indices into the vocabulary below, from 0."
 )
 _TYPES: dict[Any, str] = {pl.Boolean: "bool", pl.Float32: "float64", pl.Float64: "float64"}
 _TEXT = (pl.String, pl.Enum, pl.Categorical)
@@ -30,26 +30,26 @@ def write(job: ExportJob, folder: Path) -> None:
     """Write metadata, images that may be redistributed, and the card."""
     with_images = job.options.include_images or may_be_published(job.metadata)
     if not with_images:
-        terms = job.metadata.get("license") or "none is stated"
-        what = f"only metadata: the license of the images does not say that they may be redistributed ({terms})"
-        job.notes.append(f"{what}; if you have the right, add --include-images")
+        terms = job.metadata.get("license") or "no license given"
+        what = f"only metadata: the license of the images does not permit redistribution ({terms})"
+        job.notes.append(f"{what}; if you have permission, add --include-images")
     (folder / "data").mkdir()
     for split in job.splits:
-        place = folder / "data" / (f"{split}/metadata.jsonl" if with_images else f"{split}.jsonl")
-        place.parent.mkdir(exist_ok=True)
-        with open(place, "w", encoding="utf-8") as file:
+        path = folder / "data" / (f"{split}/metadata.jsonl" if with_images else f"{split}.jsonl")
+        path.parent.mkdir(exist_ok=True)
+        with open(path, "w", encoding="utf-8") as file:
             for number, rows in enumerate(job.images(split)):
-                name = _place_image(job, folder, split, number, rows[0]) if with_images else ""
+                name = _add_image(job, folder, split, number, rows[0]) if with_images else ""
                 head = {"file_name": name} if name else {}
                 file.writelines(f"{compact_json(head | _record(job, row))}\n" for row in rows)
                 job.count("images" if with_images else "images named")
     publish_bytes(folder / "README.md", _card(job, with_images=with_images).encode())
 
 
-def _place_image(job: ExportJob, folder: Path, split: str, number: int, row: dict[str, Any]) -> str:
+def _add_image(job: ExportJob, folder: Path, split: str, number: int, row: dict[str, Any]) -> str:
     many = len(job.splits[split]) > _MOST_FILES
     name = (f"{number // _MOST_FILES:04d}/" if many else "") + output_name(row["key"]) + image_suffix(row)
-    job.place_image(row, Path("data", split, name), folder, copy=True)
+    job.add_image(row, Path("data", split, name), folder, copy=True)
     return name
 
 

@@ -22,7 +22,7 @@ from fschemas.image_limits import EXTENSIONS
 from fschemas.splits import SPLITS
 
 CHUNK = 1024  # images per chunk of rows held in memory
-UNLABELLED = "unlabelled"
+UNLABELED = "unlabelled"
 
 _OPEN = re.compile(r"\b(CC0|CC[ -]BY|public domain|MIT|Apache|BSD|Unlicense|ODC-BY|PDDL)\b", re.IGNORECASE)
 _CLOSED = re.compile(r"no redistribution|not be (re)?distributed|do not (re)?distribute", re.IGNORECASE)
@@ -56,7 +56,9 @@ class ExportJob:
     progress: Callable[[], None] = lambda: None
     notes: list[str] = field(default_factory=list[str])
     counts: dict[str, int] = field(default_factory=dict[str, int])
-    _ways: dict[Path, str] = field(default_factory=dict[Path, str])  # relative paths from image folders to the raw root
+    _relative_roots: dict[Path, str] = field(
+        default_factory=dict[Path, str]
+    )  # relative paths from image folders to the raw root
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -120,35 +122,35 @@ class ExportJob:
         """Raise `UsageError` if the size of an image is unknown."""
         unknown = self.frame["width"].null_count()
         if unknown:
-            what = f"the size of {wording.count(unknown, 'image')} is not known, and this format needs it"
+            what = f"the size of {wording.count(unknown, 'image')} is unknown, but this format needs it"
             raise UsageError(f"{self.source.path}: {what}; run `fprep convert` again with `--check-images header`")
 
     def need(self, group: str, others: str) -> None:
         """Raise `UsageError` if the table lacks the column group. `others` are formats that do not need it."""
         if group not in self.groups:
             has = ", ".join(self.groups) or "no labels"
-            raise UsageError(f"{self.source.path}: this format needs {group}, but the table has {has}; take {others}")
+            raise UsageError(f"{self.source.path}: this format needs {group}, but the table has {has}; use {others}")
 
     @cached_property
     def raw_root(self) -> Path:
         """The folder of the images. Raises `UsageError` if it does not exist."""
         return self.source.raw_root(self.image_root_given)
 
-    def place_image(self, row: dict[str, Any], target: Path, folder: Path, *, copy: bool) -> None:
+    def add_image(self, row: dict[str, Any], target: Path, folder: Path, *, copy: bool) -> None:
         """Put the image of a row at `folder/target`: a copy with verified digest, or a relative link."""
-        path = self.raw_root / row["image"]
-        place = folder / target
-        if place.parent not in self._ways:
-            place.parent.mkdir(parents=True, exist_ok=True)
+        source = self.raw_root / row["image"]
+        path = folder / target
+        if path.parent not in self._relative_roots:
+            path.parent.mkdir(parents=True, exist_ok=True)
             home = (self.final / target).parent.absolute().resolve()
-            self._ways[place.parent] = os.path.relpath(self.raw_root.resolve(), home)
+            self._relative_roots[path.parent] = os.path.relpath(self.raw_root.resolve(), home)
         if copy:
             follow_links = follows_links(self.metadata)
-            place.write_bytes(read_image(self.raw_root, row["image"], row["sha256"], follow_links=follow_links))
-        elif path.is_file():
-            place.symlink_to(f"{self._ways[place.parent]}/{row['image']}")
+            path.write_bytes(read_image(self.raw_root, row["image"], row["sha256"], follow_links=follow_links))
+        elif source.is_file():
+            path.symlink_to(f"{self._relative_roots[path.parent]}/{row['image']}")
         else:
-            raise UsageError(f"{path}: no such image; give the raw root with --images, or convert again")
+            raise UsageError(f"{source}: no such image; give the raw root with --images, or convert again")
 
     def count(self, name: str, more: int = 1) -> None:
         """Add to a counter of the summary."""

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 from fprep.export.geometry import Instance, class_names, instances
-from fprep.export.job import UNLABELLED, ExportJob, write_list
+from fprep.export.job import UNLABELED, ExportJob, write_list
 from fschemas.publish import publish_bytes
 
 LOCAL_FILES = "/data/local-files/?d="
@@ -47,7 +47,7 @@ def _tasks(job: ExportJob, choices: dict[str, list[str]]) -> Iterator[dict[str, 
             results = [part for row in rows for part in _results(job, row, choices)]
             data = {name: first[name] for name in ("key", "split", "group")}
             task: dict[str, Any] = {"id": number, "data": {"image": LOCAL_FILES + quote(first["image"]), **data}}
-            if split != UNLABELLED:
+            if split != UNLABELED:
                 head = {"model_version": job.name} if kind == "predictions" else {"ground_truth": True}
                 task[kind] = [{**head, "result": results}]
                 job.count("regions", sum("original_width" in part and part["type"] != "choices" for part in results))
@@ -56,7 +56,7 @@ def _tasks(job: ExportJob, choices: dict[str, list[str]]) -> Iterator[dict[str, 
 
 
 def _results(job: ExportJob, row: dict[str, Any], choices: dict[str, list[str]]) -> Iterator[dict[str, Any]]:
-    if row["split"] == UNLABELLED:
+    if row["split"] == UNLABELED:
         return
     points = job.landmark_set["points"] if job.landmark_set else []
     for number, instance in enumerate(instances(row)):
@@ -76,9 +76,9 @@ def _regions(instance: Instance, name: str, points: list[str]) -> Iterator[dict[
     width, height = instance.row["width"], instance.row["height"]
     frame = {"to_name": "image", "original_width": width, "original_height": height, "image_rotation": 0}
     x1, y1, x2, y2 = instance.box
-    place = {"x": _percent(x1, width), "y": _percent(y1, height)}
-    place |= {"width": _percent(x2 - x1, width), "height": _percent(y2 - y1, height), "rotation": 0}
-    value = {**place, "rectanglelabels": [instance.label]}
+    rectangle = {"x": _percent(x1, width), "y": _percent(y1, height)}
+    rectangle |= {"width": _percent(x2 - x1, width), "height": _percent(y2 - y1, height), "rotation": 0}
+    value = {**rectangle, "rectanglelabels": [instance.label]}
     yield {"id": f"{name}-box", "type": "rectanglelabels", "from_name": "garment", **frame, "value": value}
     for number, polygon in enumerate(instance.polygons):
         corners = zip(polygon[0::2], polygon[1::2], strict=True)
@@ -86,7 +86,7 @@ def _regions(instance: Instance, name: str, points: list[str]) -> Iterator[dict[
         region = {"id": f"{name}-outline{number}", "parentID": f"{name}-box", "from_name": "outline", **frame}
         value = {"points": outline, "closed": True, "polygonlabels": [instance.label]}
         yield {**region, "type": "polygonlabels", "value": value}
-    for number, (x, y, v) in enumerate(instance.points):
+    for number, (x, y, v) in enumerate(instance.keypoints):
         if not v:
             continue
         region = {"id": f"{name}-point{number}", **frame}

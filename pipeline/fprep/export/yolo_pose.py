@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from fprep.export.geometry import Instance, class_names, instances
-from fprep.export.job import UNLABELLED, ExportJob, image_suffix
+from fprep.export.job import UNLABELED, ExportJob, image_suffix
 from fschemas import wording
 from fschemas.names import output_name
 from fschemas.publish import publish_bytes
@@ -27,20 +27,20 @@ def write(job: ExportJob, folder: Path) -> None:
     job.need("landmarks", "coco, label-studio or hf")
     job.need_sizes()
     ids = {name: number for number, name in enumerate(class_names(job))}
-    splits = [split for split in job.splits if split != UNLABELLED]
+    splits = [split for split in job.splits if split != UNLABELED]
     for split in splits:
         (folder / "labels" / split).mkdir(parents=True)
         for rows in job.images(split):
             found = [instance for row in rows for instance in instances(row)]
             name = output_name(rows[0]["key"])
-            job.place_image(rows[0], Path("images", split, name + image_suffix(rows[0])), folder, copy=job.options.copy)
+            job.add_image(rows[0], Path("images", split, name + image_suffix(rows[0])), folder, copy=job.options.copy)
             lines = "".join(f"{label_line(instance, ids)}\n" for instance in found)
             (folder / "labels" / split / f"{name}.txt").write_text(lines, encoding="utf-8")
             job.count("images")
             job.count("labels", len(found))
-    if UNLABELLED in job.splits:
-        what = wording.count(len(job.splits[UNLABELLED]), "image")
-        job.notes.append(f"left out: {what} without labels, which in this layout would be without a garment")
+    if UNLABELED in job.splits:
+        what = wording.count(len(job.splits[UNLABELED]), "image")
+        job.notes.append(f"left out: {what} without labels, which this layout would treat as images without garments")
     publish_bytes(folder / "data.yaml", _data(job, splits, ids).encode())
 
 
@@ -50,7 +50,7 @@ def label_line(instance: Instance, ids: dict[str, int]) -> str:
     x1, y1, x2, y2 = instance.box
     box = ((x1 + x2) / 2, width), ((y1 + y2) / 2, height), (x2 - x1, width), (y2 - y1, height)
     numbers = [str(ids[instance.label]), *(_share(value, size) for value, size in box)]
-    for x, y, v in instance.points:
+    for x, y, v in instance.keypoints:
         numbers += [_share(x + 0.5, width), _share(y + 0.5, height), str(v)] if v else ["0", "0", "0"]
     return " ".join(numbers)
 
@@ -60,22 +60,22 @@ def _share(value: float, size: int) -> str:
 
 
 def _data(job: ExportJob, splits: list[str], ids: dict[str, int]) -> str:
-    points = job.landmark_set
-    assert points is not None
+    landmark_set = job.landmark_set
+    assert landmark_set is not None
     held_out = [split for split in ("val", "test", *reversed(QUERY_SPLITS), "train") if split in splits]
     if held_out and held_out[0] != "val":
         job.notes.append(f"data.yaml: there is no val split, so val is {held_out[0]}")
-    places: dict[str, Any] = {split: f"images/{split}" for split in splits}
+    paths: dict[str, Any] = {split: f"images/{split}" for split in splits}
     if held_out:
-        places = {
+        paths = {
             "train": f"images/{'train' if 'train' in splits else held_out[0]}",
             "val": f"images/{held_out[0]}",
-        } | places
-    data = places | {
-        "kpt_shape": [len(points["points"]), 3],
-        "flip_idx": points["partners"],
+        } | paths
+    data = paths | {
+        "kpt_shape": [len(landmark_set["points"]), 3],
+        "flip_idx": landmark_set["partners"],
         "names": {number: name for name, number in ids.items()},
-        "kpt_names": {number: list(points["points"]) for number in ids.values()},
+        "kpt_names": {number: list(landmark_set["points"]) for number in ids.values()},
     }
     head = f"# {job.name}. Paths are relative to this file. License: {' '.join(str(job.metadata.get('license')).split())}\n"
     return head + yaml.safe_dump(data, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)

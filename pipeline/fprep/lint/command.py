@@ -29,11 +29,11 @@ from fschemas.table_file import read_table
 
 
 @dataclass(frozen=True)
-class Finding:
+class LintFinding:
     """A problem, or (severity "not run") a check that could not be run."""
 
-    place: str
-    what: str
+    location: str
+    problem: str
     severity: Literal["error", "warning", "not run"] = "error"
 
 
@@ -43,7 +43,7 @@ def lint(
     loaders: bool = True,
     sample_limit: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> list[Finding]:
+) -> list[LintFinding]:
     """Return all problems of a shard set in the order of its files; empty if the set is intact.
 
     With `loaders`, the set is also opened with `datasets` and `webdataset`. `sample_limit` is the maximum number of
@@ -59,8 +59,8 @@ def lint(
     try:
         metadata = _read_metadata(shards)
     except (OSError, ValueError) as error:
-        return [Finding(DATASET_FILE, f"not readable ({_sentence(error)})")]
-    findings: list[Finding] = []
+        return [LintFinding(DATASET_FILE, f"not readable ({_sentence(error)})")]
+    findings: list[LintFinding] = []
     index: pl.DataFrame | None = None
     try:
         findings += _check_index(shards, metadata)
@@ -68,7 +68,7 @@ def lint(
         findings += _check_counts(metadata, index)
         findings += _check_groups(index)
     except (OSError, ValueError, pl.exceptions.PolarsError) as error:
-        findings.append(Finding(INDEX_FILE, f"not readable ({_sentence(error)})"))
+        findings.append(LintFinding(INDEX_FILE, f"not readable ({_sentence(error)})"))
     checks = SampleChecks(metadata, sample_limit)
     for number, entry in enumerate(metadata["shards"]):
         findings += _check_shard(shards, metadata, entry)
@@ -77,11 +77,11 @@ def lint(
             findings += _walk(shards / entry["name"], entry, rows, checks)
         if progress is not None:
             progress(number + 1, len(metadata["shards"]))
-    findings += [Finding(place, what) for place, what in checks.doubled_keys()]
+    findings += [LintFinding(location, problem) for location, problem in checks.repeated_keys()]
     findings += _check_files(shards, metadata)
     if loaders:
         found = check_loaders(shards, metadata, checks.keys, sample_limit)
-        findings += [Finding(place, what, "error" if ran else "not run") for place, what, ran in found]
+        findings += [LintFinding(location, problem, "error" if ran else "not run") for location, problem, ran in found]
     return findings
 
 
@@ -95,35 +95,35 @@ def _read_metadata(shards: Path) -> dict[str, Any]:
         if entry["split"] not in metadata["splits"]:
             raise IntegrityError(f"splits.{entry['split']} is missing, but {entry['name']} belongs to it")
         if Path(entry["name"]).name != entry["name"]:
-            raise IntegrityError(f"the shard name {entry['name']!r} leads out of the folder")
+            raise IntegrityError(f"the shard name {entry['name']!r} is outside the folder")
     return metadata
 
 
-def _check_index(shards: Path, metadata: dict[str, Any]) -> Iterator[Finding]:
+def _check_index(shards: Path, metadata: dict[str, Any]) -> Iterator[LintFinding]:
     path = shards / INDEX_FILE
     if not path.is_file():
-        yield Finding(INDEX_FILE, "missing")
+        yield LintFinding(INDEX_FILE, "missing")
     elif sha256_of(path) != metadata["index"]["sha256"]:
-        yield Finding(INDEX_FILE, f"SHA-256 differs from {DATASET_FILE}")
+        yield LintFinding(INDEX_FILE, f"SHA-256 differs from {DATASET_FILE}")
     if not (shards / README_FILE).is_file():
-        yield Finding(README_FILE, "missing: `datasets` then guesses types and splits", "warning")
+        yield LintFinding(README_FILE, "missing: `datasets` then guesses types and splits", "warning")
 
 
-def _check_counts(metadata: dict[str, Any], index: pl.DataFrame) -> Iterator[Finding]:
+def _check_counts(metadata: dict[str, Any], index: pl.DataFrame) -> Iterator[LintFinding]:
     missing = [name for name in POSITION_COLUMNS if name not in index.columns]
     if missing:
-        yield Finding(INDEX_FILE, f"columns are missing: {', '.join(missing)}")
+        yield LintFinding(INDEX_FILE, f"columns are missing: {', '.join(missing)}")
         return
     counted = {split: entry["samples"] for split, entry in metadata["splits"].items()}
     found = dict(index["split"].value_counts().iter_rows())
     if found != counted:
-        yield Finding(INDEX_FILE, f"samples per split are {found}, but {DATASET_FILE} says {counted}")
+        yield LintFinding(INDEX_FILE, f"samples per split are {found}, but {counted} in {DATASET_FILE}")
     for name in index.columns:
         if index[name].null_count():
-            yield Finding(INDEX_FILE, f"column {name} has {index[name].null_count()} empty values")
+            yield LintFinding(INDEX_FILE, f"column {name} has {index[name].null_count()} empty values")
 
 
-def _check_groups(index: pl.DataFrame) -> Iterator[Finding]:
+def _check_groups(index: pl.DataFrame) -> Iterator[LintFinding]:
     """Report groups (items, shoots) that are in two splits: the test split would contain training data."""
     if "group" not in index.columns or "split" not in index.columns:
         return
@@ -132,28 +132,28 @@ def _check_groups(index: pl.DataFrame) -> Iterator[Finding]:
     straddling = by_group.filter(pl.col("split").list.len() > 1).with_columns(pl.col("split").list.join(" and "))
     for splits, groups in straddling.group_by("split", maintain_order=True).agg("group").iter_rows():
         what = f"{wording.count(len(groups), 'group')} in {splits}, the first is {groups[0]}"
-        yield Finding(INDEX_FILE, f"{what}; scores on them are too good", "warning")
+        yield LintFinding(INDEX_FILE, f"{what}; metrics on them are too good", "warning")
 
 
-def _check_shard(shards: Path, metadata: dict[str, Any], entry: dict[str, Any]) -> Iterator[Finding]:
+def _check_shard(shards: Path, metadata: dict[str, Any], entry: dict[str, Any]) -> Iterator[LintFinding]:
     path, name = shards / entry["name"], entry["name"]
     if not path.is_file():
-        yield Finding(name, "missing")
+        yield LintFinding(name, "missing")
         return
     if path.stat().st_size != entry["bytes"]:
-        yield Finding(name, f"{path.stat().st_size} bytes instead of {entry['bytes']}")
+        yield LintFinding(name, f"{path.stat().st_size} bytes instead of {entry['bytes']}")
     elif sha256_of(path) != entry["sha256"]:
-        yield Finding(name, f"SHA-256 differs from {DATASET_FILE}")
-    record, place = read_record(shards, name), record_path(shards, name).relative_to(shards).as_posix()
+        yield LintFinding(name, f"SHA-256 differs from {DATASET_FILE}")
+    record, location = read_record(shards, name), record_path(shards, name).relative_to(shards).as_posix()
     if record is None:
-        yield Finding(place, "missing or not readable: the shard would be written again")
+        yield LintFinding(location, "missing or not readable: `fprep shard` would write the shard again")
     elif (record.plan_id, record.name, record.split, record.bytes, record.sha256, len(record.keys)) != (
         metadata["plan_id"], name, entry["split"], entry["bytes"], entry["sha256"], entry["samples"],
     ):  # fmt: skip
-        yield Finding(place, f"is not the record of the shard that {DATASET_FILE} names")
+        yield LintFinding(location, f"does not match the shard in {DATASET_FILE}")
 
 
-def _walk(path: Path, entry: dict[str, Any], rows: pl.DataFrame | None, checks: SampleChecks) -> Iterator[Finding]:
+def _walk(path: Path, entry: dict[str, Any], rows: pl.DataFrame | None, checks: SampleChecks) -> Iterator[LintFinding]:
     """Check every header and member of a tar file, in pairs of image and annotation."""
     indexed = rows.to_dicts() if rows is not None and set(POSITION_COLUMNS) <= set(rows.columns) else None
     number = 0
@@ -163,25 +163,25 @@ def _walk(path: Path, entry: dict[str, Any], rows: pl.DataFrame | None, checks: 
                 annotation = tar.next()
                 row = indexed[number] if indexed is not None and number < len(indexed) else None
                 for what in checks.pair(tar, image, annotation, entry["split"], row):
-                    yield Finding(f"{path.name}:{image.name}", what)
+                    yield LintFinding(f"{path.name}:{image.name}", what)
                 number += 1
     except (tarfile.TarError, OSError, ValueError) as error:
-        yield Finding(path.name, f"sample {number}: not a readable tar ({_sentence(error)})")
+        yield LintFinding(path.name, f"sample {number}: not a readable tar ({_sentence(error)})")
     for count, source in ((entry["samples"], DATASET_FILE), (None if indexed is None else len(indexed), INDEX_FILE)):
         if count is not None and count != number:
-            yield Finding(path.name, f"holds {wording.count(number, 'sample')}, but {source} says {count}")
+            yield LintFinding(path.name, f"holds {wording.count(number, 'sample')}, but {count} in {source}")
 
 
-def _check_files(shards: Path, metadata: dict[str, Any]) -> Iterator[Finding]:
+def _check_files(shards: Path, metadata: dict[str, Any]) -> Iterator[LintFinding]:
     names = [entry["name"] for entry in metadata["shards"]]
     known = {DATASET_FILE, INDEX_FILE, README_FILE, RECORD_FOLDER, *names}
     known |= {record_path(shards, name).relative_to(shards).as_posix() for name in names}
     for path in sorted([*shards.iterdir(), *(shards / RECORD_FOLDER).glob("*")]):
         name = path.relative_to(shards).as_posix()
         if path.name.startswith(TEMPORARY_PREFIX):
-            yield Finding(name, "left by a killed writer; `fprep shard` removes it", "warning")
+            yield LintFinding(name, "left by a killed writer; `fprep shard` removes it", "warning")
         elif name not in known:
-            yield Finding(name, f"a file that {DATASET_FILE} does not name; other loaders may read it")
+            yield LintFinding(name, f"not listed in {DATASET_FILE}; other loaders may read it")
 
 
 def _sentence(error: BaseException) -> str:

@@ -29,13 +29,13 @@ def check_loaders(
     `keys` are the expected sample keys by split, in the order of the shards. `limit` is the maximum number of samples
     per split (None: all).
     """
-    with _plainly_named(shards) as place:
+    with _plainly_named(shards) as links:
         for name, load in (("webdataset", _webdataset), ("datasets", _datasets)):
             if importlib.util.find_spec(name) is None:
-                yield name, f"not installed, so it is not known whether it reads this set; pip install {name}", False
+                yield name, f"not installed, so this check was skipped; pip install {name}", False
                 continue
             for split in metadata["splits"]:
-                yield from _compare(name, load, place, metadata, split, keys.get(split, []), limit)
+                yield from _compare(name, load, links, metadata, split, keys.get(split, []), limit)
 
 
 @contextmanager
@@ -56,28 +56,28 @@ def _compare(
     metadata: dict[str, Any], split: str, keys: list[str], limit: int | None,
 ) -> Iterator[Result]:  # fmt: skip
     found: list[str] = []
-    place = f"{name} on {split}"
+    location = f"{name} on {split}"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             for key, annotation_key in islice(load(shards, metadata, split), limit):
                 found.append(key)
                 if annotation_key != key:
-                    yield place, f"sample {key} comes with the annotation of {annotation_key}", True
+                    yield location, f"sample {key} has the annotation of {annotation_key}", True
     except Exception as error:  # noqa: BLE001 - a loader may raise anything on a damaged set
         words = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         is_absent = isinstance(error, ImportError | OSError | NotImplementedError) and not found
         if is_absent and _can_be_read(shards, metadata, split):
-            yield place, f"cannot be started ({words}), so it is not known whether it reads this set", False
+            yield location, f"cannot be started ({words}), so this check was skipped", False
         else:
-            yield place, f"fails after {count(len(found), 'sample')}: {words}", True
+            yield location, f"fails after {count(len(found), 'sample')}: {words}", True
         return
     expected = keys[:limit]
     if len(found) != len(expected):
-        yield place, f"gives {count(len(found), 'sample')} instead of {len(expected)}", True
+        yield location, f"yields {count(len(found), 'sample')} instead of {len(expected)}", True
     elif found != expected:
         first = next(number for number, pair in enumerate(zip(found, expected, strict=True)) if pair[0] != pair[1])
-        yield place, f"gives {found[first]} instead of {expected[first]} as sample {first}", True
+        yield location, f"yields {found[first]} instead of {expected[first]} as sample {first}", True
 
 
 def _can_be_read(shards: Path, metadata: dict[str, Any], split: str) -> bool:
@@ -109,5 +109,5 @@ def _datasets(shards: Path, metadata: dict[str, Any], split: str) -> Iterator[tu
 
 def _checked(key: str, image: bytes) -> str:
     if not image.startswith(b"\xff\xd8"):
-        raise ValueError(f"sample {key} comes without its image")
+        raise ValueError(f"sample {key} has no image")
     return key

@@ -53,24 +53,24 @@ class SampleChecks:
         for info, prefix in ((image, "image"), (annotation, "json")):
             file = tar.extractfile(info) if info.isfile() else None
             contents.append(file.read() if file else b"")
-            yield from _header_faults(info, prefix, contents[-1], row)
+            yield from _header_problems(info, prefix, contents[-1], row)
         if row is not None and (row["key"], row["split"]) != (key, split):
-            yield f"the index has {row['key']} of {row['split']} at this place"
+            yield f"the index has {row['key']} of {row['split']} at this position"
         size = None
         if self._limit is None or len(keys) <= self._limit:
             size = _decoded_size(contents[0])
             if size is None:
                 yield "the image cannot be decoded"
-        yield from self._annotation_faults(contents[1], key, split, size)
+        yield from self._annotation_problems(contents[1], key, split, size)
 
-    def doubled_keys(self) -> Iterator[tuple[str, str]]:
+    def repeated_keys(self) -> Iterator[tuple[str, str]]:
         """Yield (key, problem) for keys that occur more than once in the set."""
         counts = Counter(key for keys in self.keys.values() for key in keys)
         for key, count in sorted(counts.items()):
             if count > 1:
                 yield key, f"the key occurs {count} times; loaders merge or lose such samples"
 
-    def _annotation_faults(self, text: bytes, key: str, split: str, size: tuple[int, int] | None) -> Iterator[str]:
+    def _annotation_problems(self, text: bytes, key: str, split: str, size: tuple[int, int] | None) -> Iterator[str]:
         try:
             value: object = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -89,28 +89,28 @@ class SampleChecks:
         elif list(shape) != list(self._shape):
             yield f"the annotation has the keys {', '.join(shape)}, the first sample has {', '.join(self._shape)}"
         else:
-            yield from self._kind_faults(shape)
+            yield from self._type_problems(shape)
         if (annotation.get("key"), annotation.get("split")) != (key, split):
-            yield f"the annotation is that of {annotation.get('key')} of {annotation.get('split')}"
+            yield f"the annotation belongs to {annotation.get('key')} of {annotation.get('split')}"
         if size is not None and (annotation.get("width"), annotation.get("height")) != size:
-            yield f"the image has {size[0]} x {size[1]} pixels, the annotation says otherwise"
+            yield f"the image has {size[0]} x {size[1]} pixels, unlike the annotation"
         try:
-            yield from self._value_faults(annotation)
+            yield from self._value_problems(annotation)
         except (KeyError, TypeError, ValueError) as error:
-            yield f"the annotation has values of a wrong kind ({error})"
+            yield f"the annotation has values of a wrong type ({error})"
 
     def _columns(self) -> list[str]:
         return [name for group in self._groups for name in COLUMN_GROUPS.get(group, ())]
 
-    def _kind_faults(self, shape: dict[str, str]) -> Iterator[str]:
+    def _type_problems(self, shape: dict[str, str]) -> Iterator[str]:
         assert self._shape is not None
         for name, kind in shape.items():
             if self._shape[name] == "[]":
                 self._shape[name] = kind
             elif kind not in ("[]", self._shape[name]):
-                yield f"{name} is {kind}, in samples before it is {self._shape[name]}"
+                yield f"{name} is {kind}, in earlier samples {self._shape[name]}"
 
-    def _value_faults(self, annotation: dict[str, Any]) -> Iterator[str]:
+    def _value_problems(self, annotation: dict[str, Any]) -> Iterator[str]:
         width, height = annotation["width"], annotation["height"]
         nulls = [
             name for name, value in annotation.items() if value is None or (isinstance(value, list) and None in value)
@@ -119,13 +119,13 @@ class SampleChecks:
             yield f"null in {', '.join(nulls)}"
             return
         if "landmark_visibility" in annotation:
-            yield from self._landmark_faults(annotation, width, height)
+            yield from self._landmark_problems(annotation, width, height)
         if "box" in annotation:
             x1, y1, x2, y2 = annotation["box"]
             if not (-1 <= x1 < x2 <= width and -1 <= y1 < y2 <= height):
                 yield f"the box {annotation['box']} is empty or outside {width} x {height}"
 
-    def _landmark_faults(self, annotation: dict[str, Any], width: int, height: int) -> Iterator[str]:
+    def _landmark_problems(self, annotation: dict[str, Any], width: int, height: int) -> Iterator[str]:
         x, y, visibility = annotation["landmark_x"], annotation["landmark_y"], annotation["landmark_visibility"]
         if not len(x) == len(y) == len(visibility) == (self._num_points or len(x)):
             yield f"{len(x)} x, {len(y)} y and {len(visibility)} visibilities for {self._num_points} landmarks"
@@ -134,18 +134,18 @@ class SampleChecks:
             if code not in iter(Visibility):
                 yield f"landmark {number}: unknown visibility {code}"
             elif code < Visibility.OCCLUDED and (left, top) != (0, 0):
-                yield f"landmark {number}: has no coordinates by its visibility, but is at ({left}, {top})"
+                yield f"landmark {number}: must not have coordinates by its visibility, but is at ({left}, {top})"
             elif code >= Visibility.OCCLUDED and not (-1 <= left <= width and -1 <= top <= height):
                 yield f"landmark {number}: ({left}, {top}) is outside {width} x {height}"
 
 
-def _header_faults(info: tarfile.TarInfo, prefix: str, content: bytes, row: dict[str, Any] | None) -> Iterator[str]:
+def _header_problems(info: tarfile.TarInfo, prefix: str, content: bytes, row: dict[str, Any] | None) -> Iterator[str]:
     if (info.type, info.mode, info.uid, info.gid, info.mtime) != (tarfile.REGTYPE, 0o644, 0, 0, 0):
         yield f"{info.name}: not a plain file of mode 644, owner 0 and time 0"
     if row is None:
         return
     if (info.offset_data, info.size) != (row[f"{prefix}_offset"], row[f"{prefix}_size"]):
-        yield f"{info.name}: {info.size} bytes at {info.offset_data}, the index says otherwise"
+        yield f"{info.name}: {info.size} bytes at {info.offset_data}, unlike the index"
     elif zlib.crc32(content) != row[f"{prefix}_crc"]:
         yield f"{info.name}: damaged, the CRC differs from the index"
 

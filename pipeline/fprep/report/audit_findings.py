@@ -32,7 +32,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Finding:
+class ShownFinding:
     """One finding of the audit with its images. `distance` is the number of differing bits of the image hashes."""
 
     kind: str
@@ -56,7 +56,7 @@ class OtherTables:
 
     def __init__(self, data: PageData) -> None:
         self._data = data
-        self._places: dict[str, tuple[str, str]] = {}
+        self._paths: dict[str, tuple[str, str]] = {}
         self._opened: dict[str, SourceTable | None] = {}
         self._numbers: dict[str, dict[str, int]] = {"": _numbers(data.source)}
         self.own: set[str] = set()
@@ -64,8 +64,8 @@ class OtherTables:
             if entry.get("sha256") == data.source.sha256:
                 self.own.add(str(entry.get("name")))
             else:
-                self._places[str(entry.get("name"))] = str(entry.get("path")), str(entry.get("sha256"))
-        if not self.own and not self._places:
+                self._paths[str(entry.get("name"))] = str(entry.get("path")), str(entry.get("sha256"))
+        if not self.own and not self._paths:
             self.own = {data.dataset}
 
     def source(self, name: str) -> SourceTable | None:
@@ -88,10 +88,10 @@ class OtherTables:
         return None if number is None else (name, number)
 
     def _open(self, name: str) -> SourceTable | None:
-        if name not in self._places or self._data.audit_path is None:
+        if name not in self._paths or self._data.audit_path is None:
             return None
-        place, digest = self._places[name]
-        path = self._data.audit_path.parent / place
+        relative, digest = self._paths[name]
+        path = self._data.audit_path.parent / relative
         try:
             if sha256_of(path) != digest:
                 return None
@@ -110,15 +110,15 @@ def severity_rank() -> pl.Expr:
     return pl.col("severity").replace_strict(ranks, default=len(ranks), return_dtype=pl.Int32)
 
 
-def choose_findings(data: PageData, others: OtherTables, budget: int) -> list[Finding]:
+def choose_findings(data: PageData, others: OtherTables, budget: int) -> list[ShownFinding]:
     """Choose the worst findings with at most `budget` images: by severity, cycling through kinds, in audit order."""
     if data.audit is None or data.audit.is_empty():
         return []
     audit = data.audit.with_columns(pl.col(_TEXT).cast(pl.String).fill_null(""), pl.col("distance").cast(pl.Float64))
     audit = audit.filter(pl.col("key") != "").with_columns(rank=severity_rank()).sort("rank", maintain_order=True)
-    audit = audit.with_columns(turn=pl.int_range(pl.len()).over("rank", "kind"))
-    audit = audit.sort("rank", "turn", maintain_order=True)
-    chosen: list[Finding] = []
+    audit = audit.with_columns(round=pl.int_range(pl.len()).over("rank", "kind"))
+    audit = audit.sort("rank", "round", maintain_order=True)
+    chosen: list[ShownFinding] = []
     for row in audit.head(20 * max(budget, 1)).iter_rows(named=True):
         finding = _finding(row, others)
         if 0 < finding.num_images <= budget:
@@ -127,9 +127,9 @@ def choose_findings(data: PageData, others: OtherTables, budget: int) -> list[Fi
     return chosen
 
 
-def _finding(row: Row, others: OtherTables) -> Finding:
+def _finding(row: Row, others: OtherTables) -> ShownFinding:
     sides = [
         Side(others.find(row[f"{prefix}table"], row[f"{prefix}key"]), row[f"{prefix}table"], row[f"{prefix}key"], row[f"{prefix}split"])
         for prefix in ("", "other_") if row[f"{prefix}key"]
     ]  # fmt: skip
-    return Finding(row["kind"], row["severity"], row["message"], row["distance"], tuple(sides))
+    return ShownFinding(row["kind"], row["severity"], row["message"], row["distance"], tuple(sides))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from fprep.report.audit_findings import Finding, OtherTables, RowId, choose_findings
+from fprep.report.audit_findings import OtherTables, RowId, ShownFinding, choose_findings
 from fprep.report.data import PageData, evenly, texts
 
 _MOST_PER_ITEM = 6
@@ -19,7 +19,7 @@ class Choice:
 
     sheets: dict[str, list[int]] = field(default_factory=dict[str, list[int]])  # split to row indices
     items: dict[str, list[int]] = field(default_factory=dict[str, list[int]])  # item to row indices
-    findings: list[Finding] = field(default_factory=list[Finding])
+    findings: list[ShownFinding] = field(default_factory=list[ShownFinding])
 
     def rows(self) -> list[RowId]:
         """Return all rows without duplicates, in the order of their first use."""
@@ -32,7 +32,7 @@ class Choice:
 def choose(data: PageData, others: OtherTables, images: int) -> Choice:
     """Choose up to `images` images: half for contact sheets, a quarter each for items and findings.
 
-    Contact sheets also get what items and findings leave.
+    Contact sheets also get the images that items and findings do not use.
     """
     findings = choose_findings(data, others, images // 4)
     used = sum(finding.num_images for finding in findings)
@@ -48,12 +48,12 @@ def allot(sizes: Mapping[str, int], budget: int) -> dict[str, int]:
     if budget < len(order):  # mix common and rare groups
         order = [order[index] for index in evenly(len(order), budget)]
     while budget > 0:
-        hungry = [name for name in order if shares[name] < sizes[name]][:budget]
-        if not hungry:
+        unfilled = [name for name in order if shares[name] < sizes[name]][:budget]
+        if not unfilled:
             break
-        for name in hungry:
+        for name in unfilled:
             shares[name] += 1
-        budget -= len(hungry)
+        budget -= len(unfilled)
     return shares
 
 
@@ -98,13 +98,13 @@ def _items(data: PageData, budget: int) -> dict[str, list[int]]:
     best = several.filter(pl.col("rich") == pl.col("rich").max())
     best = best.filter(pl.col("size") >= pl.col("size").max() - 1)
     chosen: dict[str, list[int]] = {}
-    for index in evenly(len(best), max(1, budget // 3)):
-        row = best.row(index, named=True)
+    for item in evenly(len(best), max(1, budget // 3)):
+        row = best.row(item, named=True)
         strata: dict[str, list[int]] = {}
         for number, split, domain in sorted(zip(row["number"], row["split"], row["domain"], strict=True)):
             strata.setdefault(f"{split}/{domain}", []).append(number)
         shares = allot({name: len(rows) for name, rows in strata.items()}, min(_MOST_PER_ITEM, budget))
-        rows = [strata[name][place] for name in strata for place in evenly(len(strata[name]), shares[name])]
+        rows = [strata[name][index] for name in strata for index in evenly(len(strata[name]), shares[name])]
         if len(rows) < 2:
             break
         chosen[row["item"]] = rows

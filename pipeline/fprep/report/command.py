@@ -15,10 +15,10 @@ import polars as pl
 from fprep.report.audit_findings import OtherTables
 from fprep.report.choice import Choice, choose
 from fprep.report.data import PageData, load
-from fprep.report.faults import rejected_section, warning_section
 from fprep.report.figure import NO_IMAGES, Images, read_images
 from fprep.report.labels import attribute_section, rows_section, split_section
 from fprep.report.page import Section, document, percent
+from fprep.report.rejections import rejected_section, warning_section
 from fprep.report.shapes import landmark_section, size_section
 from fprep.report.sheets import audit_section, item_section, sheet_section
 from fschemas.failures import UsageError
@@ -48,7 +48,7 @@ def write_page(
     out = claim_file(Path(out), "a page of `fprep report`", _is_page)
     if out.suffix.lower() not in (".html", ".htm"):
         example = out.with_suffix(".html").name
-        raise UsageError(f"{out}: the page is HTML; give it a name that ends in .html, such as {example}")
+        raise UsageError(f"{out}: the page is HTML; choose a name that ends in .html, such as {example}")
     data = load(table, audit, limit)
     others = OtherTables(data)
     choice = choose(data, others, 0 if images == NO_IMAGES else max_images)

@@ -75,8 +75,8 @@ def load(table: Path, audit: Path | None, limit: int | None) -> PageData:
     frame = source.frame
     if limit is not None and limit < total:
         frame = frame[evenly(total, limit)]
-        what = f"This page looks at {limit:,} of {total:,} rows, evenly spread"
-        remarks.append(f"{what}; numbers of the conversion are of all rows.")
+        what = f"This page uses {limit:,} of {total:,} rows, evenly spread"
+        remarks.append(f"{what}; numbers of the conversion refer to all rows.")
     report = _report(source.path.with_name(REPORT_FILE), remarks)
     rejected = _rejected(source.path.with_name(REJECTED_FILE), report, remarks)
     found = set(frame["split"].cast(pl.String).to_list())
@@ -95,8 +95,8 @@ def evenly(total: int, wanted: int) -> list[int]:
 
 def _report(path: Path, remarks: list[str]) -> dict[str, Any]:
     if not path.exists():
-        what = f"There is no {REPORT_FILE} beside the table"
-        remarks.append(f"{what}, so this page says nothing of the rows that were not kept.")
+        what = f"There is no {REPORT_FILE} next to the table"
+        remarks.append(f"{what}, so this page has no section on rows that were not kept.")
         return {}
     return read_json(path, REPORT_SHAPE, sealed=True, remedy="run `fprep convert` again")
 
@@ -106,7 +106,7 @@ def _rejected(path: Path, report: dict[str, Any], remarks: list[str]) -> pl.Data
         return None
     expected = report.get("rejected_sha256")
     if expected and sha256_of(path) != expected:
-        what = f"{REJECTED_FILE} is not the one that {REPORT_FILE} names, so no rejected row is shown"
+        what = f"{REJECTED_FILE} does not match its digest in {REPORT_FILE}, so no rejected row is shown"
         remarks.append(f"{what}; run fprep convert again.")
         return None
     frame = pl.DataFrame(read_table(path))
@@ -126,8 +126,8 @@ def _audit(path: Path, *, given: bool, remarks: list[str]) -> pl.DataFrame | Non
     if missing:
         what = f"the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
         if given:
-            raise UsageError(f"{path}: no audit of fprep, for it lacks {what}; write it with `fprep audit`")
-        remarks.append(f"{AUDIT_FILE} beside the table lacks {what}, so it is left out.")
+            raise UsageError(f"{path}: not an audit of fprep: {what} missing; write it with `fprep audit`")
+        remarks.append(f"{AUDIT_FILE} next to the table lacks {what}, so it is ignored.")
         return None
     return frame
 
@@ -140,7 +140,7 @@ def _audited(path: Path, sha256: str, remarks: list[str]) -> dict[str, Any]:
         return {}
     tables: list[dict[str, Any]] = metadata.get("tables") or []
     if tables and not any(entry.get("sha256") == sha256 for entry in tables):
-        what = "of other tables than this one, or of an earlier version of it"
+        what = "about other tables, or about an earlier version of this one"
         remarks.append(f"{AUDIT_FILE} is {what}; run fprep audit again.")
     return metadata
 

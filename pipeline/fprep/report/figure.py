@@ -10,7 +10,7 @@ from typing import Any
 from fprep.raw.safe_open import follows_links
 from fprep.report.audit_findings import OtherTables, RowId
 from fprep.report.data import PageData, names_of
-from fprep.report.marks import PointNames, marks
+from fprep.report.marks import LandmarkNames, marks
 from fprep.report.thumbnails import LONG_SIDE, Thumbnail, thumbnails
 from fschemas.failures import UsageError
 from fschemas.wording import count
@@ -24,19 +24,19 @@ _LISTED = 40  # maximum list values in the details
 
 
 @dataclass(frozen=True)
-class Style:
+class DrawingStyle:
     """Drawing style of a table: its metadata and the names of its landmarks and joints."""
 
     metadata: dict[str, Any]
-    landmarks: PointNames
-    joints: PointNames
+    landmarks: LandmarkNames
+    joints: LandmarkNames
 
     @classmethod
-    def of(cls, metadata: dict[str, Any]) -> Style:
+    def of(cls, metadata: dict[str, Any]) -> DrawingStyle:
         """Return the style of a table with this metadata."""
         joints: dict[str, Any] = (metadata.get("vocabularies") or {}).get("joint") or {}
-        names = PointNames.of_joints(joints.get("values") or ())
-        return cls(metadata, PointNames.of(metadata.get("landmark_set")), names)
+        names = LandmarkNames.of_joints(joints.get("values") or ())
+        return cls(metadata, LandmarkNames.of(metadata.get("landmark_set")), names)
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Images:
     """The chosen images of a page and how to draw them. `nothing` explains why there are none, "" if there are some."""
 
     data: PageData
-    styles: Mapping[str, Style]  # by table; "" is that of the page
+    styles: Mapping[str, DrawingStyle]  # by table; "" is that of the page
     nothing: str = ""
     rows: Mapping[RowId, Row] = field(default_factory=dict[RowId, Row])
     small: Mapping[RowId, Thumbnail] = field(default_factory=dict[RowId, Thumbnail])
@@ -74,8 +74,8 @@ class Images:
 
 def _chips(row: Row, metadata: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Return CSS class, text and column of each label below an image."""
-    unsaid = (None, "", "unknown", "normal", _title(row))
-    chips = [("chip", str(row[name]), name) for name in _CHIP_COLUMNS if row.get(name) not in unsaid]
+    hidden = (None, "", "unknown", "normal", _title(row))
+    chips = [("chip", str(row[name]), name) for name in _CHIP_COLUMNS if row.get(name) not in hidden]
     chips += [("chip", name, "garment") for name in (row.get("garments") or ())]
     for column, kind in (("attributes_positive", "chip attribute"), ("attributes_maybe", "chip perhaps")):
         names = names_of(metadata, "attributes", row.get(column) or ())
@@ -130,7 +130,7 @@ def read_images(
     `images` is the raw root of the page's table if it has moved, or "none". Raises `UsageError` if the folder does not
     exist.
     """
-    styles = {"": Style.of(data.metadata)}
+    styles = {"": DrawingStyle.of(data.metadata)}
     root = Path(images) if images else data.source.path.parent / str(data.metadata.get("raw_root", ""))
     if images == NO_IMAGES:
         return Images(data, styles, "This page was made without images (--no-images).")
@@ -143,7 +143,7 @@ def read_images(
     for name in dict.fromkeys(name for name, _ in numbers):
         source = others.source(name)
         assert source is not None, "a row of a table that is not open was chosen"
-        styles[name] = Style.of(source.metadata)
+        styles[name] = DrawingStyle.of(source.metadata)
         here = [(table, number) for table, number in numbers if table == name]
         folder = root if not name else source.path.parent / str(source.metadata.get("raw_root", ""))
         rows |= dict(zip(here, source.rows(tuple(number for _, number in here)), strict=True))

@@ -49,7 +49,7 @@ def rows_section(data: PageData) -> Section | None:
         for name, entry in list(files.items())[:_NUM_FILES]
     ]
     return section(
-        "rows", "What became of the lines", report=report, totals=totals, files=lines, num_files=len(files),
+        "rows", "Lines of the raw files", report=report, totals=totals, files=lines, num_files=len(files),
         num_different=sum(found != all_ for _, found, all_ in numbers),
         accounts=[(color, int(report.get(key, 0)), name) for key, color, name in _ACCOUNTS], head=("file", "lines", *used.values()),
     )  # fmt: skip
@@ -85,9 +85,9 @@ def _label_chart(data: PageData, column: str) -> Panel:
     stated = sum(number for _, number in named)
     note = count(len(named), "value")
     if column in CLASS_COLUMNS:  # the majority baseline
-        note += f"; always guessing “{named[0][0]}” is right in {percent(named[0][1], stated)}"
+        note += f"; always predicting “{named[0][0]}” is correct for {percent(named[0][1], stated)}"
     if stated < len(data.frame):
-        note += f"; stated in {percent(stated, len(data.frame))} of the rows"
+        note += f"; known for {percent(stated, len(data.frame))} of the rows"
     return Panel(_LABELS[column], _bars_by_split(data, counts), note, shown=20)
 
 
@@ -119,7 +119,7 @@ def attribute_section(data: PageData) -> Section | None:
     without = count(int((positives == 0).sum()), "image")
     return section(
         "attributes", "Attributes", entries=[entry for entry in _ATTRIBUTE_LEGEND if entry[0] in (*numbers, "track")],
-        said=f"{count(size, 'attribute')}; {positives.mean() or 0:.1f} positive ones per image, {without} without any",
+        note=f"{count(size, 'attribute')}; {positives.mean() or 0:.1f} positive ones per image, {without} without any",
         charts=[_attribute_chart(len(data.frame), group, groups[group], names, numbers) for group in used],
         unused=", ".join(f"{group or 'attributes'} ({len(groups[group])})" for group in groups if group not in used),
     )  # fmt: skip

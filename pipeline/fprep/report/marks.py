@@ -24,12 +24,12 @@ _COLORS = (
     "#ffd84d",
     "#cbb0ff",
     "#ffab7a",
-)  # of garments; bright, to be readable on photographs
+)  # of garments; bright, to be readable on images
 _STATES = {Visibility.OCCLUDED: "occluded", Visibility.VISIBLE: "visible"}
 
 
 @dataclass(frozen=True)
-class PointNames:
+class LandmarkNames:
     """Names, sides and edges of a landmark set, from the metadata of a table."""
 
     names: tuple[str, ...] = ()
@@ -37,7 +37,7 @@ class PointNames:
     skeleton: tuple[tuple[int, int], ...] = ()
 
     @classmethod
-    def of(cls, landmark_set: dict[str, Any] | None) -> PointNames:
+    def of(cls, landmark_set: dict[str, Any] | None) -> LandmarkNames:
         """Return the names of a table's landmark set, empty if it has none."""
         if not landmark_set:
             return cls()
@@ -47,20 +47,20 @@ class PointNames:
         return cls(names, sides, tuple((edge[0], edge[1]) for edge in landmark_set.get("skeleton") or ()))
 
     @classmethod
-    def of_joints(cls, names: Sequence[str]) -> PointNames:
+    def of_joints(cls, names: Sequence[str]) -> LandmarkNames:
         """Return the names of joints, which have no sides or edges."""
         return cls(tuple(names), tuple(side_of(name, -1, -1) for name in names))
 
     def name(self, index: int) -> str:
-        """Return the name of a point, or its index if the set is shorter."""
-        return self.names[index] if index < len(self.names) else f"point {index}"
+        """Return the name of a landmark, or its index if the set is shorter."""
+        return self.names[index] if index < len(self.names) else f"landmark {index}"
 
     def side(self, index: int) -> str:
-        """Return the CSS class of a point's side."""
+        """Return the CSS class of a landmark's side."""
         return self.sides[index] if index < len(self.sides) else "middle"
 
 
-def marks(row: Row, landmarks: PointNames, joints: PointNames, scale: float) -> Markup:
+def marks(row: Row, landmarks: LandmarkNames, joints: LandmarkNames, scale: float) -> Markup:
     """Return the whole overlay of a row, in groups of the classes `boxes` and `points`, which the page can hide."""
     points = [_points(row, "joint", joints, scale), _points(row, "landmark", landmarks, scale)]
     return render("marks.svg", areas=list(_areas(row, scale)), points=points)
@@ -79,13 +79,13 @@ def _areas(row: Row, scale: float) -> Iterator[dict[str, Any]]:
     yield from _box(row.get("box") or (), scale)
 
 
-def _place(value: float, scale: float) -> float:
+def _to_svg(value: float, scale: float) -> float:
     return round((value + 0.5) * scale, 1)
 
 
 def _outline(values: Sequence[float], scale: float, number: int, name: str) -> dict[str, Any]:
     pairs = zip(values[::2], values[1::2], strict=False)
-    path = " ".join(f"{_place(x, scale):g},{_place(y, scale):g}" for x, y in pairs)
+    path = " ".join(f"{_to_svg(x, scale):g},{_to_svg(y, scale):g}" for x, y in pairs)
     return {"outline": path, "color": _COLORS[number % len(_COLORS)], "name": name}
 
 
@@ -97,19 +97,19 @@ def _box(box: Sequence[float], scale: float, name: str = "", color: str = "") ->
         yield {"x": left, "y": top, "width": width, "height": height, "name": name, "color": color}
 
 
-def _points(row: Row, kind: str, names: PointNames, scale: float) -> dict[str, Any]:
+def _points(row: Row, kind: str, names: LandmarkNames, scale: float) -> dict[str, Any]:
     """Return skeleton and points of the columns `kind_x`, `kind_y` and `kind_visibility`, without missing points."""
     codes: list[int] = row.get(f"{kind}_visibility") or []
-    places = {
-        index: (_place(row[f"{kind}_x"][index], scale), _place(row[f"{kind}_y"][index], scale))
+    positions = {
+        index: (_to_svg(row[f"{kind}_x"][index], scale), _to_svg(row[f"{kind}_y"][index], scale))
         for index, code in enumerate(codes) if code >= Visibility.OCCLUDED
     }  # fmt: skip
-    edges = [(*places[a], *places[b]) for a, b in names.skeleton if a in places and b in places]
+    edges = [(*positions[a], *positions[b]) for a, b in names.skeleton if a in positions and b in positions]
     points: list[dict[str, Any]] = []
-    for index, (x, y) in places.items():
+    for index, (x, y) in positions.items():
         state = _STATES[Visibility(codes[index])]
         points.append(
             {"x": x, "y": y, "look": f"{state} {names.side(index)}", "title": f"{names.name(index)}, {state}"}
         )
     bones = "".join(f"M{x1:g} {y1:g}L{x2:g} {y2:g}" for x1, y1, x2, y2 in edges)
-    return {"kind": kind, "bones": bones, "radius": 5.0 if len(places) <= 16 else 3.6, "points": points}
+    return {"kind": kind, "bones": bones, "radius": 5.0 if len(positions) <= 16 else 3.6, "points": points}

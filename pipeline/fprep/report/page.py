@@ -59,13 +59,13 @@ def breakable(name: str) -> Markup:
 
 
 def percent(part: float, whole: float) -> str:
-    """Format a share as `12 %`, `0.4 %` or `<0.1 %`."""
+    """Format a share as `12%`, `0.4%` or `<0.1%`."""
     share = 100 * part / whole if whole else 0.0
     if 0 < share < 0.1:
-        return "<0.1 %"
+        return "<0.1%"
     if 99 < share < 100:
-        return ">99 %"
-    return f"{share:.0f} %" if share >= 10 or share == int(share) else f"{share:.1f} %"
+        return ">99%"
+    return f"{share:.0f}%" if share >= 10 or share == int(share) else f"{share:.1f}%"
 
 
 TEMPLATES = Environment(

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from fprep.report.charts import Bar, Panel, cloud, histogram, scatter
 from fprep.report.data import PageData, evenly, flat, texts
-from fprep.report.marks import PointNames
+from fprep.report.marks import LandmarkNames
 from fprep.report.page import Section, percent, section
 from fschemas.landmarks import Visibility
 from fschemas.wording import count
@@ -33,7 +33,7 @@ _KINDS = (
 )
 
 
-def landmark_section(data: PageData, names: PointNames, joints: PointNames) -> Section | None:
+def landmark_section(data: PageData, names: LandmarkNames, joints: LandmarkNames) -> Section | None:
     """Counts of visible, occluded and missing landmarks, and scatter plots of landmarks per garment."""
     charts: list[Panel] = []
     clouds: list[tuple[str, int, Markup]] = []
@@ -60,7 +60,7 @@ def _states(lists: pl.Series, size: int) -> np.ndarray:
     return counts
 
 
-def _state_charts(data: PageData, names: PointNames, garments: Sequence[str]) -> Iterator[Panel]:
+def _state_charts(data: PageData, names: LandmarkNames, garments: Sequence[str]) -> Iterator[Panel]:
     """Yield the landmarks of a small set in one or two columns, those of a large one by garment."""
     states = _states(data.frame["landmark_visibility"], len(names.names))
     if len(names.names) <= _MOST_POINTS:
@@ -77,7 +77,7 @@ def _state_charts(data: PageData, names: PointNames, garments: Sequence[str]) ->
 
 
 def _state_panel(
-    title: str, note: str, states: np.ndarray, names: PointNames, members: Sequence[int], whole: float = 0
+    title: str, note: str, states: np.ndarray, names: LandmarkNames, members: Sequence[int], whole: float = 0
 ) -> Panel:
     rows: list[Bar] = []
     for index in members:
@@ -90,7 +90,7 @@ def _state_panel(
     return Panel(title, rows, note, whole=whole, shown=_MOST_POINTS)
 
 
-def _cloud(data: PageData, names: PointNames, garment: str) -> Markup | None:
+def _cloud(data: PageData, names: LandmarkNames, garment: str) -> Markup | None:
     """Scatter plot of the landmarks of a garment, normalized by their common box, with the skeleton of the medians."""
     rows = data.frame.filter(pl.col("garment") == garment).select("landmark_x", "landmark_y", "landmark_visibility")
     known = pl.col("landmark_visibility").list.eval(pl.element() >= Visibility.OCCLUDED.value)
@@ -98,19 +98,21 @@ def _cloud(data: PageData, names: PointNames, garment: str) -> Markup | None:
     if rows.is_empty():
         return None
     rows = rows[evenly(len(rows), _CLOUD_ROWS)]
-    placed: dict[int, list[np.ndarray]] = {}
+    positions: dict[int, list[np.ndarray]] = {}
     for x, y, codes in rows.rows():
         present = [index for index, code in enumerate(codes) if code >= Visibility.OCCLUDED]
         points = np.array([(x[index], y[index]) for index in present], np.float64)
         low, high = points.min(0), points.max(0)
         shifted = (points - (low + high) / 2) / (float((high - low).max()) or 1.0)
         for index, point in zip(present, shifted, strict=True):
-            placed.setdefault(index, []).append(point)
-    least = 0.1 * max(map(len, placed.values()))
-    medians = {index: np.median(placed[index], axis=0) for index in sorted(placed) if len(placed[index]) >= least}
+            positions.setdefault(index, []).append(point)
+    least = 0.1 * max(map(len, positions.values()))
+    medians = {
+        index: np.median(positions[index], axis=0) for index in sorted(positions) if len(positions[index]) >= least
+    }
     return cloud(
-        [(names.side(index), placed[index]) for index in sorted(placed)],
-        [(names.side(index), point, f"{names.name(index)}: {count(len(placed[index]))}") for index, point in medians.items()],
+        [(names.side(index), positions[index]) for index in sorted(positions)],
+        [(names.side(index), point, f"{names.name(index)}: {count(len(positions[index]))}") for index, point in medians.items()],
         [(medians[a], medians[b]) for a, b in names.skeleton if a in medians and b in medians],
     )  # fmt: skip
 

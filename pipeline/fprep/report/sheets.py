@@ -16,7 +16,7 @@ _NUM_LINES = 12  # lines of audit text per kind
 def sheet_section(images: Images, choice: Choice) -> Section:
     """Contact sheets, one per split, sorted by class, with toggles that work without scripts."""
     if images.nothing or not choice.sheets:
-        return section("images", "Images", nothing=images.nothing or "No images were asked for (--max-images 0).")
+        return section("images", "Images", nothing=images.nothing or "No images were requested (--max-images 0).")
     data = images.data
     has_areas = data.has("box") or data.has("garments") or data.has("polygons")
     has_middle = "middle" in images.styles[""].landmarks.sides
@@ -46,7 +46,7 @@ def item_section(images: Images, choice: Choice) -> Section | None:
         alone = sum(size == 1 for size in sizes.values())
         mean = len(named) / len(sizes)
         words = f"{count(len(sizes), 'item')} with {mean:.1f} images each on average, {max(sizes.values()):,} at most; "
-        words += f"{count(alone)} ({percent(alone, len(sizes))}) with a single image, which no search can find."
+        words += f"{count(alone)} ({percent(alone, len(sizes))}) with a single image, which no search can retrieve."
     chosen = {} if images.nothing else choice.items
     items = [(item, sizes[item], [images.figure(("", row)) for row in rows]) for item, rows in chosen.items()]
     return section("items", "Items", words=words, items=items, shape=images.shape)

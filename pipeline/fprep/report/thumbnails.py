@@ -78,4 +78,4 @@ def thumbnail(root: str, task: tuple[str, str | None], *, follow_links: bool = F
 
 def _crashed(task: tuple[str, str | None], reason: str) -> Thumbnail:
     del task
-    return Thumbnail(problem=f"the image decoder gave up ({reason})")
+    return Thumbnail(problem=f"the image decoder failed ({reason})")

@@ -91,12 +91,12 @@ def load_recipe(name: str) -> Recipe:
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         guess = did_you_mean(name, RECIPES)
-        raise UsageError(f"unknown recipe {name!r}; {guess}known are {', '.join(RECIPES)}, or name a YAML file")
+        raise UsageError(f"unknown recipe {name!r}; {guess}known are {', '.join(RECIPES)}, or pass a YAML file")
     if not path.exists():
         raise UsageError(f"{path}: no such recipe file; known recipes are {', '.join(RECIPES)}")
     content = read_yaml(path)
     if not isinstance(content, list) or not content:
-        raise UsageError(f"{path}: not a list of transforms; write lines such as `- Rotate: {{limit: 20, p: 0.5}}`")
+        raise UsageError(f"{path}: expected a list of transforms, with lines such as `- Rotate: {{limit: 20, p: 0.5}}`")
     transforms = tuple(_entry(path, number, entry) for number, entry in enumerate(cast("list[object]", content), 1))
     recipe = Recipe(path.stem, transforms)
     for number, transform in enumerate(transforms, 1):
@@ -118,16 +118,16 @@ class Augmenter:
     def __call__(self, pixels: np.ndarray, geometry: Geometry, key: str, copy: int) -> tuple[np.ndarray, Geometry]:
         """Return an augmented copy of an image, uint8 RGB (H, W, 3), and of its geometry.
 
-        Points that leave the image become absent. The box becomes the axis-aligned hull of its transformed corners,
+        Landmarks that leave the image become absent. The box becomes the axis-aligned hull of its transformed corners,
         clipped to the image. A draw that leaves less than one pixel of its width or height is repeated; after 20 draws
         the image is returned unchanged. If the image is flipped, left and right landmarks are swapped. Raises
         `UsageError` if the recipe cannot be applied.
         """
         for draw in range(DRAWS):
-            moved_pixels, moved, mirrored = self._draw(pixels, geometry, f"{self.seed}/{key}/{copy}/{draw}")
+            moved_pixels, moved, flipped = self._draw(pixels, geometry, f"{self.seed}/{key}/{copy}/{draw}")
             moved = _inside(moved, moved_pixels.shape[1], moved_pixels.shape[0])
             if moved is not None:
-                return moved_pixels, self._swapped(moved) if mirrored else moved
+                return moved_pixels, self._swapped(moved) if flipped else moved
         return pixels, geometry
 
     def _draw(self, pixels: np.ndarray, geometry: Geometry, name: str) -> tuple[np.ndarray, Geometry, bool]:
@@ -138,47 +138,50 @@ class Augmenter:
         middle = np.array([width / 2, height / 2])
         markers = middle + np.array([[0, 0], [width / 4, 0], [0, height / 4]])
         corners = geometry.corners
-        sent = np.concatenate([markers, corners, geometry.points, geometry.others]).astype(np.float32)
+        sent = np.concatenate([markers, corners, geometry.landmarks, geometry.others]).astype(np.float32)
         try:
             result = self._compose(image=pixels, keypoints=sent)
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - transforms raise all kinds of exceptions
             detail = " ".join(str(error).split())
-            place = f"recipe {self.recipe.name}"
-            raise UsageError(f"{place}: cannot be applied to {name} ({detail}); correct the recipe") from None
+            raise UsageError(
+                f"recipe {self.recipe.name}: cannot be applied to {name} ({detail}); fix the recipe"
+            ) from None
         moved_pixels, moved = result["image"], np.asarray(result["keypoints"], np.float64)
         if moved_pixels.dtype != np.uint8 or moved_pixels.ndim != 3 or moved_pixels.shape[2] != 3:
-            raise UsageError(f"recipe {self.recipe.name}: gives no 8-bit RGB image; remove what changes the type")
+            raise UsageError(
+                f"recipe {self.recipe.name}: does not return an 8-bit RGB image; remove the transform that changes the type"
+            )
         assert len(moved) == len(sent)
         right, down = moved[1] - moved[0], moved[2] - moved[0]
         box = None if geometry.box is None else np.concatenate([moved[3:7].min(axis=0), moved[3:7].max(axis=0)])
-        points, others = np.split(moved[3 + len(corners) :], [len(geometry.points)])
-        mirrored = bool(right[0] * down[1] < right[1] * down[0])
-        return moved_pixels, replace(geometry, points=points, box=box, others=others), mirrored
+        landmarks, others = np.split(moved[3 + len(corners) :], [len(geometry.landmarks)])
+        flipped = bool(right[0] * down[1] < right[1] * down[0])
+        return moved_pixels, replace(geometry, landmarks=landmarks, box=box, others=others), flipped
 
     def _swapped(self, geometry: Geometry) -> Geometry:
         if not self.flip_index:
             return geometry
         order = np.array(self.flip_index)
-        return replace(geometry, points=geometry.points[order], visibility=geometry.visibility[order])
+        return replace(geometry, landmarks=geometry.landmarks[order], visibility=geometry.visibility[order])
 
 
 def _inside(geometry: Geometry, width: int, height: int) -> Geometry | None:
-    """Mark points outside the image as absent, with the one-pixel tolerance of tables.
+    """Mark landmarks outside the image as absent, with the one-pixel tolerance of tables.
 
     Returns None if less than one pixel of the box is left in either direction.
     """
-    points, limits = geometry.points, np.array([width, height])
-    here = geometry.has_coordinates & np.all((points >= -1) & (points <= limits), axis=1)
+    landmarks, limits = geometry.landmarks, np.array([width, height])
+    here = geometry.has_coordinates & np.all((landmarks >= -1) & (landmarks <= limits), axis=1)
     lost = geometry.has_coordinates & ~here
     visibility = np.where(lost, Visibility.ABSENT.value, geometry.visibility)
-    points = np.where(here[:, None], points, 0.0)
+    landmarks = np.where(here[:, None], landmarks, 0.0)
     if geometry.box is None:
-        return replace(geometry, points=points, visibility=visibility)
+        return replace(geometry, landmarks=landmarks, visibility=visibility)
     box = np.clip(geometry.box, 0, np.tile(limits - 1, 2))
     is_left = np.all(box[2:] - box[:2] >= 1)
-    return replace(geometry, points=points, visibility=visibility, box=box) if is_left else None
+    return replace(geometry, landmarks=landmarks, visibility=visibility, box=box) if is_left else None
 
 
 def _seed(name: str) -> int:
@@ -202,20 +205,20 @@ def _entry(path: Path, number: int, entry: object) -> dict[str, dict[str, Any]]:
         [(name, arguments)] = cast("dict[object, object]", entry).items()
         if isinstance(name, str) and (arguments is None or isinstance(arguments, dict)):
             return {name: cast("dict[str, Any]", arguments or {})}
-    raise UsageError(f"{path}: transform {number} ({entry!r}) is not `Name` or `Name: {{argument: value}}`; correct it")
+    raise UsageError(f"{path}: transform {number} ({entry!r}) is not `Name` or `Name: {{argument: value}}`; fix it")
 
 
-def _build(transform: dict[str, dict[str, Any]], place: str) -> Any:
+def _build(transform: dict[str, dict[str, Any]], source: str) -> Any:
     """Build the albumentations transform. Names are looked up in its top-level namespace only."""
     library = _albumentations()
     [(name, arguments)] = transform.items()
     found = getattr(library, name, None)
     if not isinstance(found, type) or not issubclass(found, library.BasicTransform):
-        raise UsageError(f"{place}: albumentations has no transform {name!r}; see its documentation for the names")
+        raise UsageError(f"{source}: albumentations has no transform {name!r}; see its documentation for the names")
     moves_pixels = not issubclass(found, library.ImageOnlyTransform)
     if (moves_pixels and name not in EXACT_SPATIAL) or name in _SHIFTING + _NOT_IMAGES:
         raise UsageError(
-            f"{place}: {name} does not keep points on their pixels or does not give an image; "
+            f"{source}: {name} does not move keypoints with their pixels, or does not return an image; "
             f"of the transforms that move pixels use {', '.join(EXACT_SPATIAL)}"
         )
     try:
@@ -223,7 +226,7 @@ def _build(transform: dict[str, dict[str, Any]], place: str) -> Any:
             warnings.simplefilter("error")  # albumentations only warns of unknown arguments
             return found(**{key: _tuples(value) for key, value in arguments.items()})
     except (TypeError, ValueError, UserWarning) as error:
-        raise UsageError(f"{place}: {name}: {' '.join(str(error).split())}; correct its arguments") from None
+        raise UsageError(f"{source}: {name}: {' '.join(str(error).split())}; fix its arguments") from None
 
 
 def _tuples(value: object) -> object:

@@ -14,7 +14,7 @@ from fprep.audit.split_lock import checked_table
 from fprep.convert.source_table import SourceTable
 from fprep.raw.safe_open import follows_links
 from fprep.shard.augment import Recipe, load_recipe
-from fprep.shard.finish import existing_plan_id, finish, remove_strangers
+from fprep.shard.finish import existing_plan_id, finish, remove_unlisted_files
 from fprep.shard.plan import PlannedShard, ShardPlan, plan_shards
 from fprep.shard.sample import SampleOptions
 from fprep.shard.writing import write_shards
@@ -52,9 +52,9 @@ def shard(
     source = SourceTable.open(Path(table))
     source = source.with_predicted_boxes([Path(path) for path in boxes]) if boxes else source
     if leave_out and lock is None:
-        raise UsageError("--leave-out needs a split lock; name it with --lock")
-    dataset, place = str(source.metadata.get("dataset")), str(source.path)
-    locked = checked_table(Path(lock), source.frame, dataset, place, leave_out=leave_out) if lock else None
+        raise UsageError("--leave-out needs a split lock; pass it with --lock")
+    dataset, path = str(source.metadata.get("dataset")), str(source.path)
+    locked = checked_table(Path(lock), source.frame, dataset, path, leave_out=leave_out) if lock else None
     recipe = _check_options(size, quality, copies, augment, shard_samples, limit)
     plan = plan_shards(
         source, size=size, quality=quality, copies=copies, recipe=recipe, shard_samples=shard_samples, seed=seed,
@@ -77,7 +77,7 @@ def shard(
     with exclusive(out):
         records = _kept(out, plan)
         if len(records) == len(plan.shards) and existing_plan_id(out) == plan.plan_id:
-            remove_strangers(out, set(records))
+            remove_unlisted_files(out, set(records))
             return _summary(plan, list(records.values()), reused=len(records), unchanged=True)
         withdraw(out / DATASET_FILE)  # before the first shard of an old set is replaced: readers must not see a mix
         todo = [planned for planned in plan.shards if planned.name not in records]
@@ -85,7 +85,7 @@ def shard(
         written = write_shards(out, plan.plan_id, options, source, todo, workers, report)
         in_order = [(written | records)[planned.name] for planned in plan.shards]
         finish(out, source, plan, in_order)
-        remove_strangers(out, {planned.name for planned in plan.shards})
+        remove_unlisted_files(out, {planned.name for planned in plan.shards})
     return _summary(plan, in_order, reused=len(records), unchanged=False)
 
 
@@ -97,9 +97,9 @@ def _check_options(
         ("--shard-samples", shard_samples, 1, 1_000_000), ("--limit", limit, 1, 1 << 40),
     ):  # fmt: skip
         if value is not None and not low <= value <= high:
-            raise UsageError(f"{name} is {value}, but {low} to {high} is allowed; choose another value")
+            raise UsageError(f"{name} is {value}, but must be {low} to {high}")
     if copies and not augment:
-        raise UsageError("--copies needs a recipe; name one, for example `--copies 2 --augment geometric`")
+        raise UsageError("--copies needs a recipe; choose one, for example `--copies 2 --augment geometric`")
     recipe = load_recipe(augment) if augment else None
     return recipe if copies else None  # without copies the recipe has no effect, so it must not change the plan id
 

@@ -48,7 +48,7 @@ def existing_plan_id(out: Path) -> str | None:
         return None
 
 
-def remove_strangers(out: Path, names: set[str]) -> list[str]:
+def remove_unlisted_files(out: Path, names: set[str]) -> list[str]:
     """Remove shards and records that are not in `names`. Files with other kinds of names are kept."""
     removed = [path for path in out.glob("*.tar") if SHARD_NAME.fullmatch(path.name) and path.name not in names]
     records = (out / RECORD_FOLDER).glob("*.json")

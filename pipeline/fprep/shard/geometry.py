@@ -21,25 +21,25 @@ def _no_points() -> np.ndarray:
 class Geometry:
     """Coordinates in pixels: pixel centers are integers, origin top left.
 
-    `points` is float64 (K, 2) and `visibility` an int array (K,) of `Visibility`; K may be 0. `box` is (x1, y1, x2,
+    `landmarks` is float64 (K, 2) and `visibility` an int array (K,) of `Visibility`; K may be 0. `box` is (x1, y1, x2,
     y2), float64, or None. `others` (M, 2) are unnamed points such as outlines, which never become absent.
     """
 
-    points: np.ndarray
+    landmarks: np.ndarray
     visibility: np.ndarray
     box: np.ndarray | None
     others: np.ndarray = field(default_factory=_no_points)
 
     def resized(self, scale_x: float, scale_y: float) -> Geometry:
-        """Return the geometry after a resize by these factors: x' = (x + 0.5) * s - 0.5. Absent points stay at 0."""
+        """Return the geometry after a resize by these factors: x' = (x + 0.5) * s - 0.5. Absent landmarks stay at 0."""
         scale = np.array([scale_x, scale_y])
-        points = np.where(self.has_coordinates[:, None], (self.points + 0.5) * scale - 0.5, 0.0)
+        landmarks = np.where(self.has_coordinates[:, None], (self.landmarks + 0.5) * scale - 0.5, 0.0)
         box = None if self.box is None else ((self.box.reshape(2, 2) + 0.5) * scale - 0.5).reshape(4)
-        return Geometry(points, self.visibility, box, (self.others + 0.5) * scale - 0.5)
+        return Geometry(landmarks, self.visibility, box, (self.others + 0.5) * scale - 0.5)
 
     @property
     def has_coordinates(self) -> np.ndarray:
-        """Mask of the points that have coordinates, bool (K,)."""
+        """Mask of the landmarks that have coordinates, bool (K,)."""
         return self.visibility >= Visibility.OCCLUDED
 
     @property
@@ -50,14 +50,14 @@ class Geometry:
 
 def geometry_of(row: Row) -> Geometry:
     """Return the geometry of a row: landmarks, box, and in `others` the joints, outlines and boxes of its garments."""
-    points = np.array([row.get("landmark_x", ()), row.get("landmark_y", ())], np.float64).T
+    landmarks = np.array([row.get("landmark_x", ()), row.get("landmark_y", ())], np.float64).T
     visibility = np.array(row.get("landmark_visibility", ()), np.int64)
     box = row.get("box")
     joints = np.array([row.get("joint_x", ()), row.get("joint_y", ())], np.float64).T
     outlines = [np.array(outline, np.float64).reshape(-1, 2) for outline in _outlines(row)]
     boxes = np.array(row.get("garment_boxes", ()), np.float64).reshape(-1, 4)
     others = np.concatenate([joints, *outlines, boxes[:, _CORNERS].reshape(-1, 2)])
-    return Geometry(points, visibility, None if box is None else np.array(box, np.float64), others)
+    return Geometry(landmarks, visibility, None if box is None else np.array(box, np.float64), others)
 
 
 def write_geometry(annotation: Row, moved: Geometry, *, is_copy: bool) -> None:
@@ -67,8 +67,8 @@ def write_geometry(annotation: Row, moved: Geometry, *, is_copy: bool) -> None:
     is removed from its lists if its box has left the image.
     """
     if "landmark_x" in annotation:
-        annotation["landmark_x"] = _floats(moved.points[:, 0])
-        annotation["landmark_y"] = _floats(moved.points[:, 1])
+        annotation["landmark_x"] = _floats(moved.landmarks[:, 0])
+        annotation["landmark_y"] = _floats(moved.landmarks[:, 1])
         annotation["landmark_visibility"] = moved.visibility.tolist()
     if moved.box is not None:
         annotation["box"] = _floats(moved.box)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from fprep.audit.split_lock import Checked
+from fprep.audit.split_lock import LockCheck
 from fprep.convert.source_table import SourceTable
 from fprep.shard.augment import Recipe
 from fprep.shard.sample import sample_key
@@ -53,7 +53,7 @@ class ShardPlan:
 def plan_shards(
     source: SourceTable, *, size: int | None = None, quality: int = 90, copies: int = 0, recipe: Recipe | None = None,
     shard_samples: int = 1000, seed: int = 0, splits: tuple[str, ...] | None = None, limit: int | None = None,
-    lock: Checked | None = None,
+    lock: LockCheck | None = None,
 ) -> ShardPlan:  # fmt: skip
     """Assign samples to shards, without the rows that `lock` excludes.
 
@@ -73,9 +73,9 @@ def plan_shards(
     row_splits = source.frame["split"].cast(pl.String).to_numpy(writable=True)
     row_splits[list(lock.left_out) if lock else []] = ""
     present = [split for split in SPLITS if split in set(row_splits)]
-    strangers = [split for split in splits or () if split not in present]
-    if strangers or not present:
-        wanted, known = ", ".join(strangers) or "any split", ", ".join(present) or "none"
+    unknown = [split for split in splits or () if split not in present]
+    if unknown or not present:
+        wanted, known = ", ".join(unknown) or "any split", ", ".join(present) or "none"
         raise UsageError(f"{source.path}: no rows in {wanted}; the splits with rows are {known}")
     shards: list[PlannedShard] = []
     for split in present if splits is None else [split for split in present if split in splits]:
@@ -110,8 +110,10 @@ def _check_keys(source: SourceTable, shards: list[PlannedShard]) -> None:
         for row, copy in zip(planned.rows, planned.copies, strict=True):
             key = sample_key(table_keys[row], copy)
             if key in seen or not KEY.fullmatch(key):
-                fault = "occurs twice" if key in seen else f"is longer than {LONGEST_KEY} characters or not plain ASCII"
-                raise UsageError(f"{source.path}: the sample key {key!r} {fault}; change the keys in the reader")
+                problem = (
+                    "occurs twice" if key in seen else f"is longer than {LONGEST_KEY} characters or not plain ASCII"
+                )
+                raise UsageError(f"{source.path}: the sample key {key!r} {problem}; change the keys in the reader")
             seen.add(key)
 
 
@@ -120,7 +122,7 @@ def _check_columns(source: SourceTable) -> None:
     features(source)
     for name in source.annotation_columns:
         if source.frame[name].null_count():
-            raise UsageError(f"{source.path}: the column {name!r} has empty rows; give them a value in the reader")
+            raise UsageError(f"{source.path}: the column {name!r} has empty rows; set a value in the reader")
 
 
 def features(source: SourceTable) -> list[dict[str, Any]]:

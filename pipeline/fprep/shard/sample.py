@@ -88,19 +88,19 @@ class SampleMaker:
         content = read_image(self.options.root, row["image"], row["sha256"], follow_links=self.options.follow_links)
         facts = _facts(row, content, self.options.root, self.options.follow_links)
         width, height = self._target(facts)
-        moved: Geometry | None = None
+        transformed: Geometry | None = None
         if copy or not facts.is_plain_jpeg or (width, height) != (facts.width, facts.height):
             image = decode(content, facts, (width, height), path)
             if copy or (width, height) != (facts.width, facts.height):
-                moved = geometry_of(row).resized(width / facts.width, height / facts.height)
+                transformed = geometry_of(row).resized(width / facts.width, height / facts.height)
             if copy:
                 assert self._augmenter is not None
-                assert moved is not None
-                image, moved = self._augmenter(image, moved, row["key"], copy)
+                assert transformed is not None
+                image, transformed = self._augmenter(image, transformed, row["key"], copy)
                 height, width = image.shape[:2]
             as_asked = copy or self.options.size is not None
             content = encode(image, self.options.quality if as_asked else CONVERSION_QUALITY)
-        return Sample(sample_key(row["key"], copy), content, self._annotation(row, copy, width, height, moved))
+        return Sample(sample_key(row["key"], copy), content, self._annotation(row, copy, width, height, transformed))
 
     def _target(self, facts: Facts) -> tuple[int, int]:
         """Return width and height after limiting the longest side to `size`; never enlarges."""
@@ -110,15 +110,15 @@ class SampleMaker:
         return max(1, round(facts.width * size / longest)), max(1, round(facts.height * size / longest))
 
     def _annotation(
-        self, row: dict[str, Any], copy: int, width: int, height: int, moved: Geometry | None
+        self, row: dict[str, Any], copy: int, width: int, height: int, transformed: Geometry | None
     ) -> dict[str, Any]:
         annotation: dict[str, Any] = {
             "key": sample_key(row["key"], copy), "split": row["split"], "group": row["group"],
             "width": width, "height": height, "image": row["image"], "copy": copy,
         }  # fmt: skip
         annotation.update((name, row[name]) for name in self.options.columns)
-        if moved is not None:
-            write_geometry(annotation, moved, is_copy=copy > 0)
+        if transformed is not None:
+            write_geometry(annotation, transformed, is_copy=copy > 0)
         return annotation
 
 
@@ -132,7 +132,7 @@ def read_image(root: Path, name: str, sha256: str | None, *, follow_links: bool 
         opened = open_inside(os.path.realpath(root), name, follow_links=follow_links)
     except OpenError as fault:
         if fault.rule == "missing_image":
-            raise IntegrityError(f"{path}: the image is gone; restore it or run `fprep convert` again") from None
+            raise IntegrityError(f"{path}: the image is missing; restore it or run `fprep convert` again") from None
         raise IntegrityError(f"{path}: {fault.message}; run `fprep convert` again") from None
     try:
         content = read_all(opened.descriptor, opened.size)
@@ -143,7 +143,7 @@ def read_image(root: Path, name: str, sha256: str | None, *, follow_links: bool 
     return content
 
 
-def decode(content: bytes, facts: Facts, target: tuple[int, int], place: Path) -> np.ndarray:
+def decode(content: bytes, facts: Facts, target: tuple[int, int], path: Path) -> np.ndarray:
     """Decode an image, upright and opaque, to uint8 RGB (H, W, 3).
 
     It is reduced to `target` (width, height) by area averaging. Raises `IntegrityError` if it cannot be decoded or has
@@ -151,10 +151,10 @@ def decode(content: bytes, facts: Facts, target: tuple[int, int], place: Path) -
     """
     image = _decode_jpeg(content, facts, target) if facts.is_plain_jpeg else None
     if image is None:
-        image = _decode_any(content, facts, place)
+        image = _decode_any(content, facts, path)
         if image.shape[:2] != (facts.height, facts.width):
             found = f"{image.shape[1]} x {image.shape[0]} instead of {facts.width} x {facts.height}"
-            raise IntegrityError(f"{place}: {found} pixels; run `fprep convert` again")
+            raise IntegrityError(f"{path}: {found} pixels; run `fprep convert` again")
     if image.shape[1::-1] != target:
         image = cv2.resize(image, target, interpolation=cv2.INTER_AREA)
     return image
@@ -185,7 +185,7 @@ def _decode_jpeg(content: bytes, facts: Facts, target: tuple[int, int]) -> np.nd
     return image if image.shape[:2] == expected else None
 
 
-def _decode_any(content: bytes, facts: Facts, place: Path) -> np.ndarray:
+def _decode_any(content: bytes, facts: Facts, path: Path) -> np.ndarray:
     """Decode any other image with Pillow: the first frame, upright, on white."""
     try:
         with warnings.catch_warnings():
@@ -196,13 +196,13 @@ def _decode_any(content: bytes, facts: Facts, place: Path) -> np.ndarray:
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - Pillow raises almost any exception on malicious bytes
-        raise _undecodable(place, error) from None
+        raise _undecodable(path, error) from None
 
 
-def _undecodable(place: Path, error: Exception) -> IntegrityError:
+def _undecodable(path: Path, error: Exception) -> IntegrityError:
     detail = " ".join(str(error).split()) or type(error).__name__
     return IntegrityError(
-        f"{place}: cannot be decoded ({detail}); let `fprep convert` look at the images: it rejects it"
+        f"{path}: cannot be decoded ({detail}); run `fprep convert` with --check-images full, which rejects it"
     )
 
 
@@ -218,7 +218,7 @@ def _facts(row: dict[str, Any], content: bytes, root: Path, follow_links: bool) 
     found = check_image(os.path.realpath(root), row["image"], decode=True, follow_links=follow_links)
     if found.rule:
         raise IntegrityError(
-            f"{root / row['image']}: {found.message}; let `fprep convert` look at the images: it rejects it"
+            f"{root / row['image']}: {found.message}; run `fprep convert` with --check-images full, which rejects it"
         )
     if found.sha256 != hashlib.sha256(content).hexdigest():
         raise IntegrityError(f"{root / row['image']}: changed while it was read; run the command again")
@@ -229,12 +229,12 @@ def _facts(row: dict[str, Any], content: bytes, root: Path, follow_links: bool) 
         sizes = f"{facts.width} x {facts.height} pixels instead of {row['width']} x {row['height']}"
         raise IntegrityError(f"{root / row['image']}: {sizes}; run `fprep convert` again")
     geometry = geometry_of(row)
-    points = geometry.points[geometry.has_coordinates]
+    points = geometry.landmarks[geometry.has_coordinates]
     if geometry.box is not None:
         points = np.concatenate([points, geometry.box.reshape(2, 2)])
     if len(points) and np.any(points > (facts.width, facts.height)):
         raise IntegrityError(
-            f"{row['source_file']}:{row['source_line']}: a point or box lies outside {row['image']} "
-            f"({facts.width} x {facts.height}); let `fprep convert` look at the images: it rejects such rows"
+            f"{row['source_file']}:{row['source_line']}: a landmark or box lies outside {row['image']} "
+            f"({facts.width} x {facts.height}); run `fprep convert` with --check-images full, which rejects such rows"
         )
     return facts

@@ -374,7 +374,7 @@ def test_images_that_changed_or_went(planted):
     }  # fmt: skip
 
 
-def test_baseline_is_what_the_most_frequent_answer_reaches(tmp_path):
+def test_baseline_is_the_share_of_the_most_frequent_class(tmp_path):
     rows = [{"split": "train", "category": name} for name in ("Dress", "Dress", "Dress", "Tee")]
     rows += [{"split": "test", "category": name} for name in ("Dress", "Tee", "Tee", "Skirt", "")]
     result = audit([write_audit_table(tmp_path, rows)], near=False, dry_run=True)
@@ -383,7 +383,7 @@ def test_baseline_is_what_the_most_frequent_answer_reaches(tmp_path):
     assert (train.majority, train.share, train.classes, train.rarest_rows) == ("Dress", 0.75, 2, 1)
     assert (test.majority, test.share, test.rows) == ("Tee", 0.5, 4)  # the row without a category does not count
     assert [row["message"] for row in of_kind(result, "balance_unseen")] == [
-        "category Skirt is in 1 rows of test, and never in train"
+        "category Skirt is in 1 rows of test, but never in train"
     ]
     assert baselines["attribute fit", "test"].share == 1.0
 

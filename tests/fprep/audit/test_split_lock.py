@@ -70,10 +70,10 @@ def test_unchanged_table_passes_and_its_shards_carry_the_digest(table, tmp_path)
         (
             "k0004",
             "train",
-            r"1 image would be trained on, but the lock holds them out \(the first is k0004: train instead of test",
+            r"1 image in train, but held out by the lock \(the first is k0004: train instead of test",
         ),
-        ("k0003", "test", r"1 image in another split than the lock says \(the first is k0003: test instead of val"),
-        ("k0000", "val", r"1 image in another split than the lock says"),
+        ("k0003", "test", r"1 image in a different split than in the lock \(the first is k0003: test instead of val"),
+        ("k0000", "val", r"1 image in a different split than in the lock"),
     ],
 )
 def test_another_split_is_refused(table, tmp_path, key, split, words):
@@ -91,7 +91,7 @@ def test_new_image_of_a_locked_group_is_refused_and_another_one_passes(table, tm
     other = write_audit_table(
         tmp_path / "other", [*rows, {"split": "train", "group": "img/b", "pixels": photograph(7)}]
     )
-    with pytest.raises(IntegrityError, match="of groups that the lock keeps on another side"):
+    with pytest.raises(IntegrityError, match="of groups that are on another side in the lock"):
         shard(other, tmp_path / "out", lock=table, workers=1)
 
 
@@ -105,7 +105,7 @@ def test_what_one_benchmark_holds_out_another_must_not_train(tmp_path):
         {"split": "test", "pixels": same, "image": "img/x.jpg"}, {"split": "val", "pixels": near}, {"split": "train", "pixels": photograph(5)},
     ], dataset="deepfashion-category")  # fmt: skip
     audit([fine, coarse], lock=True, out=tmp_path / "audit")
-    with pytest.raises(IntegrityError, match="2 images would be trained on"):
+    with pytest.raises(IntegrityError, match="2 images in train"):
         shard(fine, tmp_path / "a", lock=tmp_path / "audit", workers=1)
     shard(coarse, tmp_path / "b", lock=tmp_path / "audit" / LOCK_FILE, workers=1)
     assert shard(fine, tmp_path / "a", lock=tmp_path / "audit", leave_out=True, workers=1)["splits"] == {"train": 1}
@@ -129,7 +129,7 @@ def test_paths_of_a_family_are_locked_together(tmp_path):
         )
         for order in ([fine, coarse], [coarse, fine]):
             audit(order, lock=True, near=False, out=tmp_path / "audit")
-            with pytest.raises(IntegrityError, match="1 image would be trained on"):
+            with pytest.raises(IntegrityError, match="1 image in train"):
                 shard(fine, tmp_path / "a", lock=tmp_path / "audit", workers=1)
 
 
@@ -138,13 +138,13 @@ def test_lock_without_digests_goes_by_path(tmp_path):
     audit([folder], lock=True, near=False)
     shard(folder, tmp_path / "out", lock=folder, workers=1)
     alter(folder, split=becomes("k0004", "train"))
-    with pytest.raises(IntegrityError, match="would be trained on"):
+    with pytest.raises(IntegrityError, match="in train, but held out"):
         shard(folder, tmp_path / "out2", lock=folder, workers=1)
 
 
 def test_lock_of_something_else_or_damaged(table, tmp_path):
     other = write_audit_table(tmp_path / "other", [{"split": "train", "pixels": photograph(31)}], dataset="other")
-    with pytest.raises(UsageError, match=r"the lock has none of its 1 row;"):
+    with pytest.raises(UsageError, match=r"the lock contains none of its 1 row;"):
         shard(other, tmp_path / "out", lock=table, workers=1)
     with pytest.raises(UsageError, match="no such split lock"):
         shard(table, tmp_path / "out", lock=tmp_path / "none.json", workers=1)

@@ -183,7 +183,7 @@ def test_members_that_leave_the_folder_are_told(tmp_path):
     with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
         archive.writestr("/etc/b.jpg", b"")
     (tmp_path / "c.zip").write_bytes((tmp_path / "b.zip").read_bytes().replace(b"/etc/b", b"img/cb"))
-    said = {finding.path.name: "leads out of the folder" in finding.message for finding in doctor(tmp_path).findings}
+    said = {finding.path.name: "is outside the folder" in finding.message for finding in doctor(tmp_path).findings}
     assert said == {"a.tar": True, "b.zip": True, "c.zip": False}
 
 
@@ -209,7 +209,7 @@ def test_columns_of_a_box_are_not_called_others(tmp_path):
     Image.new("RGB", (40, 50)).save(tmp_path / "0.jpg")
     (tmp_path / "t.csv").write_text("image,label,x1,y1,x2,y2,price\n0.jpg,a,1,2,30,40,9\n")
     notes = [finding.message for diagnosis in doctor(tmp_path).diagnoses for finding in diagnosis.findings]
-    assert any("box 'x1,y1,x2,y2'; others: price; --map" in note for note in notes)
+    assert any("box 'x1,y1,x2,y2'; others: price; change" in note for note in notes)
 
 
 def test_no_line_for_a_folder_whose_name_is_no_text(tmp_path):
@@ -353,7 +353,7 @@ def test_a_huge_tree_is_looked_at_in_part(tmp_path):
     for number in range(40):
         (tmp_path / f"more/{number:03d}").mkdir(parents=True)
     checkup = doctor(tmp_path, limit=30)
-    assert "were not looked at" in checkup.to_text()
+    assert "were not scanned" in checkup.to_text()
     assert checkup.scan.entries <= 60
     looked = scan(tmp_path, max_in_folder=5)
     assert looked.folders[tmp_path / "more"].cut
@@ -375,7 +375,7 @@ def test_pipes_are_not_opened(tmp_path):
 
 def test_every_place_fits_its_signature():
     for signature in SIGNATURES:
-        name = signature.place.rpartition("/")[2]
+        name = signature.location.rpartition("/")[2]
         assert not name or signature.fits(name, b"") or signature.head, signature
 
 
@@ -458,9 +458,7 @@ def test_paths_with_commas_and_entities_are_found(tmp_path):
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True)
         Image.new("RGB", (300, 200)).save(tmp_path / name)
-    assert [finding.message for finding in findings(doctor(tmp_path), "images")] == [
-        "all of 3 sampled images are there"
-    ]
+    assert [finding.message for finding in findings(doctor(tmp_path), "images")] == ["all of 3 sampled images exist"]
 
 
 @pytest.fixture

@@ -38,7 +38,9 @@ def process_of(_: int) -> int:
     return os.getpid()
 
 
-@pytest.mark.parametrize(("work", "reason"), [(os._exit, "ended with code 7"), (time.sleep, "no answer for 1 seconds")])
+@pytest.mark.parametrize(
+    ("work", "reason"), [(os._exit, "ended with code 7"), (time.sleep, "no response for 1 seconds")]
+)
 def test_a_lost_worker_is_an_error(work, reason: str) -> None:
     with pytest.raises(EnvironmentProblem, match=reason):
         list(map_tasks(work, [7, 7], workers=2, trusted=True, chunk=1, timeout=1.0))

@@ -183,7 +183,7 @@ def test_dying_worker_costs_one_task():
 def test_hanging_worker_is_noticed():
     started = time.monotonic()
     answers = map_tasks(time.sleep, [0, 0, 60, 0], crashed=lambda task, reason: (task, reason), workers=2, timeout=1.0)
-    assert list(answers) == [None, None, (60, "no answer for 1 seconds"), None]
+    assert list(answers) == [None, None, (60, "no response for 1 seconds"), None]
     assert time.monotonic() - started < 15
 
 

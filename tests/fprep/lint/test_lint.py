@@ -16,7 +16,7 @@ import pytest
 from tests.small_tables import write_small_table
 
 from fprep.convert.source_table import SourceTable
-from fprep.lint.command import Finding, lint
+from fprep.lint.command import LintFinding, lint
 from fprep.lint.loaders import check_loaders
 from fprep.shard import finish as shard_finish
 from fprep.shard.command import shard
@@ -69,8 +69,8 @@ DAMAGES: list[tuple[Callable[[Path], Any], set[str], str]] = [
     (lambda out: (out / INDEX_FILE).unlink(), {INDEX_FILE}, "missing"),
     (lambda out: (out / "meta/val-000000.json").unlink(), {"meta/val-000000.json"}, "missing or not readable"),
     (lambda out: os.truncate(out / "val-000000.tar", 3000), {"val-000000.tar"}, "3000 bytes"),
-    (lambda out: (out / "train-000009.tar").write_bytes(b""), {"train-000009.tar"}, "does not name"),
-    (lambda out: (out / "meta/stats.json").write_bytes(b"{}"), {"meta/stats.json"}, "does not name"),
+    (lambda out: (out / "train-000009.tar").write_bytes(b""), {"train-000009.tar"}, "not listed in"),
+    (lambda out: (out / "meta/stats.json").write_bytes(b"{}"), {"meta/stats.json"}, "not listed in"),
     (lambda out: (out / DATASET_FILE).write_bytes(b"{"), {DATASET_FILE}, "not readable"),
     (lambda out: (out / DATASET_FILE).write_bytes(b"{}"), {DATASET_FILE}, "format is missing"),
 ]  # fmt: skip
@@ -80,8 +80,8 @@ DAMAGES: list[tuple[Callable[[Path], Any], set[str], str]] = [
 def test_damage_is_found(out: Path, damage: Callable[[Path], Any], places: set[str], what: str) -> None:
     damage(out)
     errors = [finding for finding in lint(out, loaders=False) if finding.severity == "error"]
-    assert {error.place.split(":")[0] for error in errors} == places
-    assert any(what in error.what for error in errors)
+    assert {error.location.split(":")[0] for error in errors} == places
+    assert any(what in error.problem for error in errors)
 
 
 def test_sound_set_has_no_findings(sound: Path) -> None:
@@ -95,8 +95,8 @@ def test_loaders_are_compared_sample_by_sample(sound: Path) -> None:
     wrong = {"train": [*keys["train"], "more"], "val": [keys["val"][1], keys["val"][0], keys["val"][2]]}
     found = [(place, what) for place, what, ran in check_loaders(sound / "out", metadata, wrong, None) if ran]
     for name in ("webdataset", *(["datasets"] if importlib.util.find_spec("datasets") else [])):
-        assert (f"{name} on train", "gives 14 samples instead of 15") in found
-        assert (f"{name} on val", f"gives {keys['val'][0]} instead of {keys['val'][1]} as sample 0") in found
+        assert (f"{name} on train", "yields 14 samples instead of 15") in found
+        assert (f"{name} on val", f"yields {keys['val'][0]} instead of {keys['val'][1]} as sample 0") in found
 
 
 @pytest.mark.parametrize("name", ["fashion [v2]", "set#3", "what?", "a*b", "c::d", "100%25", "{0..3}", "-x", "körper"])
@@ -115,12 +115,12 @@ def test_a_loader_that_cannot_be_started_is_no_damage(sound: Path, monkeypatch: 
     monkeypatch.setattr("importlib.import_module", broken)
     findings = lint(sound / "out", loaders=True)
     assert {finding.severity for finding in findings} == {"not run"}
-    assert any("cannot be started" in finding.what for finding in findings)
+    assert any("cannot be started" in finding.problem for finding in findings)
 
 
 def test_temporaries_are_a_warning(out: Path) -> None:
     (out / ".tmp.train-000000.tar.77").write_bytes(b"")
-    assert [(finding.place, finding.severity) for finding in lint(out, loaders=False)] == [
+    assert [(finding.location, finding.severity) for finding in lint(out, loaders=False)] == [
         (".tmp.train-000000.tar.77", "warning")
     ]
 
@@ -128,7 +128,7 @@ def test_temporaries_are_a_warning(out: Path) -> None:
 def test_missing_loader_is_not_run(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     findings = lint(sound / "out")
-    assert [(finding.place, finding.severity) for finding in findings] == [
+    assert [(finding.location, finding.severity) for finding in findings] == [
         ("webdataset", "not run"),
         ("datasets", "not run"),
     ]
@@ -163,30 +163,30 @@ ALTERATIONS: list[tuple[Callable[[list[Sample]], list[Sample]], str]] = [
     (lambda samples: [*samples[:5], samples[0]], "the key occurs 2 times"),
     (lambda samples: [*samples[:5], replace(samples[5], key="a.b")], "not `<key>.jpg`"),
     (lambda samples: [*samples[:5], replace(samples[5], image=samples[5].image[:300])], "cannot be decoded"),
-    (lambda samples: [*samples[:5], replace(samples[5], image=samples[4].image)], "the annotation changes this"),
+    (lambda samples: [*samples[:5], replace(samples[5], image=samples[4].image)], "unlike the annotation"),
     (
         lambda samples: [*samples[:5], replace(samples[5], annotation={"key": samples[5].key})],
         "the annotation has the keys key,",
     ),
     (
         lambda samples: [*samples[:5], replace(samples[5], annotation=samples[4].annotation)],
-        "the annotation is that of",
+        "the annotation belongs to",
     ),
     (annotated(box=[1, 2, 30, 35]), "box is [int]"),
     (annotated(garment=None), "garment is NoneType"),
     (annotated(box=[30.0, 2.0, 30.0, 35.0]), "is empty or outside"),
     (annotated(landmark_x=[500.0] * 8, landmark_visibility=[2] * 8), "landmark 0: (500.0"),
-    (annotated(landmark_x=[5.0] * 8, landmark_y=[5.0] * 8, landmark_visibility=[0] * 8), "has no coordinates"),
+    (annotated(landmark_x=[5.0] * 8, landmark_y=[5.0] * 8, landmark_visibility=[0] * 8), "must not have coordinates"),
     (annotated(landmark_visibility=[7] * 8), "unknown visibility 7"),
     (annotated(landmark_x=[5.0] * 3), "3 x, 8 y and 8 visibilities for 8 landmarks"),
-    (annotated(box=["a", 2.0, 30.0, 35.0]), "values of a wrong kind"),
+    (annotated(box=["a", 2.0, 30.0, 35.0]), "values of a wrong type"),
 ]
 
 
 @pytest.mark.parametrize(("alter", "what"), ALTERATIONS)
 def test_altered_samples_are_found(tmp_path: Path, alter: Callable[[list[Sample]], list[Sample]], what: str) -> None:
     findings = lint(write_altered(tmp_path, alter), loaders=False)
-    assert what in " | ".join(finding.what for finding in findings)
+    assert what in " | ".join(finding.problem for finding in findings)
     assert all(finding.severity == "error" for finding in findings)
 
 
@@ -208,8 +208,8 @@ def test_group_in_two_splits_is_a_warning(tmp_path: Path) -> None:
 
     write_table(path, frame.to_arrow(), source.metadata)
     shard(path, tmp_path / "out", workers=1)
-    what = "1 group in train and val, the first is item2; scores on them are too good"
-    assert lint(tmp_path / "out", loaders=False) == [Finding(INDEX_FILE, what, "warning")]
+    what = "1 group in train and val, the first is item2; metrics on them are too good"
+    assert lint(tmp_path / "out", loaders=False) == [LintFinding(INDEX_FILE, what, "warning")]
 
 
 def test_counts_that_do_not_agree(out: Path) -> None:
@@ -217,6 +217,6 @@ def test_counts_that_do_not_agree(out: Path) -> None:
     metadata["splits"]["train"]["samples"] += 1
     publish_sealed(out / DATASET_FILE, metadata)
     [finding] = lint(out, loaders=False)
-    assert finding.place == INDEX_FILE
-    assert "15" in finding.what
+    assert finding.location == INDEX_FILE
+    assert "15" in finding.problem
     assert sha256_of(out / INDEX_FILE) == metadata["index"]["sha256"]

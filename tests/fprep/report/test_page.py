@@ -27,7 +27,7 @@ from fprep.readers.registry import readers
 from fprep.report.choice import allot
 from fprep.report.command import write_page
 from fprep.report.data import evenly
-from fprep.report.marks import PointNames, marks
+from fprep.report.marks import LandmarkNames, marks
 from fprep.report.page import TEMPLATES, escape, percent
 from fschemas.failures import IntegrityError, UsageError
 from fschemas.landmarks import DEEPFASHION_8
@@ -169,8 +169,8 @@ def test_coordinates_are_pixel_centers():
         "landmark_y": [0.0, 4.0, 0.0],
         "landmark_visibility": [2, 1, 0],
     }
-    names = PointNames(("neck_left", "neck_right", "hem"), ("left", "right", "middle"), ((0, 1), (1, 2)))
-    drawn = marks(row, names, PointNames(), 2.0)
+    names = LandmarkNames(("neck_left", "neck_right", "hem"), ("left", "right", "middle"), ((0, 1), (1, 2)))
+    drawn = marks(row, names, LandmarkNames(), 2.0)
     assert (
         '<circle cx="1" cy="1" r="5" class="landmark visible left"><title>neck_left, visible</title></circle>' in drawn
     )
@@ -181,10 +181,10 @@ def test_coordinates_are_pixel_centers():
 
 
 def test_sides_come_from_names_or_partners():
-    named = PointNames.of(DEEPFASHION_8.to_json())
+    named = LandmarkNames.of(DEEPFASHION_8.to_json())
     assert named.sides[:2] == ("left", "right")
     numbered = {"points": ["1", "2", "3"], "partners": [2, 1, 0], "skeleton": []}
-    assert PointNames.of(numbered).sides == ("left", "middle", "right")
+    assert LandmarkNames.of(numbered).sides == ("left", "middle", "right")
 
 
 def test_every_column_group_is_shown_and_escaped(tmp_path: Path):
@@ -318,7 +318,7 @@ def test_a_report_of_other_rejected_rows_is_told(tmp_path: Path):
     write_table(tmp_path / "table" / "rejected.parquet", pl.DataFrame({"rule": ["x"]}).to_arrow())
     remarks = write_page(tmp_path / "table", tmp_path / "a.html")["remarks"]
     assert remarks == [
-        "rejected.parquet is not the one that report.json names, so no rejected row is shown; run fprep convert again."
+        "rejected.parquet does not match its digest in report.json, so no rejected row is shown; run fprep convert again."
     ]
     (tmp_path / "table" / "report.json").unlink()
     assert "There is no report.json" in write_page(tmp_path / "table", tmp_path / "a.html")["remarks"][0]
@@ -377,7 +377,7 @@ def test_an_audit_of_something_else_is_told(table: Path, tmp_path: Path):
     assert "leak_near" in Page(tmp_path / "a.html").text
     write_table(table / "audit.parquet", pl.DataFrame({"kind": ["x"]}).to_arrow())
     assert any("lacks the columns severity" in remark for remark in write_page(table, tmp_path / "a.html")["remarks"])
-    with pytest.raises(UsageError, match="no audit of fprep"):
+    with pytest.raises(UsageError, match="not an audit of fprep"):
         write_page(table, tmp_path / "a.html", audit=table / "audit.parquet")
     with pytest.raises(UsageError, match="no such table"):
         write_page(table, tmp_path / "a.html", audit=tmp_path / "no.parquet")
@@ -462,7 +462,7 @@ def test_rows_are_evenly_spread(total: int, wanted: int, numbers: list[int]):
 
 @pytest.mark.parametrize(
     ("part", "whole", "shown"),
-    [(1, 2, "50 %"), (1, 5000, "<0.1 %"), (4999, 5000, ">99 %"), (0, 0, "0 %"), (7, 200, "3.5 %")],
+    [(1, 2, "50%"), (1, 5000, "<0.1%"), (4999, 5000, ">99%"), (0, 0, "0%"), (7, 200, "3.5%")],
 )
 def test_percent(part: int, whole: int, shown: str):
     assert percent(part, whole) == shown

@@ -334,7 +334,7 @@ def test_point_outside_an_unchecked_image(tmp_path: Path) -> None:
     content = simplejpeg.encode_jpeg(bright_spot(40, 40, 12, 9))
     values = {"landmark_x": [300.0] * 8, "landmark_visibility": [2] * 8}
     rows = [row_of(tmp_path / "raw", 0, "train", content, (400, 400), **values, box=[1.0, 1.0, 9.0, 9.0])]
-    with pytest.raises(IntegrityError, match=r"list.txt:1: a point or box lies outside img/0000.jpg \(40 x 40\)"):
+    with pytest.raises(IntegrityError, match=r"list.txt:1: a landmark or box lies outside img/0000.jpg \(40 x 40\)"):
         run(write_rows(tmp_path, rows, checked=False), tmp_path / "out")
 
 

@@ -44,11 +44,3 @@ def has_attributes(rows: Rows, groups: Sequence[Sequence[int]] = (), count: int 
 def has_pairs(names: np.ndarray) -> bool:
     """Whether any name occurs twice."""
     return len(set(names.tolist())) < len(names)
-
-
-def single_class(names: np.ndarray, kind: str) -> str:
-    """Return why the known `names` of the training images do not make two classes; "" if they do."""
-    classes = sorted(set(names.tolist()))
-    if len(classes) > 1:
-        return ""
-    return f"all training images have the {kind} {classes[0]!r}" if classes else "no training image has one"

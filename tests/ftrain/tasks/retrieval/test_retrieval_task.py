@@ -127,7 +127,7 @@ def test_a_query_is_not_found_by_queries_nor_by_itself() -> None:
         task, results_of([east, north, east], [1, 1, 2], [BOTH] * 3)
     )  # each is a query, with the others as gallery
     assert (alone["hit_1"], alone["queries_without_match"]) == (0.0, 1)
-    with pytest.raises(UsageError, match="every item has only one validation image"):
+    with pytest.raises(UsageError, match="no item has two validation images"):
         task_function(task, "compute_metrics")(task, results_of([east, north], [1, 2], [BOTH] * 2))
 
 
@@ -279,5 +279,5 @@ def test_a_set_that_nothing_can_be_found_in_is_refused_before_its_images_are_see
         "ftrain.use.evaluate.results_of_split", lambda *_, **__: pytest.fail("images went through the network first")
     )
     nothing = write_label_set(tmp_path / "no items", {"test": 4}, without=("item",))
-    with pytest.raises(UsageError, match="the split 'test' cannot be evaluated: every item has only one image"):
+    with pytest.raises(UsageError, match="the split 'test' cannot be evaluated: no item has two images"):
         evaluate_run(run, str(nothing), tmp_path / "out", workers=0, device="cpu")

@@ -106,12 +106,12 @@ def report(task: Category, evaluated: EvaluatedSplit, out: Path) -> dict[str, An
 def summary(metrics: dict[str, Any]) -> Iterator[str]:
     """Yield the results of `report` as text lines."""
     baseline = {**metrics.get("majority", {}), **metrics.get("mean_box", {})}
-    yield from label_report.metric_lines(metrics["model"], baseline, _NAMES, "baseline")
+    yield from label_report.metric_lines(metrics["model"], baseline, _NAMES, "never looking")
     for title, parts in (
         ("top 1 of each group", metrics.get("groups")),
         ("recall@3 of each type", metrics.get("attributes")),
     ):
-        yield from label_report.part_lines(title, parts or {}, "baseline")
+        yield from label_report.part_lines(title, parts or {}, "never looking")
 
 
 def _learn_baselines(learned: CategoryLabels, evaluated: EvaluatedSplit) -> _Baselines:

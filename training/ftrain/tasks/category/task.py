@@ -27,7 +27,7 @@ from ftrain.tasks.category.box import box_loss
 from ftrain.tasks.category.config import CategoryConfig
 from ftrain.tasks.category.labels import CategoryLabels
 from ftrain.tasks.category.network import CategoryNetwork, CategoryOutputs
-from ftrain.tasks.label_checks import has_attributes, single_class
+from ftrain.tasks.label_checks import has_attributes
 from ftrain.tasks.published import published_dataset
 from ftrain.tasks.task import Task
 
@@ -135,15 +135,23 @@ class Category(Task):
 
     def check_training(self, rows: Rows) -> list[str]:
         """Require two categories, or attributes, or boxes."""
-        problems = {}
-        if self.labels.categories:
-            problems["category"] = single_class(rows.names("category"), "category")
-        if self.labels.attributes:
-            problems["attributes"] = "" if has_attributes(rows) else "no training image has one"
-        found = [f"for {name}: {problem}" for name, problem in problems.items() if problem]
-        if len(found) == len(problems) and not (self.labels.has_boxes and self.config.box_loss_weight):
-            raise UsageError(f"nothing can be learned {found[0]}; choose a set with more classes")
-        return [f"nothing is learned {problem}" for problem in found]
+        classes = sorted(set(rows.names("category").tolist()))
+        lacks = {}
+        if self.labels.categories and len(classes) < 2:
+            lacks["category"] = (
+                f"all training images have the category {classes[0]!r}" if classes else "no training image has one"
+            )
+        if self.labels.attributes and not has_attributes(rows):
+            lacks["attributes"] = "no training image has one"
+        learned = [
+            name
+            for name, have in (("category", self.labels.categories), ("attributes", self.labels.attributes))
+            if have and name not in lacks
+        ]
+        if not learned and not (self.labels.has_boxes and self.config.box_loss_weight):
+            name, why = next(iter(lacks.items()))
+            raise UsageError(f"nothing can be learned for {name}: {why}; choose a set with more classes")
+        return [f"nothing is learned for {name}: {why}" for name, why in lacks.items()]
 
     def check_validation(self, rows: Rows) -> None:
         """Require categories or attributes; boxes are enough if neither is known."""

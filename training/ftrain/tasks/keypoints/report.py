@@ -47,9 +47,9 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
     model, baseline = metrics["model"], metrics.get("mean_pose", {})
     columns = ["model", *(["mean pose"] if baseline else [])]
     yield _line("metric", columns)
-    for name, label in _LABELS.items():
+    for name in ("ne", "pck_5", "pck_10", "pck_20", "garment_accuracy"):
         if name in model:
-            yield _line(label, [_share(part, name) for part in (model, baseline) if part])
+            yield _line(_LABELS[name], [_share(part, name) for part in (model, baseline) if part])
     if metrics.get("garments"):
         yield _line("NE of each garment", columns)
     for garment, part in metrics.get("garments", {}).items():

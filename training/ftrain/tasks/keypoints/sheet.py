@@ -16,7 +16,6 @@ from ftrain.plots.legend import Entry, Head, side_entries
 from ftrain.plots.overlay import side_color
 from ftrain.plots.plots import STYLE, to_png
 from ftrain.plots.sheet import mistaken
-from ftrain.reports.label_report import spread
 
 _ERROR = "#e0245e"
 _RIM = "#22262a"
@@ -59,7 +58,9 @@ def _chosen(landmarks: LandmarkSet, errors: PointErrors) -> list[list[int]]:
     chosen: list[list[int]] = []
     for index in present:
         members = np.flatnonzero((errors.garments == index) & (counts > 0))
-        chosen.append(members[spread(means[members], share)].tolist())
+        members = members[np.argsort(means[members], kind="stable")]
+        steps = np.unique(np.linspace(0, len(members) - 1, min(share, len(members))).round().astype(int))
+        chosen.append(members[steps].tolist())
     return chosen
 
 

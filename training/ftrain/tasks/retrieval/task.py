@@ -26,7 +26,7 @@ from ftrain.data.view import names_as_ids
 from ftrain.layers.backbone import Backbone
 from ftrain.layers.color import color_features
 from ftrain.layers.metric_learning import ProxyAnchor, triplet_loss
-from ftrain.tasks.label_checks import has_pairs, single_class
+from ftrain.tasks.label_checks import has_pairs
 from ftrain.tasks.published import published_dataset
 from ftrain.tasks.retrieval.config import RetrievalConfig
 from ftrain.tasks.retrieval.encoder import RetrievalEncoder
@@ -106,19 +106,36 @@ class Retrieval(Task):
 
     def check_training(self, rows: Rows) -> list[str]:
         """Require pairs for triplets, and at least two classes for the cross-entropy and the proxies."""
-        config, problems = self.config, {}
-        if config.triplet_loss_weight:
-            names = rows.names(config.identity)
-            unpaired = "" if has_pairs(names) else f"no {config.identity} has two training images"
-            problems["triplet_loss_weight"] = unpaired or single_class(names, config.identity)
+        config, lacks = self.config, {}
+        sought, several = rows.names(config.identity), "at least two are needed"
+        if config.triplet_loss_weight and not has_pairs(sought):
+            lacks["triplet_loss_weight"] = (
+                f"no {config.identity} has two training images, so there are no pairs to learn from"
+            )
+        elif config.triplet_loss_weight and len(set(sought.tolist())) < 2:
+            lacks["triplet_loss_weight"] = (
+                f"all training images have the {config.identity} {str(sought[0])!r}; {several}"
+            )
         if self.classifier is not None and config.classification_loss_weight:
-            problems["classification_loss_weight"] = single_class(rows.names(config.classify), config.classify)
-        if self.proxies is not None:
-            problems["proxy_loss_weight"] = single_class(rows.names("item"), "item")
-        found = [f"model.{name}: {problem}" for name, problem in problems.items() if problem]
-        if len(found) == len(problems):
-            raise UsageError(f"{found[0]}; choose a set with more images, or another loss")
-        return found
+            classes = sorted(set(rows.names(config.classify).tolist()))
+            if len(classes) < 2:
+                found = (
+                    f"all training images have the {config.classify} {classes[0]!r}"
+                    if classes
+                    else "no training image has one"
+                )
+                lacks["classification_loss_weight"] = f"{found}; {several}"
+        if self.proxies is not None and len(set(rows.names("item").tolist())) < 2:
+            lacks["proxy_loss_weight"] = f"there are not two items; {several}"
+        learning = [
+            config.triplet_loss_weight,
+            self.classifier is not None and config.classification_loss_weight,
+            self.proxies is not None,
+        ]
+        if len(lacks) == sum(map(bool, learning)):
+            name, why = next(iter(lacks.items()))
+            raise UsageError(f"model.{name}: {why}; choose a set with more images, or another loss")
+        return [f"model.{name}: {why}" for name, why in lacks.items()]
 
     def check_validation(self, rows: Rows) -> None:
         """Require a query image and a gallery image of the same identity."""
@@ -224,8 +241,11 @@ def _categories(config: RetrievalConfig, dataset: dict[str, Any]) -> tuple[str, 
     needed = [f"model.{key}=category" for key in ("identity", "classify") if getattr(config, key) == "category"]
     if needed and not (vocabulary and vocabulary["values"]):
         raise UsageError(f"{needed[0]}: the shard set has no categories; set it to item (classify also to none)")
-    classifies = config.classify != "none" and config.classification_loss_weight
-    if not (config.triplet_loss_weight or config.proxy_loss_weight or classifies):
+    if not (
+        config.triplet_loss_weight
+        or config.proxy_loss_weight
+        or (config.classify != "none" and config.classification_loss_weight)
+    ):
         raise UsageError(
             "every loss has the weight 0; raise model.triplet_loss_weight, model.classification_loss_weight or model.proxy_loss_weight"
         )
@@ -237,6 +257,10 @@ def _items(config: RetrievalConfig, dataset: dict[str, Any]) -> tuple[str, ...]:
         return ()
     names = dataset.get("names", {}).get("item", [])
     if not names:
-        asked = "classify=item" if config.classify == "item" else f"proxy_loss_weight={config.proxy_loss_weight:g}"
-        raise UsageError(f"model.{asked} needs items to learn, and no training image of the shard set has one")
+        asked = (
+            "model.classify=item"
+            if config.classify == "item"
+            else f"model.proxy_loss_weight={config.proxy_loss_weight:g}"
+        )
+        raise UsageError(f"{asked} needs items to learn, and no training image of the shard set has one")
     return tuple(names)

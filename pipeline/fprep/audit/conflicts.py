@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fprep.audit.findings import Findings, Place
+from fprep.audit.findings import Findings, RowRef
 from fprep.audit.tables import AuditTable
 
 _NAMES = ("category", "garment", "style")
 _MOST_NAMED = 5  # maximum number of attributes in a message
 
 
-class Labels:
+class ImageLabels:
     """Labels of images, merged over the rows (one per garment) of an image."""
 
-    def __init__(self, tables: Sequence[AuditTable], where: Sequence[Place]) -> None:
-        self.tables, self.where = tables, where
+    def __init__(self, tables: Sequence[AuditTable], refs: Sequence[RowRef]) -> None:
+        self.tables, self.refs = tables, refs
         self.starts: list[int] = []
         self.columns: list[dict[str, list[Any]]] = []
         start = 0
@@ -26,50 +26,48 @@ class Labels:
             wanted = [name for name in (*_NAMES, "substyle", *_ATTRIBUTES) if name in table.frame.columns]
             self.columns.append({name: table.frame[name].to_list() for name in wanted})
         self.rows_of_image: dict[tuple[int, str], list[int]] = {}
-        for row, place in enumerate(where):
-            self.rows_of_image.setdefault((place.number, place.image), []).append(row)
+        for row, ref in enumerate(refs):
+            self.rows_of_image.setdefault((ref.number, ref.image), []).append(row)
 
     def values(self, row: int, column: str) -> set[Any]:
         """Return all values of the image of a row; for a list column, the union of its lists."""
-        place = self.where[row]
-        stored = self.columns[place.number].get(column)
+        ref = self.refs[row]
+        stored = self.columns[ref.number].get(column)
         if stored is None:
             return set()
         found: set[Any] = set()
-        for other in self.rows_of_image[place.number, place.image]:
-            value = stored[other - self.starts[place.number]]
+        for other in self.rows_of_image[ref.number, ref.image]:
+            value = stored[other - self.starts[ref.number]]
             found |= set(value) if isinstance(value, list) else {value}
         return found - {""}
 
     def vocabulary(self, row: int) -> dict[str, Any]:
         """Return the attribute vocabulary of the table of this row."""
-        return self.tables[self.where[row].number].metadata.get("vocabularies", {}).get("attributes") or {}
+        return self.tables[self.refs[row].number].metadata.get("vocabularies", {}).get("attributes") or {}
 
 
 _ATTRIBUTES = ("attributes_positive", "attributes_unknown", "attributes_maybe")
 
 
-def find_conflicts(labels: Labels, twins: Sequence[tuple[int, int, int]], findings: Findings) -> None:
+def find_conflicts(labels: ImageLabels, pairs: Sequence[tuple[int, int, int]], findings: Findings) -> None:
     """Report label conflicts in pairs (row, row, Hamming distance)."""
-    for row, other_row, distance in twins:
-        place, other = labels.where[row], labels.where[other_row]
-        if labels.where[row].side == "unlabelled" or other.side == "unlabelled":
+    for row, other_row, distance in pairs:
+        ref, other = labels.refs[row], labels.refs[other_row]
+        if "unlabelled" in (ref.side, other.side):
             continue
-        both = f"{place.image} and {other.image}"
+        both = f"{ref.image} and {other.image}"
         for column in _NAMES:
             values, others = labels.values(row, column), labels.values(other_row, column)
             if column == "style":  # a sub-style equal to the other's style is not a conflict
                 values, others = values | labels.values(row, "substyle"), others | labels.values(other_row, "substyle")
             if values and others and not values & others:
-                said = f"{_listed(values)} against {_listed(others)}"
-                what = f"{both}: {column} is {said}"
-                findings.add(f"conflict_{column}", "warning", what, place, other, distance=distance)
-        said = _attribute_conflict(labels, row, other_row)
-        if said:
-            findings.add("conflict_attributes", "warning", f"{both}: {said}", place, other, distance=distance)
+                what = f"{both}: {column} is {_listed(values)} against {_listed(others)}"
+                findings.add(f"conflict_{column}", "warning", what, ref, other, distance=distance)
+        if conflict := _attribute_conflict(labels, row, other_row):
+            findings.add("conflict_attributes", "warning", f"{both}: {conflict}", ref, other, distance=distance)
 
 
-def _attribute_conflict(labels: Labels, row: int, other_row: int) -> str:
+def _attribute_conflict(labels: ImageLabels, row: int, other_row: int) -> str:
     """Describe attributes positive in one image and negative in the other; "" if there are none."""
     vocabulary = labels.vocabulary(row)
     if not vocabulary or vocabulary != labels.vocabulary(other_row):

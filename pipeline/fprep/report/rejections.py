@@ -33,9 +33,9 @@ def _examples(rejected: pl.DataFrame | None, rule: str) -> list[tuple[str, str, 
         return found
     for row in rejected.filter(pl.col("rule") == rule).head(_EXAMPLES).iter_rows(named=True):
         raw: bytes = row.get("raw") or b""
-        place = f"{row['source_file']}:{row['source_line']}"
+        location = f"{row['source_file']}:{row['source_line']}"
         shown = raw[:_RAW].decode("utf-8", errors="replace") + ("…" if len(raw) > _RAW else "")
-        found.append((place, str(row["message"]).removeprefix(f"{place}: "), shown))
+        found.append((location, str(row["message"]).removeprefix(f"{location}: "), shown))
     return found
 
 
