@@ -73,7 +73,7 @@ def test_samples_are_shown_their_own_box_as_an_evaluation_shows_it(shards, runs,
 
 def test_another_run_says_where_the_garment_is(shards, runs, photo, tmp_path):
     (found,) = predict_images(runs / "whole", [photo], tmp_path / "whole", quick())
-    (near,) = predict_images(runs / "close", [photo], tmp_path / "near", quick(boxes=runs / "whole"))
+    (near,) = predict_images(runs / "close", [photo], tmp_path / "near", quick(detector=runs / "whole"))
     (far,) = predict_images(runs / "close", [photo], tmp_path / "far", quick())
     assert near[SEEN] == pytest.approx(found["box"], abs=0.02)
     assert far[SEEN] is None
@@ -83,10 +83,10 @@ def test_another_run_says_where_the_garment_is(shards, runs, photo, tmp_path):
     )
     assert len({answer["key"] for answer in three}) == sum(COUNTS.values())
     samples = predict_samples(
-        runs / "close", str(shards.location), tmp_path / "samples", options=quick(boxes=runs / "whole")
+        runs / "close", str(shards.location), tmp_path / "samples", options=quick(detector=runs / "whole")
     )
     assert samples[0][SEEN] == pytest.approx(found["box"], abs=0.02)  # not the box of the sample
-    described = describe_image(photo, [runs / "whole", runs / "close"], boxes=runs / "whole", device="cpu")
+    described = describe_image(photo, [runs / "whole", runs / "close"], detector=runs / "whole", device="cpu")
     assert described["answers"][1]["answer"]["categories"] == near["categories"]
 
 
@@ -100,8 +100,8 @@ def test_what_does_not_fit_is_refused(shards, runs, photo, tmp_path):
     write_run(tmp_path / "boxless", bare)
     with pytest.raises(UsageError, match="finds no boxes"):
         Detector(tmp_path / "boxless", close, CPU)
-    with pytest.raises(UsageError, match="all of the runs look at whole images"):
-        describe_image(photo, [runs / "whole"], boxes=runs / "whole", device="cpu")
+    with pytest.raises(UsageError, match="all of the runs use whole images"):
+        describe_image(photo, [runs / "whole"], detector=runs / "whole", device="cpu")
     for number, task in enumerate(("category", "retrieval", "style", "fashionnet", "keypoints")):
         options = TrainOptions(
             str(bare.location), tmp_path / str(number), device="cpu", overrides=("model.crop=box",), workers=0

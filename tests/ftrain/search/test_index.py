@@ -163,7 +163,7 @@ def test_runs_and_sets_that_do_not_fit(tmp_path, shards, monkeypatch):
         build(tmp_path, shards, says="zeros")
     with pytest.raises(UsageError, match="val"):
         build(tmp_path, shards, splits=["val"])
-    with pytest.raises(UsageError, match=r"recall 1\.5: take a share"):
+    with pytest.raises(UsageError, match=r"recall 1\.5: must be above 0"):
         build(tmp_path, shards, kind="ivf", recall=1.5)
     with exclusive(tmp_path / "index"), pytest.raises(EnvironmentProblem, match="is writing here"):
         build(tmp_path, shards)

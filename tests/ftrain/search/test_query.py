@@ -17,10 +17,11 @@ from fschemas.publish import sha256_of
 from fschemas.shard_set import ShardSet
 from fschemas.table_file import read_table, write_table
 from ftrain.cli import app
+from ftrain.inference.prediction_file import refuse_unreadable
 from ftrain.plots.sheet import GOOD_COLOR
 from ftrain.search.build import build_index
 from ftrain.search.index_file import IndexFolder
-from ftrain.search.query import query_index, refuse_broken
+from ftrain.search.query import query_index
 
 
 @pytest.fixture(autouse=True)
@@ -161,8 +162,8 @@ def test_broken_photos_are_reported_and_old_sheets_go(place):
     assert "not a JPEG" in answers[0]["error"]
     assert answers[1]["matches"]
     assert [path.name for path in (place / "out/sheets").rglob("*.png")] == ["12.png"]
-    with pytest.raises(RejectedError, match=r"bad\.jpg: .*1 of 2 photos cannot be used.*results\.jsonl"):
-        refuse_broken(answers, place / "out")
+    with pytest.raises(RejectedError, match=r"bad\.jpg: .*1 of 2 images cannot be used.*results\.jsonl"):
+        refuse_unreadable(answers, place / "out/results.jsonl")
     assert ask(place, place / "bad.jpg")[0]["image"].endswith("bad.jpg")
 
 
@@ -173,7 +174,7 @@ def test_folders_may_move_together_or_be_named(place, tmp_path_factory):
     photo = place / "raw/photos/item0/6.jpg"
     shutil.rmtree(place / "run")
     assert query_index(moved / "index", [photo], place / "out", top=2)[0]["matches"][0]["item"] == "item0"
-    with pytest.raises(UsageError, match=r"its run is not at .*--run"):
+    with pytest.raises(UsageError, match=r"its run is no longer at .*--run"):
         ask(place)
     assert ask(place, run=moved / "run", shards=str(moved / "shards"))[0]["matches"]
 
@@ -185,13 +186,13 @@ def test_what_does_not_fit_is_refused(place):
     write_items(place / "more", {"train": 2})
     note = json.loads((place / "more/dataset.json").read_text())
     (place / "more/dataset.json").write_text(json.dumps(seal({**note, "plan_id": "another plan"})))
-    with pytest.raises(UsageError, match="not the shard set that the index"):
+    with pytest.raises(UsageError, match="was built from another shard set"):
         ask(place, shards=str(place / "more"))
     with pytest.raises(UsageError, match="no finished shard set"):
         ask(place, shards=str(place / "nothing"))
     with pytest.raises(UsageError, match="this is a run folder, but a search index is needed here"):
         query_index(place / "run", [place / "raw"], place / "out")
-    with pytest.raises(UsageError, match="take 1 or more"):
+    with pytest.raises(UsageError, match="must be at least 1"):
         ask(place, top=0)
     build_index(place / "run", str(place / "shards"), place / "index", workers=0, color=False)
     with pytest.raises(UsageError, match="the index has no color features"):

@@ -15,7 +15,7 @@ from fschemas.failures import UsageError
 from fschemas.landmarks import FASHIONAI_24
 from fschemas.shard_set import ShardSet
 from ftrain.tasks.keypoints import answer as keypoints
-from ftrain.use.describe import answer_lines, describe_image, description_lines
+from ftrain.use.describe import describe_image, description_lines, prediction_lines
 from ftrain.use.predict import PredictOptions, predict_images
 
 
@@ -85,8 +85,8 @@ def test_an_answer_that_is_not_drawn_stands_there_in_words(
     below = words[52 + 12 + 380 :].astype(int)
     share = np.mean(below < 128)
     assert 0.02 < share < 0.3, "letters below the photograph"
-    assert answer_lines(long_answer)[:3] == ["style: retro", "score: 0.25", "embedding: 512 numbers"]
-    assert answer_lines(long_answer)[3].startswith("others: a b (x 1); a b (x 1)")
+    assert prediction_lines(long_answer)[:3] == ["style: retro", "score: 0.25", "embedding: 512 numbers"]
+    assert prediction_lines(long_answer)[3].startswith("others: a b (x 1); a b (x 1)")
 
 
 def test_a_category_is_told_to_those_that_can_be_told(runs: list[Path], photo: Path) -> None:

@@ -25,8 +25,9 @@ from ftrain.data.user_images import ImageError, find_images, quiet_decoder, read
 from ftrain.fit.distributed import processes
 from ftrain.fit.evaluation import results_of_split
 from ftrain.fit.run_folder import RunFolder
+from ftrain.inference.prediction_file import refuse_unreadable
 from ftrain.plots.overlay import draw_landmarks
-from ftrain.use.predict import PredictOptions, predict_images, predict_samples, refuse_broken
+from ftrain.use.predict import PredictOptions, predict_images, predict_samples
 
 
 @pytest.fixture(scope="module")
@@ -279,9 +280,9 @@ def test_broken_images_are_answered_and_the_others_predicted(run, album, tmp_pat
         assert words is None or words in answer["error"]
     assert len((out / "predictions.jsonl").read_text().splitlines()) == 12
     with pytest.raises(RejectedError, match=r"0\.jpg: the file is empty; 5 of 12 images cannot be used") as failure:
-        refuse_broken(answers, out)
+        refuse_unreadable(answers, out / "predictions.jsonl")
     assert failure.value.exit_code == ExitCode.REJECTED == 3
-    refuse_broken([answer for answer in answers if "error" not in answer], out)
+    refuse_unreadable([answer for answer in answers if "error" not in answer], out / "predictions.jsonl")
     only = predict_images(run, [album / "0.jpg"], tmp_path / "only", PredictOptions(device="cpu"))
     assert only == [{"image": str(album / "0.jpg"), "error": "the file is empty"}]
 

@@ -183,7 +183,7 @@ def test_what_cannot_be_submitted_is_refused(shards, run, archive, tmp_path):
     with pytest.raises(UsageError, match="not a run folder"):
         write_submission(tmp_path, test, tmp_path / "a.csv", device="cpu")
     other = ShardSet.open(write_shard_set(tmp_path / "set", {"train": 3}, DEEPFASHION_8))
-    with pytest.raises(UsageError, match="the challenge asks for fashionai-24"):
+    with pytest.raises(UsageError, match="the challenge requires fashionai-24"):
         write_submission(write_run(tmp_path / "run8", other), test, tmp_path / "a.csv", device="cpu")
     dress = write_run(tmp_path / "dress", shards, garment="dress")
     with pytest.raises(UsageError, match=r"test\.csv:\d+: the run was trained for dress only"):

@@ -31,6 +31,6 @@ def describe(
 
     from ftrain.use.describe import describe_image, description_lines
 
-    description = describe_image(image, runs, out, category=garment, boxes=detector, device=device)
+    description = describe_image(image, runs, out, category=garment, detector=detector, device=device)
     lines = [*description_lines(description), *([f"written to {out}"] if out else [])]
     print_result(description, "\n".join(lines), as_json=as_json)

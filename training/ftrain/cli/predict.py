@@ -52,7 +52,8 @@ def predict(
     from ftrain.layers.lazy_packages import defer_unused
 
     defer_unused()
-    from ftrain.use.predict import PredictOptions, predict_images, predict_samples, refuse_broken
+    from ftrain.inference.prediction_file import refuse_unreadable
+    from ftrain.use.predict import PREDICTIONS_FILE, PredictOptions, predict_images, predict_samples
     from ftrain.use.predictor import SEEN
 
     options = PredictOptions(garment, checkpoint, tta, device, limit, batch_size, overlays, detector)
@@ -67,4 +68,4 @@ def predict(
             f"{text}\n{run} was trained on boxes but got whole images; choose a run that predicts boxes with --detector"
         )
     print_results(predictions, text, as_json=as_json)
-    refuse_broken(predictions, out)
+    refuse_unreadable(predictions, out / PREDICTIONS_FILE)

@@ -50,14 +50,15 @@ def query(
 
     check_images(images)
 
-    from ftrain.search.query import query_index, refuse_broken
+    from ftrain.inference.prediction_file import refuse_unreadable
+    from ftrain.search.query import RESULTS_FILE, query_index
 
     with Reporter(quiet=quiet):
         results = query_index(
             index, images, out,
-            metric=metric, color_weight=color_weight, top=top, rerank=rerank, run=run, shards=shards, boxes=detector,
+            metric=metric, color_weight=color_weight, top=top, rerank=rerank, run=run, shards=shards, detector=detector,
             item=item, device=device, batch_size=batch_size,
         )  # fmt: skip
     text = f"{count(len(results), 'image')}: {out}/results.jsonl and {out}/sheets/"
     print_results(results, text, as_json=as_json)
-    refuse_broken(results, out)
+    refuse_unreadable(results, out / RESULTS_FILE)

@@ -6,25 +6,39 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fschemas.failures import FashionkitError
+from fschemas.failures import FashionkitError, RejectedError
 from fschemas.json_file import parse_json, seal
 from fschemas.publish import publish_bytes
+from fschemas.wording import count
 
 
-def publish_predictions(path: Path, answers: list[dict[str, Any]], folder: str, field: str) -> None:
+def publish_predictions(path: Path, predictions: list[dict[str, Any]], folder: str, field: str) -> None:
     """Write one line per prediction to `path`, and delete images of an earlier call that are not among the new ones.
 
     Each line carries its own digest (`seal`), because `fprep shard --boxes` reads these files. `field` of a prediction
     is the file name of its image in `folder`, beside `path`; nothing outside that folder is deleted.
     """
     before = _images_of(path, field)
-    lines = "".join(json.dumps(seal(answer), ensure_ascii=False, allow_nan=False) + "\n" for answer in answers)
+    lines = "".join(
+        json.dumps(seal(prediction), ensure_ascii=False, allow_nan=False) + "\n" for prediction in predictions
+    )
     publish_bytes(path, lines.encode())
     inside = (path.parent / folder).resolve()
-    for name in before - {str(answer.get(field)) for answer in answers}:
+    for name in before - {str(prediction.get(field)) for prediction in predictions}:
         stale = (path.parent / name).resolve()
         if stale.is_relative_to(inside):
             stale.unlink(missing_ok=True)
+
+
+def refuse_unreadable(predictions: list[dict[str, Any]], path: Path) -> None:
+    """Raise `RejectedError` (exit code 3) if some images could not be read; `path` is the file of `predictions`."""
+    failed = [prediction for prediction in predictions if "error" in prediction]
+    if failed:
+        name, error = failed[0].get("image") or failed[0]["key"], failed[0]["error"]
+        total = count(len(predictions), "image")
+        raise RejectedError(
+            f"{name}: {error}; {len(failed)} of {total} cannot be used; the results of the others are in {path}"
+        )
 
 
 def _images_of(path: Path, field: str) -> set[str]:
@@ -32,9 +46,9 @@ def _images_of(path: Path, field: str) -> set[str]:
     try:
         lines = path.read_bytes().splitlines() if path.is_file() else []
         return {
-            answer[field]
-            for answer in (parse_json(line, {f"{field}?": str}, source=str(path)) for line in lines)
-            if field in answer
+            prediction[field]
+            for prediction in (parse_json(line, {f"{field}?": str}, source=str(path)) for line in lines)
+            if field in prediction
         }
     except (OSError, FashionkitError):
         return set()

@@ -25,7 +25,7 @@ from ftrain.fit.distributed import Processes, one_process
 from ftrain.fit.evaluation import results_of_split
 from ftrain.fit.run_folder import RunFolder
 from ftrain.inference.label_mapping import ImageEncoder, has_annotations
-from ftrain.inference.trained_task import predict_batch
+from ftrain.inference.trained_task import predict_batch, to_device
 from ftrain.layers.color import color_feature
 from ftrain.metrics.exact_search import Features
 from ftrain.search.approximate import Kind, build_approximate, require_faiss
@@ -58,21 +58,20 @@ def build_index(
     needs faiss and it is missing, and `NonFiniteError` for embeddings of length 0.
     """
     if not 0 < recall <= 1:
-        raise UsageError(f"recall {recall:g}: take a share above 0 and not above 1")
+        raise UsageError(f"recall {recall:g}: must be above 0 and at most 1")
     if kind != "exact":
         require_faiss()
     out = claim_output(Path(out), "index")
     folder, opened = RunFolder(Path(run)), open_shards(shards)
-    with one_process(device, workers) as place, exclusive(out):
+    with one_process(device, workers) as target, exclusive(out):
         task, _, state = folder.load(checkpoint)
         opened.require(task.config.groups_to_view())
-        task.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        require_embeddings(task, place)
+        require_embeddings(to_device(task, target), target)
         encoder = None if has_annotations(task, opened) else ImageEncoder(task)
         digest = weights_digest(task)
-        rows = _rows(task, opened, splits, labelled=encoder is None)
+        rows = _rows(task, opened, splits, has_labels=encoder is None)
         results = results_of_split(
-            task, opened, rows, Processes(0, 1, place), batch_size, workers, encoder=encoder, stage="indexing"
+            task, opened, rows, Processes(0, 1, target), batch_size, workers, encoder=encoder, stage="indexing"
         )
         features, source = _features(results, opened, rows, color=color, workers=workers)
         approximate = None if kind == "exact" else build_approximate(features, kind, recall)
@@ -90,7 +89,7 @@ def require_embeddings(task: Task, device: torch.device) -> None:
     """Raise `UsageError` if the task has no embeddings, before a whole set is encoded."""
     blank = np.zeros((32, 32, 3), np.uint8)
     if EMBEDDING not in predict_batch(task, [task.encode_image(blank)], device):
-        raise UsageError(f"the task {task.name} gives no embeddings to search among; take a run of `ftrain retrieval`")
+        raise UsageError(f"the task {task.name} has no embeddings; use a run of `ftrain retrieval`")
 
 
 def deep_features(results: Results) -> np.ndarray:
@@ -102,7 +101,7 @@ def deep_features(results: Results) -> np.ndarray:
     lengths = np.linalg.norm(deep, axis=1, keepdims=True)
     bad = np.flatnonzero(~(np.isfinite(lengths[:, 0]) & (lengths[:, 0] > 0)))
     if len(bad):
-        raise NonFiniteError(f"{len(bad)} of {len(deep)} embeddings are 0 or not finite; take another checkpoint")
+        raise NonFiniteError(f"{len(bad)} of {len(deep)} embeddings are 0 or not finite; choose another checkpoint")
     return deep / lengths
 
 
@@ -116,16 +115,18 @@ def weights_digest(task: Task) -> str:
     return digest.hexdigest()
 
 
-def _rows(task: Task, shards: ShardSet, splits: Sequence[str] | None, *, labelled: bool) -> np.ndarray:
+def _rows(task: Task, shards: ShardSet, splits: Sequence[str] | None, *, has_labels: bool) -> np.ndarray:
     """Rows (without augmented copies) of the splits that the task can use."""
     known = list(shards.metadata["splits"])
     chosen = list(splits) if splits else [GALLERY_SPLITS[0]] if GALLERY_SPLITS[0] in known else known
     rows = np.unique(np.concatenate([shards.rows(split) for split in chosen]))
     rows = rows[shards.columns["copy"][rows] == 0]
-    if labelled:
+    if has_labels:
         rows = task.rows_of_interest(task.config, shards.columns, rows)
     if len(rows) == 0:
-        raise UsageError(f"{shards.location}: nothing to index in {', '.join(chosen)}; name other splits with --split")
+        raise UsageError(
+            f"{shards.location}: nothing to index in {', '.join(chosen)}; choose other splits with --split"
+        )
     return rows
 
 

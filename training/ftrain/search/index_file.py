@@ -37,6 +37,7 @@ from ftrain.search.approximate import (
 FORMAT = "fashionkit-index/2"
 INDEX_FILE, FEATURES_FILE, COLORS_FILE = "index.json", "features.npy", "colors.npy"
 ITEMS_FILE, APPROXIMATE_FILE = "items.parquet", "approximate.faiss"
+_FILES = {FEATURES_FILE, COLORS_FILE, ITEMS_FILE, APPROXIMATE_FILE}
 _ROWS_AT_ONCE = 65_536
 ITEM_COLUMNS = ("key", "split", "item", "category", "image", "sha256", "row")
 _SHAPE = {
@@ -63,12 +64,13 @@ class IndexFolder:
         check_index(path)
         note = _read_note(path)
         for name, file in note["files"].items():
-            place = path / name
-            if not place.is_file() or place.stat().st_size != file["bytes"]:
-                found = f"{place.stat().st_size} bytes" if place.is_file() else "missing"
-                raise IntegrityError(f"{place}: {found} instead of {file['bytes']} bytes; build the index again")
-            if digests and sha256_of(place) != file["sha256"]:
-                raise IntegrityError(f"{place}: changed (SHA-256 differs from {INDEX_FILE}); build the index again")
+            member = path / name
+            size = member.stat().st_size if member.is_file() else None
+            if size != file["bytes"]:
+                found = "missing" if size is None else f"{size} bytes"
+                raise IntegrityError(f"{member}: {found} instead of {file['bytes']} bytes; build the index again")
+            if digests and sha256_of(member) != file["sha256"]:
+                raise IntegrityError(f"{member}: changed (SHA-256 differs from {INDEX_FILE}); build the index again")
         count = note["samples"]
         deep = _map(path / FEATURES_FILE, (count, note["dimensions"]), finite=digests)
         color = None
@@ -98,10 +100,10 @@ class IndexFolder:
             return ExactSearch(self.features, device)
         return load_approximate(self.path / APPROXIMATE_FILE, self.features, approximation)
 
-    def place_of(self, name: str) -> str:
+    def location_of(self, name: str) -> str:
         """Location of the index's `run` or `shards`: a URL, or a path relative to the working directory."""
-        place = str(self.note[name]["place"])
-        return place if "://" in place else os.path.normpath(self.path / place)
+        location = str(self.note[name]["place"])
+        return location if "://" in location else os.path.normpath(self.path / location)
 
 
 def write_index(
@@ -118,19 +120,17 @@ def write_index(
     withdraw(path / INDEX_FILE)
     _publish_array(path / FEATURES_FILE, features.deep)
     write_table(path / ITEMS_FILE, pa.table({name: items[name] for name in ITEM_COLUMNS}))
-    names = [FEATURES_FILE, ITEMS_FILE]
     if features.color is None:
         withdraw(path / COLORS_FILE)
     else:
         _publish_array(path / COLORS_FILE, features.color)
-        names.append(COLORS_FILE)
     if approximate is None:
         withdraw(path / APPROXIMATE_FILE)
     else:
         with publish(path / APPROXIMATE_FILE) as temporary:
             write_approximate(approximate, temporary)
-        names.append(APPROXIMATE_FILE)
-    files = {name: {"bytes": (path / name).stat().st_size, "sha256": sha256_of(path / name)} for name in sorted(names)}
+    written = sorted(name for name in _FILES if (path / name).exists())
+    files = {name: {"bytes": (path / name).stat().st_size, "sha256": sha256_of(path / name)} for name in written}
     whole = {
         "format": FORMAT,
         **note,
@@ -153,9 +153,9 @@ def _read_note(path: Path) -> dict[str, Any]:
         missing=f"{path}: no finished index here ({INDEX_FILE} is missing); build one with `ftrain index`",
         remedy="build the index again",
     )
-    strangers = sorted(note["files"].keys() - {FEATURES_FILE, COLORS_FILE, ITEMS_FILE, APPROXIMATE_FILE})
-    if strangers:
-        raise IntegrityError(f"{path}/{INDEX_FILE}: {strangers[0]!r} is not a file of an index; build the index again")
+    unknown = note["files"].keys() - _FILES
+    if unknown:
+        raise IntegrityError(f"{path}/{INDEX_FILE}: {min(unknown)!r} is not a file of an index; build the index again")
     missing = {FEATURES_FILE, ITEMS_FILE} - note["files"].keys()
     if missing:
         raise IntegrityError(f"{path}/{INDEX_FILE}: files.{min(missing)} is missing; build the index again")

@@ -21,7 +21,7 @@ from ftrain.fit.evaluation import results_of_split
 from ftrain.fit.run_folder import RECEIPT_FILE, RunFolder
 from ftrain.fit.splits import Splits
 from ftrain.inference.label_mapping import agree
-from ftrain.inference.trained_task import as_batch
+from ftrain.inference.trained_task import as_batch, to_device
 from ftrain.layers.weights import weights_to_come
 from ftrain.tasks.joined.task import Joined, JoinedConfig, Member, inputs_of, parts_of
 from ftrain.tasks.retrieval.task import Retrieval
@@ -53,12 +53,13 @@ def join_runs(
     out = claim_output(Path(out), "run")
     opened, folder = open_shards(shards), RunFolder(out)
     _check_output(folder)
-    with one_process(device, workers) as place, folder.hold():
+    with one_process(device, workers) as target, folder.hold():
         tasks, members, lead = _members(runs, opened, checkpoint)
         rows = _rows(tasks[0], lead, opened)
         joined = _assembled(tasks, members, opened, min(dim, len(rows) - 1))
-        joined.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        parts = results_of_split(joined, opened, rows, Processes(0, 1, place), batch_size, workers)["parts"]
+        parts = results_of_split(to_device(joined, target), opened, rows, Processes(0, 1, target), batch_size, workers)[
+            "parts"
+        ]
         joined.cpu().fit(torch.from_numpy(parts))
         made: dict[str, Any] = {"task": Joined.name, "model": joined.config.model_dump(mode="json")}
         config = lead.model_copy(update={**made, "fit": FitConfig.model_validate({})})
@@ -85,14 +86,16 @@ def _members(runs: Sequence[Path], shards: ShardSet, checkpoint: str) -> tuple[l
     loaded = [RunFolder(run).load(checkpoint)[:2] for run in runs]
     leading = next((number for number, (task, _) in enumerate(loaded) if isinstance(task, Retrieval)), None)
     if leading is None:
-        raise UsageError("none of the runs is of `ftrain retrieval`, and one has to say what is found again; name one")
+        raise UsageError(
+            "none of the runs is a run of `ftrain retrieval`, which defines the items to retrieve; add one"
+        )
     agree(loaded[leading][0], runs[leading], shards)
     loaded.insert(0, loaded.pop(leading))
     tasks: list[Task] = []
     members: list[Member] = []
     for task, config in loaded:
         if isinstance(task, Joined):
-            raise UsageError("a joined run cannot be joined again; name the runs that it was made of")
+            raise UsageError("a joined run cannot be joined again; join the runs that it consists of")
         facts = {name: task.dataset[name] for name in _FACTS if name in task.dataset}
         for one in (task, task.untrained()) if isinstance(task, Retrieval) else (task,):
             tasks.append(one.eval())
@@ -103,7 +106,7 @@ def _members(runs: Sequence[Path], shards: ShardSet, checkpoint: str) -> tuple[l
 def _assembled(tasks: Sequence[Task], members: Sequence[Member], shards: ShardSet, dim: int) -> Joined:
     """Build the joined task with the weights of its runs; means and components are not estimated yet."""
     if dim < 1:
-        raise UsageError(f"{shards.location}: one training image is too few to join runs by; take a larger set")
+        raise UsageError(f"{shards.location}: one training image is too few to join runs; use a larger shard set")
     widths = _widths(tasks)
     config = JoinedConfig(members=tuple(members), widths=tuple(widths), embedding_dim=min(dim, sum(widths)))
     shards.require(config.groups_to_view())
@@ -128,6 +131,6 @@ def _rows(lead: Task, config: RunConfig, shards: ShardSet) -> np.ndarray:
     rows = Splits(lead, config, shards).training_images()
     if len(rows) == 0:
         raise UsageError(
-            f"{shards.location}: no {config.train_split} split to learn from; take the set that the runs were trained on"
+            f"{shards.location}: has no {config.train_split} split; use the shard set that the runs were trained on"
         )
     return rows[:: -(-len(rows) // _MOST_IMAGES)]

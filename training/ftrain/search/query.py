@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fschemas import wording
-from fschemas.cores import available_cores
-from fschemas.failures import RejectedError, UsageError
+from fschemas.failures import UsageError
 from fschemas.folders import claim_output
 from fschemas.names import output_path
 from fschemas.progress import show
@@ -22,12 +19,12 @@ from fschemas.publish import exclusive, publish_bytes, sha256_of
 from fschemas.shard_set import ShardSet
 from fschemas.walk import readable
 from ftrain.data.remote import open_shards
-from ftrain.data.user_images import FoundImage, ImageError, find_images, quiet_decoder, read_image
+from ftrain.data.user_images import FoundImage, ImageError, find_images, read_image
 from ftrain.fit.distributed import one_process
 from ftrain.fit.run_folder import RunFolder
 from ftrain.inference.detector import Detector
 from ftrain.inference.prediction_file import publish_predictions
-from ftrain.inference.trained_task import load_ahead, predict_batch
+from ftrain.inference.trained_task import image_threads, load_ahead, predict_batch, to_device
 from ftrain.layers.color import color_feature
 from ftrain.metrics.exact_search import ExactSearch, Features, Found, Metric, Similarity
 from ftrain.search.approximate import ApproximateSearch
@@ -39,11 +36,11 @@ from ftrain.tasks.task import Task
 
 RESULTS_FILE, SHEET_FOLDER = "results.jsonl", "sheets"
 
-Answer = dict[str, Any]
+SearchResult = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class _Photo:
+class _Query:
     """A loaded query image: SHA-256, thumbnail (uint8 H, W, 3), model inputs, and color feature (None if unused)."""
 
     found: FoundImage
@@ -64,56 +61,44 @@ def query_index(
     rerank: bool = False,
     run: Path | None = None,
     shards: str | None = None,
-    boxes: Path | None = None,
+    detector: Path | None = None,
     item: str | None = None,
     device: str = "auto",
     batch_size: int = 16,
-) -> list[Answer]:
+) -> list[SearchResult]:
     """Search an index for images similar to each query image; publish `results.jsonl` and `sheets/` in `out`.
 
     `photos` are files and folders. `run` and `shards` default to those recorded in the index. An image that is part of
     the index (same bytes) is excluded from its own results, and its item is known, so matches are framed on its sheet;
-    `item` is the item of all other images. `boxes` is a run that predicts the bounding box, for a run trained on boxes.
-    An image that cannot be read has the result {"image", "error"}: see `refuse_broken`. Raises `UsageError` if the
+    `item` is the item of all other images. `detector` is a run that predicts the bounding box, for a run trained on boxes.
+    An image that cannot be read has the result {"image", "error"}: see `refuse_unreadable`. Raises `UsageError` if the
     index, the run and the options do not fit together, and `IntegrityError` for a damaged index.
     """
     if top < 1:
-        raise UsageError(f"top {top}: take 1 or more")
+        raise UsageError(f"top {top}: must be at least 1")
     out = claim_output(Path(out), "query")
     found = find_images(photos, skip=out)
     opened = IndexFolder.open(index)
     similarity = Similarity(metric, color_weight)
     similarity.check(opened.features, opened.features[:1])
-    with one_process(device) as place, quiet_decoder():
-        task = _load_task(opened, run, place)
-        find = None if boxes is None else Detector(boxes, task, place)
-        images = _images_of(opened, shards)
-        search = _Search(opened, opened.searcher(place), similarity, top, rerank)
-        known = _KnownItems(opened, images, item)
-        with exclusive(out), ThreadPoolExecutor(max_workers=min(4, available_cores())) as pool:
-            answers: list[Answer] = []
-            for loaded in load_ahead(pool, lambda photo: _load(task, opened, photo, find), found, batch_size):
-                sound = [photo for photo in loaded if isinstance(photo, _Photo)]
-                said = iter(_answers(search, known, sound, _queries(task, opened, sound, place)))
-                for photo in loaded:
-                    if not isinstance(photo, _Photo):
-                        answers.append(photo)
-                        continue
-                    answers.append(next(said))
-                    publish_bytes(out / answers[-1]["sheet"], draw_result(photo.tile, answers[-1], images))
-                show("querying", len(answers), len(found))
-            publish_predictions(out / RESULTS_FILE, answers, SHEET_FOLDER, "sheet")
-    return answers
-
-
-def refuse_broken(answers: list[Answer], out: Path) -> None:
-    """Raise `RejectedError` (exit code 3) if any images could not be read."""
-    broken = [answer for answer in answers if "error" in answer]
-    if broken:
-        raise RejectedError(
-            f"{broken[0]['image']}: {broken[0]['error']}; {len(broken)} of {wording.count(len(answers), 'photo')} cannot be used, "
-            f"the answers for the others stand in {out}/{RESULTS_FILE}"
-        )
+    with one_process(device) as target, image_threads() as pool:
+        task = _load_task(opened, run, target)
+        find_box = None if detector is None else Detector(detector, task, target)
+        gallery = _gallery_images(opened, shards)
+        search = _Search(opened, opened.searcher(target), similarity, top, rerank)
+        known = _KnownItems(opened, gallery, item)
+        with exclusive(out):
+            results: list[SearchResult] = []
+            for loaded in load_ahead(pool, lambda image: _load(task, opened, image, find_box), found, batch_size):
+                queries = [query for query in loaded if isinstance(query, _Query)]
+                ranked = iter(_results(search, known, queries, _features(task, opened, queries, target)))
+                for query in loaded:
+                    results.append(next(ranked) if isinstance(query, _Query) else query)
+                    if isinstance(query, _Query):
+                        publish_bytes(out / results[-1]["sheet"], draw_result(query.tile, results[-1], gallery))
+                show("querying", len(results), len(found))
+            publish_predictions(out / RESULTS_FILE, results, SHEET_FOLDER, "sheet")
+    return results
 
 
 @dataclass(frozen=True)
@@ -150,16 +135,16 @@ class _KnownItems:
         for row, digest in enumerate(index.items["sha256"].tolist()):
             self._rows.setdefault(digest, []).append(row)
 
-    def rows(self, photo: _Photo) -> np.ndarray:
+    def rows(self, query: _Query) -> np.ndarray:
         """Rows of the index with the same image."""
-        return np.array(self._rows.get(photo.digest, []), dtype=np.int64)
+        return np.array(self._rows.get(query.digest, []), dtype=np.int64)
 
-    def of(self, photo: _Photo) -> str:
+    def of(self, query: _Query) -> str:
         """Item of the image, or "" if unknown."""
         if self.item is not None:
             return self.item
-        rows = self.rows(photo)
-        return str(self.index.items["item"][rows[0]]) if len(rows) else self._others.get(photo.digest, "")
+        rows = self.rows(query)
+        return str(self.index.items["item"][rows[0]]) if len(rows) else self._others.get(query.digest, "")
 
     @cached_property
     def _others(self) -> dict[str, str]:
@@ -174,87 +159,84 @@ class _KnownItems:
 
 def _load_task(index: IndexFolder, run: Path | None, device: torch.device) -> Task:
     """Load the task that built the index; raises `UsageError` if its weights differ."""
-    made_by = index.note["run"]
-    place = Path(index.place_of("run")) if run is None else run
-    if run is None and not place.is_dir():
-        raise UsageError(f"{index.path}: its run is not at {place} any more; name it with --run")
-    task, _, _ = RunFolder(place).load(str(made_by["checkpoint"]))
-    if weights_digest(task) != made_by["weights_sha256"]:
+    source = index.note["run"]
+    folder = Path(index.location_of("run")) if run is None else run
+    if run is None and not folder.is_dir():
+        raise UsageError(f"{index.path}: its run is no longer at {folder}; pass it with --run")
+    task, _, _ = RunFolder(folder).load(str(source["checkpoint"]))
+    if weights_digest(task) != source["weights_sha256"]:
         raise UsageError(
-            f"{index.path}: was not built with the weights of {place}; name its run with --run, or build it again"
+            f"{index.path}: was not built with the weights of {folder}; pass its run with --run, or build it again"
         )
-    task.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return task
+    return to_device(task, device)
 
 
-def _images_of(index: IndexFolder, shards: str | None) -> ShardSet | None:
+def _gallery_images(index: IndexFolder, shards: str | None) -> ShardSet | None:
     """Shard set with the thumbnails, or None if the one recorded in the index no longer exists."""
     try:
-        opened = open_shards(shards or index.place_of("shards"))
+        opened = open_shards(shards or index.location_of("shards"))
     except (UsageError, OSError):
         if shards is not None:
             raise
         return None
     if opened.plan_id != index.note["shards"]["plan_id"]:
         if shards is not None:
-            raise UsageError(
-                f"{shards}: not the shard set that the index {index.path} was built from; leave --shards out"
-            )
+            raise UsageError(f"{shards}: the index {index.path} was built from another shard set; leave --shards out")
         return None
     return opened
 
 
-def _load(task: Task, index: IndexFolder, photo: FoundImage, find: Detector | None) -> _Photo | Answer:
+def _load(task: Task, index: IndexFolder, found: FoundImage, find_box: Detector | None) -> _Query | SearchResult:
     try:
-        image = read_image(photo.path)
+        image = read_image(found.path)
     except ImageError as error:
-        return {"image": readable(photo.path), "error": str(error)}
+        return {"image": readable(found.path), "error": str(error)}
     color = color_feature(image) if index.note["color"] == "image" else None
-    box = None if find is None else find(image)
-    return _Photo(photo, sha256_of(photo.path), small(image), task.encode_image(image, box), color)
+    box = None if find_box is None else find_box(image)
+    return _Query(found, sha256_of(found.path), small(image), task.encode_image(image, box), color)
 
 
-def _queries(task: Task, index: IndexFolder, photos: list[_Photo], device: torch.device) -> Features:
+def _features(task: Task, index: IndexFolder, queries: list[_Query], device: torch.device) -> Features:
     """Compute features of the query images in the same way as those of the index."""
-    if not photos:
+    if not queries:
         return index.features[:0]
-    results = predict_batch(task, [photo.inputs for photo in photos], device)
+    results = predict_batch(task, [query.inputs for query in queries], device)
     source, color = index.note["color"], None
     if source == "network":
         color = unit(results[COLOR])
     elif source == "image":
-        color = np.stack([photo.color for photo in photos if photo.color is not None])
+        color = np.stack([query.color for query in queries if query.color is not None])
     return Features(deep_features(results), color)
 
 
-def _answers(search: _Search, known: _KnownItems, photos: list[_Photo], queries: Features) -> list[Answer]:
-    if not photos:
+def _results(search: _Search, known: _KnownItems, queries: list[_Query], features: Features) -> list[SearchResult]:
+    if not queries:
         return []
-    answers: list[Answer] = []
-    themselves = [known.rows(photo) for photo in photos]
-    for photo, itself, found in zip(photos, themselves, search(queries, themselves), strict=True):
-        item = known.of(photo)
-        answers.append(
+    results: list[SearchResult] = []
+    same = [known.rows(query) for query in queries]
+    for query, own_rows, found in zip(queries, same, search(features, same), strict=True):
+        item = known.of(query)
+        results.append(
             {
-                "image": readable(photo.found.path),
+                "image": readable(query.found.path),
                 "item": item,
-                "in_index": [str(search.index.items["key"][row]) for row in itself],
+                "in_index": [str(search.index.items["key"][row]) for row in own_rows],
                 "metric": search.similarity.metric,
                 "color_weight": search.similarity.color_weight,
                 "reranked": search.reranks,
-                "matches": [_match(search.index.items, found, place, item) for place in range(found.rows.shape[1])],
-                "sheet": output_path(Path(SHEET_FOLDER), photo.found.name, ".png").as_posix(),
+                "matches": [_match(search.index.items, found, rank, item) for rank in range(found.rows.shape[1])],
+                "sheet": output_path(Path(SHEET_FOLDER), query.found.name, ".png").as_posix(),
             }
         )
-    return answers
+    return results
 
 
-def _match(items: dict[str, np.ndarray], found: Found, place: int, item: str) -> Answer:
-    row = int(found.rows[0, place])
+def _match(items: dict[str, np.ndarray], found: Found, rank: int, item: str) -> SearchResult:
+    row = int(found.rows[0, rank])
     labels = {name: str(items[name][row]) for name in ("key", "item", "category", "split", "image")}
-    metrics = {name: round(float(getattr(found, part)[0, place]), 6) for name, part in _FIGURES.items()}
+    metrics = {name: round(float(getattr(found, part)[0, rank]), 6) for name, part in _SCORES.items()}
     return {
-        "rank": place + 1,
+        "rank": rank + 1,
         **metrics,
         **labels,
         "hit": labels["item"] == item if item else None,
@@ -262,4 +244,4 @@ def _match(items: dict[str, np.ndarray], found: Found, place: int, item: str) ->
     }
 
 
-_FIGURES = {"score": "scores", "deep": "deep", "color": "color"}
+_SCORES = {"score": "scores", "deep": "deep", "color": "color"}

@@ -25,7 +25,7 @@ from ftrain.data.user_images import ImageError, quiet_decoder, read_image
 from ftrain.fit.distributed import one_process
 from ftrain.fit.run_folder import RunFolder
 from ftrain.inference.detector import Box, Detector, uses_boxes
-from ftrain.inference.trained_task import predict_batch
+from ftrain.inference.trained_task import predict_batch, to_device
 from ftrain.plots.overlay import INK, WHITE, label_font
 from ftrain.tasks.task import Task, task_function
 from ftrain.use.predict import canvas_of
@@ -50,43 +50,45 @@ def describe_image(
     out: Path | None = None,
     *,
     category: str | None = None,
-    boxes: Path | None = None,
+    detector: Path | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:
     """Predict one image with the best checkpoint of every run; with `out`, publish the JSON and the image there.
 
-    `category` is passed to the models that accept one; `boxes` is a run that predicts the bounding box, for models
+    `category` is passed to the models that accept one; `detector` is a run that predicts the bounding box, for models
     trained on boxes. Raises `UsageError` without runs, for an image that cannot be read, for a run that cannot predict
-    single images, and for a category or boxes that no model can use.
+    single images, and for a category or detector that no model can use.
     """
     if not runs:
         raise UsageError("no run to describe the image with; give one or more")
     out = None if out is None else claim_output(Path(out), "description")
-    answers: list[dict[str, Any]] = []
+    predictions: list[dict[str, Any]] = []
     tiles: list[_Tile] = []
-    with one_process(device) as place, quiet_decoder():
+    with one_process(device) as target, quiet_decoder():
         image = _read(photo)
         canvas = canvas_of(image)
-        told: list[bool] = []
+        uses_category: list[bool] = []
         box: Box | None = None
         for run in runs:
             task, _, state = RunFolder(run).load()
-            told.append(_can_be_told(task, category))
-            if boxes is not None and box is None and uses_boxes(task):
-                box = Detector(boxes, task, place)(image)
-            answer = _answer(task, image, category if told[-1] else None, place, box)
+            uses_category.append(_uses_category(task, category))
+            if detector is not None and box is None and uses_boxes(task):
+                box = Detector(detector, task, target)(image)
+            prediction = _predict(task, image, category if uses_category[-1] else None, target, box)
             name = readable(run.resolve().name)
-            answers.append({"run": readable(run), "task": task.name, "checkpoint_step": state.step, "answer": answer})
-            drawn = task_function(task, "draw")(task, canvas, answer)
+            predictions.append(
+                {"run": readable(run), "task": task.name, "checkpoint_step": state.step, "answer": prediction}
+            )
+            drawn = task_function(task, "draw")(task, canvas, prediction)
             is_drawn = drawn.shape != canvas.shape or not np.array_equal(drawn, canvas)
-            subtitle = "; ".join([f"{name}, step {state.step}", *(_legend(answer) if is_drawn else [])])
-            tiles.append(_Tile(task.name, subtitle, drawn if is_drawn else None, answer_lines(answer)))
-    if boxes is not None and box is None:
-        raise UsageError("all of the runs look at whole images; leave --detector out")
-    if category is not None and not any(told):
+            subtitle = "; ".join([f"{name}, step {state.step}", *(_legend(prediction) if is_drawn else [])])
+            tiles.append(_Tile(task.name, subtitle, drawn if is_drawn else None, prediction_lines(prediction)))
+    if detector is not None and box is None:
+        raise UsageError("all of the runs use whole images; leave --detector out")
+    if category is not None and not any(uses_category):
         raise UsageError(f"none of the runs knows the garment {category!r}; leave --garment out")
     height, width = image.shape[:2]
-    description = {"image": readable(photo), "width": width, "height": height, "answers": answers}
+    description = {"image": readable(photo), "width": width, "height": height, "answers": predictions}
     if out is not None:
         with exclusive(out):
             publish_bytes(out / IMAGE_FILE, simplejpeg.encode_jpeg(_tiled(canvas, tiles), quality=90, colorspace="RGB"))
@@ -98,35 +100,35 @@ def description_lines(description: dict[str, Any]) -> Iterator[str]:
     """Format a description as text."""
     for one in description["answers"]:
         yield f"{one['task']} ({one['run']}, step {one['checkpoint_step']})"
-        yield from (f"  {line}" for line in answer_lines(one["answer"]))
+        yield from (f"  {line}" for line in prediction_lines(one["answer"]))
 
 
-def answer_lines(answer: dict[str, Any]) -> list[str]:
+def prediction_lines(prediction: dict[str, Any]) -> list[str]:
     """Format a prediction as text, one line per value: scores rounded, long lists of numbers only counted."""
-    return [f"{name.replace('_', ' ')}: {_in_words(value)}" for name, value in answer.items()]
+    return [f"{name.replace('_', ' ')}: {_as_text(value)}" for name, value in prediction.items()]
 
 
-def _legend(answer: dict[str, Any]) -> list[str]:
+def _legend(prediction: dict[str, Any]) -> list[str]:
     """Meaning of the highlights and frames in a task's overlay."""
-    if "attention" in answer:
-        return ["bright: where it looked", *(["frame: the part it saw enlarged"] if "box" in answer else [])]
-    return ["frame: the garment"] if "box" in answer else []
+    if "attention" in prediction:
+        return ["bright: where it looked", *(["frame: the part it saw enlarged"] if "box" in prediction else [])]
+    return ["frame: the garment"] if "box" in prediction else []
 
 
-def _in_words(value: Any) -> str:
+def _as_text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, dict) and "name" in value:
         rest = {name: part for name, part in value.items() if name != "name"}
-        return f"{value['name']} ({_in_words(rest)})".replace("_", " ")
+        return f"{value['name']} ({_as_text(rest)})".replace("_", " ")
     if isinstance(value, dict):
-        return ", ".join(f"{name.replace('_', ' ')} {_in_words(part)}" for name, part in value.items()) or "none"
+        return ", ".join(f"{name.replace('_', ' ')} {_as_text(part)}" for name, part in value.items()) or "none"
     if isinstance(value, list):
         if value and all(isinstance(part, list) for part in value):
             return f"{len(value)} x {len(value[0])} numbers"
         if len(value) > 8 and all(isinstance(part, int | float) for part in value):
             return f"{len(value)} numbers"
-        return "; ".join(_in_words(part) for part in value) or "none"
+        return "; ".join(_as_text(part) for part in value) or "none"
     return "none" if value in (None, "") else str(value)
 
 
@@ -138,7 +140,7 @@ def _read(photo: Path) -> np.ndarray:
         raise UsageError(f"{readable(photo)}: {error}") from None
 
 
-def _can_be_told(task: Task, category: str | None) -> bool:
+def _uses_category(task: Task, category: str | None) -> bool:
     check = task_function(task, "check_category")
     try:
         check(task, category)
@@ -150,13 +152,12 @@ def _can_be_told(task: Task, category: str | None) -> bool:
     return category is not None
 
 
-def _answer(
+def _predict(
     task: Task, image: np.ndarray, category: str | None, device: torch.device, box: Box | None
 ) -> dict[str, Any]:
-    task.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    results = predict_batch(task, [task.encode_image(image, box)], device)
-    answer = task_function(task, "describe")(task, results, 0, category)
-    return json.loads(json.dumps(answer, allow_nan=False))  # plain JSON values, whatever types the task returned
+    results = predict_batch(to_device(task, device), [task.encode_image(image, box)], device)
+    prediction = task_function(task, "describe")(task, results, 0, category)
+    return json.loads(json.dumps(prediction, allow_nan=False))  # plain JSON values, whatever types the task returned
 
 
 def _tiled(photo: np.ndarray, tiles: Sequence[_Tile]) -> np.ndarray:
@@ -169,15 +170,13 @@ def _tiled(photo: np.ndarray, tiles: Sequence[_Tile]) -> np.ndarray:
     pen = ImageDraw.Draw(sheet)
     for number, tile in enumerate(tiles):
         left, top = _GAP + number % columns * step_x, _GAP + number // columns * step_y
-        pen.text(
-            (left, top + 14),
-            _cut(pen, tile.title, label_font(22, bold=True), width),
-            INK,
-            label_font(22, bold=True),
-            "lm",
+        for text, y, color, font in (
+            (tile.title, 14, INK, label_font(22, bold=True)), (tile.subtitle, 37, _FAINT, label_font(15))
+        ):  # fmt: skip
+            pen.text((left, top + y), _truncated(pen, text, font, width), color, font, "lm")
+        content = (
+            _text_tile(photo, tile.lines, width) if tile.image is None else _fitted(tile.image, width, _TILE_HEIGHT)
         )
-        pen.text((left, top + 37), _cut(pen, tile.subtitle, label_font(15), width), _FAINT, label_font(15), "lm")
-        content = _words(photo, tile.lines, width) if tile.image is None else _fitted(tile.image, width, _TILE_HEIGHT)
         sheet.paste(Image.fromarray(content), (left, top + _TITLE_HEIGHT))
     return np.asarray(sheet)
 
@@ -193,7 +192,7 @@ def _fitted(image: np.ndarray, width: int, height: int) -> np.ndarray:
     return content
 
 
-def _words(photo: np.ndarray, lines: Sequence[str], width: int) -> np.ndarray:
+def _text_tile(photo: np.ndarray, lines: Sequence[str], width: int) -> np.ndarray:
     """Render a tile for a task without overlay: the image, shrunk, above its prediction as text."""
     half = _TILE_HEIGHT // 2
     content = np.full((_TILE_HEIGHT, width, 3), 255, np.uint8)
@@ -210,7 +209,7 @@ def _words(photo: np.ndarray, lines: Sequence[str], width: int) -> np.ndarray:
     return np.asarray(image)
 
 
-def _cut(pen: ImageDraw.ImageDraw, text: str, font: Any, width: int) -> str:
+def _truncated(pen: ImageDraw.ImageDraw, text: str, font: Any, width: int) -> str:
     """Truncate the text to `width` pixels."""
     if pen.textlength(text, font) <= width:
         return text

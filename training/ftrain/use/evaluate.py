@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
-import torch
 
 from fschemas.failures import RejectedError, UsageError
 from fschemas.folders import claim_output
@@ -23,6 +24,7 @@ from ftrain.fit.evaluation import results_of_split
 from ftrain.fit.run_folder import CURVE_FILES, RunFolder
 from ftrain.fit.splits import Splits
 from ftrain.inference.label_mapping import agree, unknown_labels, unknown_lines
+from ftrain.inference.trained_task import to_device
 from ftrain.tasks.task import Task, find_task, task_function
 from ftrain.use.key_metrics import key_metrics, publish_curves
 
@@ -58,22 +60,20 @@ def evaluate_run(
     """
     out = claim_output(Path(out), "evaluation")
     folder, opened = RunFolder(Path(run)), open_shards(shards)
-    for asked in (lock_digest(lock), folder.config().split_lock):
-        check_lock(asked, opened)
+    for expected in (lock_digest(lock), folder.config().split_lock):
+        check_lock(expected, opened)
     for name in CURVE_FILES:
         folder.check_curve(name)
     cv2.setNumThreads(0)
-    with processes(device, workers) as group:
+    with processes(device, workers) as group, exclusive(out) if group.is_main else nullcontext():
+        task, evaluated, header = _evaluate(folder, opened, group, split, checkpoint, workers, batch_size, tta)
         if not group.is_main:
-            _judge(folder, opened, group, split, checkpoint, workers, batch_size, tta)
             return {}
-        with exclusive(out):
-            task, evaluated, header = _judge(folder, opened, group, split, checkpoint, workers, batch_size, tta)
-            metrics = {**header, **task_function(task, "report")(task, evaluated, out)}
-            publish_bytes(out / SUMMARY_FILE, "".join(f"{line}\n" for line in summary_lines(metrics)).encode())
-            publish_curves(folder.path, out, task.selected_by[0])
-            publish_sealed(out / REPORT_FILE, metrics)
-            publish_json(out / METRICS_FILE, key_metrics(metrics, task.key_metrics))
+        metrics = {**header, **task_function(task, "report")(task, evaluated, out)}
+        publish_bytes(out / SUMMARY_FILE, "".join(f"{line}\n" for line in summary_lines(metrics)).encode())
+        publish_curves(folder.path, out, task.selected_by[0])
+        publish_sealed(out / REPORT_FILE, metrics)
+        publish_json(out / METRICS_FILE, key_metrics(metrics, task.key_metrics))
     if not allow_collapse:
         refuse_collapse(run, metrics)
     return metrics
@@ -85,14 +85,14 @@ def refuse_collapse(run: Path, metrics: dict[str, Any]) -> None:
         raise RejectedError(f"{run}: {collapse}")
 
 
-def _judge(
+def _evaluate(
     folder: RunFolder, shards: ShardSet, group: Processes, split: str, checkpoint: str, workers: int, batch_size: int,
     tta: bool | None,
 ) -> tuple[Task, EvaluatedSplit, dict[str, Any]]:  # fmt: skip
     task, config, state = folder.load(checkpoint)
     given, shards = shards, agree(task, folder.path, shards)
     task.set_tta(tta)
-    task.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    to_device(task, group.device)
     splits = Splits(task, config, shards)
     rows = splits.evaluated(split)
     try:
@@ -100,11 +100,11 @@ def _judge(
             task.check_validation(Rows(shards, rows))
     except UsageError as error:
         raise UsageError(f"{shards.location}: the split {split!r} cannot be evaluated: {error}") from None
-    results = results_of_split(task, shards, rows, group, batch_size, workers, stage="evaluating")
-    baseline, untrained = task.untrained(), None
-    if baseline is not None:
-        baseline.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        untrained = results_of_split(baseline, shards, rows, group, batch_size, workers, stage="baseline")
+    predict = partial(
+        results_of_split, shards=shards, rows=rows, processes=group, batch_size=batch_size, workers=workers
+    )
+    results, baseline = predict(task, stage="evaluating"), task.untrained()
+    untrained = None if baseline is None else predict(to_device(baseline, group.device), stage="baseline")
     header: dict[str, Any] = {
         "task": task.name,
         "dataset": shards.metadata.get("dataset"),
@@ -142,6 +142,6 @@ def _collapsed(metrics: dict[str, Any]) -> str:
     if not found or not found["collapsed"]:
         return ""
     what = found.get("sentence") or (
-        f"it answers {found['answer']!r} for {found['share']:.0%} of the images, and {found['true_share']:.0%} are"
+        f"it predicts {found['answer']!r} for {found['share']:.0%} of the images, but only {found['true_share']:.0%} are"
     )
-    return f"the model collapsed: {what}; train longer, balance the classes (fit.sampler=balanced) or lower the rate"
+    return f"the model collapsed: {what}; train longer, balance the classes (fit.sampler=balanced) or lower the learning rate"

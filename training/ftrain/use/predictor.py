@@ -13,30 +13,29 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fschemas.cores import available_cores
 from fschemas.failures import UsageError
 from fschemas.preflight import check_checkpoint, check_run
 from fschemas.walk import readable
-from ftrain.data.user_images import ImageError, find_images, quiet_decoder, read_image, upright_rgb
+from ftrain.data.user_images import ImageError, find_images, read_image, upright_rgb
 from ftrain.fit.distributed import find_device
 from ftrain.inference.detector import Box, Detector, uses_boxes
-from ftrain.inference.trained_task import Arrays, load_ahead, load_task, predict_batch
+from ftrain.inference.trained_task import Arrays, image_threads, load_ahead, load_task, predict_batch
 from ftrain.tasks.task import Task, task_function
 
 SEEN = "seen"  # in predictions of a run that uses boxes: the bounding box, or null for the whole image
-Answer = dict[str, Any]
+Prediction = dict[str, Any]
 ImageLike = str | Path | Image.Image | np.ndarray
 
 
 @dataclass(frozen=True)
-class Shown:
+class ImageSource:
     """An image to predict: name of its overlay, first keys of its prediction, and a function that reads it and its box.
 
     The image is uint8 H, W, 3; the box is None if it has none.
     """
 
     name: str
-    note: Answer
+    note: Prediction
     read: Callable[[], tuple[np.ndarray, Box | None]]
 
 
@@ -44,16 +43,16 @@ class Predictor:
     """A trained run on a device. Create one with `ftrain.load`."""
 
     def __init__(
-        self, run: Path, checkpoint: str, tta: bool | None, device: torch.device, boxes: Path | None = None
+        self, run: Path, checkpoint: str, tta: bool | None, device: torch.device, detector: Path | None = None
     ) -> None:
         self.device = device
         self.task: Task = load_task(run, checkpoint, tta, device)
         """The trained `torch.nn.Module`; `task.encoder` converts samples of a shard set to its inputs."""
-        self._find = None if boxes is None else Detector(boxes, self.task, device)
+        self._detector = None if detector is None else Detector(detector, self.task, device)
 
     def predict(
         self, images: ImageLike | Sequence[ImageLike], *, category: str | None = None, batch_size: int = 16
-    ) -> list[Answer]:
+    ) -> list[Prediction]:
         """Return one prediction (a dict, as in the lines of `ftrain predict`) per image, in order.
 
         An image is a path (a folder means all images in it), a Pillow image of any mode, or a uint8 array H, W, 3 (RGB)
@@ -69,14 +68,15 @@ class Predictor:
             isinstance(images, np.ndarray) and images.ndim < 4
         )
         given: Sequence[ImageLike] = list(images) if several else [images]  # type: ignore[arg-type]
-        shown = [one for position, image in enumerate(given) for one in _shown(image, position)]
-        with quiet_decoder(), ThreadPoolExecutor(max_workers=min(4, available_cores())) as pool:
-            return [answer for batch in self.answers(pool, shown, category, batch_size) for _, answer, _ in batch]
+        sources = [source for position, image in enumerate(given) for source in _sources(image, position)]
+        with image_threads() as pool:
+            batches = self.predict_batches(pool, sources, category, batch_size)
+            return [prediction for batch in batches for _, prediction, _ in batch]
 
-    def answers(
-        self, pool: ThreadPoolExecutor, images: Sequence[Shown], category: str | None, batch_size: int,
+    def predict_batches(
+        self, pool: ThreadPoolExecutor, images: Sequence[ImageSource], category: str | None, batch_size: int,
         keep: Callable[[np.ndarray], np.ndarray] | None = None,
-    ) -> Iterator[list[tuple[Shown, Answer, np.ndarray | None]]]:  # fmt: skip
+    ) -> Iterator[list[tuple[ImageSource, Prediction, np.ndarray | None]]]:  # fmt: skip
         """Yield batches of images with their predictions; the pool reads images in parallel with the model.
 
         Each comes with the result of `keep` for its image, or None if the image could not be read.
@@ -88,28 +88,28 @@ class Predictor:
             answer, numbers = task_function(self.task, "describe"), iter(range(batch_size))
             yield [
                 (
-                    shown,
+                    source,
                     note if inputs is None else {**note, **answer(self.task, results, next(numbers), category)},
                     kept,
                 )
-                for shown, note, inputs, kept in loaded
+                for source, note, inputs, kept in loaded
             ]
 
     def _load(
-        self, keep: Callable[[np.ndarray], np.ndarray] | None, shown: Shown
-    ) -> tuple[Shown, Answer, Arrays | None, np.ndarray | None]:
+        self, keep: Callable[[np.ndarray], np.ndarray] | None, source: ImageSource
+    ) -> tuple[ImageSource, Prediction, Arrays | None, np.ndarray | None]:
         """Return the first keys of an image's prediction, its model inputs, and the result of `keep`."""
         try:
-            image, box = shown.read()
+            image, box = source.read()
         except ImageError as error:
-            return shown, {**shown.note, "error": str(error)}, None, None
+            return source, {**source.note, "error": str(error)}, None, None
         kept = keep(image) if keep else None
         if not uses_boxes(self.task):
-            return shown, shown.note, self.task.encode_image(image), kept
-        if self._find is not None:
-            box = self._find(image)
-        seen = None if box is None else [round(float(edge), 2) for edge in box]
-        return shown, {**shown.note, SEEN: seen}, self.task.encode_image(image, box), kept
+            return source, source.note, self.task.encode_image(image), kept
+        if self._detector is not None:
+            box = self._detector(image)
+        box_used = None if box is None else [round(float(edge), 2) for edge in box]
+        return source, {**source.note, SEEN: box_used}, self.task.encode_image(image, box), kept
 
 
 def load(
@@ -118,29 +118,30 @@ def load(
     checkpoint: str = "best",
     device: str = "auto",
     tta: bool | None = None,
-    boxes: str | Path | None = None,
+    detector: str | Path | None = None,
 ) -> Predictor:
     """Load a run folder for prediction.
 
     `checkpoint` is best, latest or the name of one; `device` is auto, cpu or cuda. `tta` is test-time augmentation: all
-    views of the task (True), the plain image only (False), or the setting of the run (None). `boxes` is a `category`
+    views of the task (True), the plain image only (False), or the setting of the run (None). `detector` is a `category`
     run that predicts the bounding box, for a run trained on boxes. Raises `UsageError` for a folder that is not a run,
     and `IntegrityError` for a damaged one.
     """
     check_run(Path(run))
     check_checkpoint(Path(run), checkpoint)
-    check_run(None if boxes is None else Path(boxes))
-    return Predictor(Path(run), checkpoint, tta, find_device(device), None if boxes is None else Path(boxes))
+    detector = None if detector is None else Path(detector)
+    check_run(detector)
+    return Predictor(Path(run), checkpoint, tta, find_device(device), detector)
 
 
-def shown_file(path: Path, name: str = "") -> Shown:
+def image_file(path: Path, name: str = "") -> ImageSource:
     """Wrap an image file; `name` is the name of its overlay."""
-    return Shown(name, {"image": readable(path)}, lambda: (read_image(path), None))
+    return ImageSource(name, {"image": readable(path)}, lambda: (read_image(path), None))
 
 
-def _shown(image: ImageLike, position: int) -> list[Shown]:
+def _sources(image: ImageLike, position: int) -> list[ImageSource]:
     if isinstance(image, str | Path):
-        return [shown_file(found.path) for found in find_images([Path(image)])]
+        return [image_file(found.path) for found in find_images([Path(image)])]
     if isinstance(image, Image.Image):
         pixels = upright_rgb(image)
     elif (
@@ -155,4 +156,4 @@ def _shown(image: ImageLike, position: int) -> list[Shown]:
         raise UsageError(
             f"image {position} is {what}; give a path, a Pillow image, or a uint8 array of shape (H, W, 3) or (H, W)"
         )
-    return [Shown("", {"image": position}, lambda: (pixels, None))]
+    return [ImageSource("", {"image": position}, lambda: (pixels, None))]

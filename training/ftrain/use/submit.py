@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fschemas.cores import available_cores
 from fschemas.failures import UsageError
 from fschemas.folders import claim_file
 from fschemas.landmarks import FASHIONAI_24
@@ -22,10 +21,10 @@ from fschemas.progress import show
 from fschemas.publish import publish_bytes, remove_leftovers_of
 from fschemas.regular_file import read_regular
 from ftrain.data.types import Results
-from ftrain.data.user_images import ImageError, quiet_decoder, read_image
+from ftrain.data.user_images import ImageError, read_image
 from ftrain.fit.distributed import one_process
 from ftrain.fit.run_folder import CONFIG_FILE
-from ftrain.inference.trained_task import Arrays, load_ahead, load_task, predict_batch
+from ftrain.inference.trained_task import Arrays, image_threads, load_ahead, load_task, predict_batch
 from ftrain.tasks.keypoints.answer import check_category
 from ftrain.tasks.keypoints.task import Keypoints
 
@@ -36,9 +35,9 @@ _MOST_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class TestRow:
-    """One image of the test list; `place` is file:line for errors."""
+    """One image of the test list; `location` is file:line for errors."""
 
-    place: str
+    location: str
     image: str
     garment: str
     path: Path
@@ -60,24 +59,20 @@ def write_submission(
     `UsageError` for a malformed list, a missing or damaged image, and a garment or landmark set unknown to the run.
     """
     if out.exists() and test.exists() and out.samefile(test):
-        raise UsageError(f"{out}: would replace the test list; name another file")
+        raise UsageError(f"{out}: would replace the test list; choose another file")
     out = claim_file(out, "a submission", _is_submission)
     rows = read_test_list(test)
     lines: list[str] = [""] * len(rows)
     done = 0
-    with (
-        one_process(device) as place,
-        quiet_decoder(),
-        ThreadPoolExecutor(max_workers=min(4, available_cores())) as pool,
-    ):
+    with one_process(device) as target, image_threads() as pool:
         for folder, numbers in _share_out(run, rows).items():
-            task = load_task(folder, checkpoint, tta, place)
+            task = load_task(folder, checkpoint, tta, target)
             if not isinstance(task, Keypoints) or task.landmarks.name != FASHIONAI_24.name:
                 raise UsageError(
-                    f"{folder}: the challenge asks for {FASHIONAI_24.name}; take a key-point run of that landmark set"
+                    f"{folder}: the challenge requires {FASHIONAI_24.name}; use a keypoint run of that landmark set"
                 )
             own = [rows[number] for number in numbers]
-            for number, line in zip(numbers, _predict_rows(task, own, place, pool, batch_size), strict=True):
+            for number, line in zip(numbers, _predict_rows(task, own, target, pool, batch_size), strict=True):
                 lines[number] = line
                 done += 1
                 show("predicting", done, len(rows))
@@ -107,7 +102,7 @@ def read_test_list(test: Path) -> list[TestRow]:
         raise UsageError(f"{test}: byte {error.start} is not UTF-8; restore the file from the archive") from None
     header = tuple(lines[0].split(","))
     if header not in (HEADER, HEADER[:2]):
-        expected = f"{','.join(HEADER[:2])}, alone or with the {len(FASHIONAI_24)} points behind"
+        expected = f"{','.join(HEADER[:2])}, alone or followed by the {len(FASHIONAI_24)} landmark columns"
         raise UsageError(
             f"{test}:1: the header is {lines[0][:60]!r}, expected {expected}; restore the file from the archive"
         )
@@ -118,18 +113,18 @@ def read_test_list(test: Path) -> list[TestRow]:
 
 
 def _row(test: Path, number: int, line: str, num_columns: int) -> TestRow:
-    place, cells = f"{test}:{number}", line.split(",")
+    location, cells = f"{test}:{number}", line.split(",")
     if len(cells) != num_columns:
-        raise UsageError(f"{place}: {len(cells)} columns instead of {num_columns}; mend the line")
+        raise UsageError(f"{location}: {len(cells)} columns instead of {num_columns}; fix the line")
     image, garment = cells[:2]
     if garment not in FASHIONAI_24.garments:
-        raise UsageError(f"{place}: unknown category {garment[:60]!r}; known are {', '.join(FASHIONAI_24.garments)}")
+        raise UsageError(f"{location}: unknown category {garment[:60]!r}; known are {', '.join(FASHIONAI_24.garments)}")
     if not image or "\0" in image or Path(image).is_absolute() or ".." in Path(image).parts:
-        raise UsageError(f"{place}: {image[:60]!r} is not a path below the folder of the file; mend the line")
+        raise UsageError(f"{location}: {image[:60]!r} is not a path below the folder of the file; fix the line")
     path = test.parent / image
     if not path.is_file():
-        raise UsageError(f"{place}: {image} is missing; unpack the images beside {test.name}")
-    return TestRow(place, image, garment, path)
+        raise UsageError(f"{location}: {image} is missing; unpack the images beside {test.name}")
+    return TestRow(location, image, garment, path)
 
 
 def _share_out(run: Path, rows: list[TestRow]) -> dict[Path, list[int]]:
@@ -140,7 +135,7 @@ def _share_out(run: Path, rows: list[TestRow]) -> dict[Path, list[int]]:
     shares: dict[Path, list[int]] = {}
     for number, row in enumerate(rows):
         if row.garment not in own:
-            raise UsageError(f"{row.place}: {run} has no run for {row.garment}; it has {', '.join(own)}")
+            raise UsageError(f"{row.location}: {run} has no run for {row.garment}; it has {', '.join(own)}")
         shares.setdefault(own[row.garment], []).append(number)
     return shares
 
@@ -162,14 +157,14 @@ def _check_garment(task: Keypoints, row: TestRow) -> None:
     try:
         check_category(task, row.garment)
     except UsageError as error:
-        raise UsageError(f"{row.place}: {error}") from None
+        raise UsageError(f"{row.location}: {error}") from None
 
 
 def _load(task: Keypoints, row: TestRow) -> Arrays:
     try:
         return task.encode_image(read_image(row.path))
     except ImageError as error:
-        raise UsageError(f"{row.place}: {row.image}: {error}; restore the image from the archive") from None
+        raise UsageError(f"{row.location}: {row.image}: {error}; restore the image from the archive") from None
 
 
 def _line(row: TestRow, results: Results, number: int) -> str:

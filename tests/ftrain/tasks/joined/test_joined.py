@@ -167,10 +167,12 @@ def test_the_commands_take_a_joined_run(shards: ShardSet, runs: Path, tmp_path: 
     assert (note["samples"], note["dimensions"], note["color"]) == (18, 12, "network")
     photo = tmp_path / "photo.jpg"
     photo.write_bytes(shards.read(int(shards.rows("query")[0]))[0])
-    (found,) = query_index(tmp_path / "index", [photo], tmp_path / "found", boxes=runs / "whole", device="cpu", top=3)
+    (found,) = query_index(
+        tmp_path / "index", [photo], tmp_path / "found", detector=runs / "whole", device="cpu", top=3
+    )
     assert len(found["matches"]) == 3
     (said,) = predict_images(
-        runs / "joined", [photo], tmp_path / "said", PredictOptions(device="cpu", boxes=runs / "whole")
+        runs / "joined", [photo], tmp_path / "said", PredictOptions(device="cpu", detector=runs / "whole")
     )
     assert len(said["embedding"]) == 12
     assert said["seen"] is not None
@@ -227,7 +229,7 @@ def test_what_cannot_be_joined(shards: ShardSet, runs: Path, tmp_path: Path) -> 
     without = ShardSet.open(write_label_set(tmp_path / "bare", COUNTS, items=6, without=("box",)))
     refused("box", place=without)
     alone = ShardSet.open(write_label_set(tmp_path / "alone", {"query": 6, "gallery": 6}, items=6))
-    refused("no train split to learn from", place=alone)
+    refused("has no train split", place=alone)
     with pytest.raises(UsageError, match="already contains a run"):
         join(shards, runs, "joined", "search")
     with pytest.raises(UsageError, match="cannot be exported; export each of them"):
