@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -51,6 +52,30 @@ class Conversion:
 
     def run(self, images: str, val_share: float, test_share: float, workers: int, limit: int | None) -> None:
         """Read and check everything. See `fprep.convert.command.convert` for the arguments."""
+        schema = self._read(limit)
+        if images != "none":
+            self._check_images(decode=images == "full", workers=workers)
+        else:
+            self.frame = find_images(self.raw, self.frame)
+        self._check_evidence()
+        self.frame = to_upright(self.frame)
+        if "box" in self.frame.columns:
+            self._fill_boxes()
+        self._drop_duplicates()
+        if self.group_split:
+            self._split_by_groups(self.raw.root if images != "none" else None, val_share, test_share, workers)
+        else:
+            self._cut_splits(val_share, test_share)
+        keys = unique_keys(self.frame["key"].to_list(), self.frame["image"].to_list())
+        internal = [name for name in (SPILL_ROW, EXIF_ORIENTATION, BOX_TEXT) if name in self.frame.columns]
+        self.frame = self.frame.with_columns(pl.Series("key", keys, pl.String)).select(
+            *(pl.col(name).cast(kind) for name, kind in schema.items()), *internal
+        )
+        self._check_rules()
+        self._write_report()
+
+    def _read(self, limit: int | None) -> dict[str, pl.DataType]:
+        """Read the rows, at most `limit`, without repeated ones; return the columns of the table that are not spilled."""
         self.progress("read", 0, 1)
         frame = self.reader.read(self.raw).collect()
         note_unfollowed_links(self.raw)
@@ -69,31 +94,9 @@ class Conversion:
             self._leave_out([index for index in range(len(self.frame)) if index not in chosen])
             self.raw.notes.append(f"--limit {limit}: the other rows are left out")
         self._drop_repeated_rows()
-        if images != "none":
-            self._check_images(decode=images == "full", workers=workers)
-        else:
-            self.frame = find_images(self.raw, self.frame)
-        self._check_evidence()
-        self.frame = to_upright(self.frame)
-        if "box" in self.frame.columns:
-            self._fill_boxes()
-        self._drop_duplicates()
-        if self.group_split:
-            root, progress = self.raw.root if images != "none" else None, functools.partial(self.progress, "looks")
-            self.frame, twins = regroup(
-                self.frame, root, val_share, test_share, self.raw.notes, follow_links=self.raw.follow_links, workers=workers,
-                progress=progress,
-            )  # fmt: skip
-            self._drop_twins(twins)
-            self._want({"val": val_share, "test": test_share})
-        else:
-            self._cut_splits(val_share, test_share)
-        keys = unique_keys(self.frame["key"].to_list(), self.frame["image"].to_list())
-        internal = [name for name in (SPILL_ROW, EXIF_ORIENTATION, BOX_TEXT) if name in self.frame.columns]
-        self.frame = self.frame.with_columns(pl.Series("key", keys, pl.String)).select(
-            *(pl.col(name).cast(kind) for name, kind in schema.items()), *internal
-        )
-        self._check_rules()
+        return schema
+
+    def _write_report(self) -> None:
         count_warnings(self.frame, self.reader, self.raw)
         warn_similar_names(self.frame, self.raw)
         warn_empty_splits(self.frame, self.raw, self.wanted_splits)
@@ -239,12 +242,18 @@ class Conversion:
         self.frame = self.frame.with_columns(pl.coalesce("group", IDENTITY).alias("group"))
         self._keep({index for index, _, _ in dropped})
 
-    def _drop_twins(self, twins: list[tuple[int, int]]) -> None:
+    def _split_by_groups(self, root: Path | None, val_share: float, test_share: float, workers: int) -> None:
+        """Re-split the rows, and drop near-duplicates of rows in a more held-out split."""
+        self.frame, twins = regroup(
+            self.frame, root, val_share, test_share, self.raw.notes, follow_links=self.raw.follow_links, workers=workers,
+            progress=functools.partial(self.progress, "looks"),
+        )  # fmt: skip
         images, splits = self.frame["image"], self.frame["split"]
         for index, other in twins:
             message = f"the image {images[index]} looks like {images[other]}, which is held out ({splits[other]})"
             self._reject(index, "leaked_twin", message, "image", images[index])
         self._keep({index for index, _ in twins})
+        self._want({"val": val_share, "test": test_share})
 
     def _want(self, shares: dict[str, float]) -> None:
         """Record the splits that should have rows."""

@@ -118,8 +118,8 @@ def _check_vocabulary(raw: RawFolder, folder: Path) -> None:
 def _read_split(raw: RawFolder, folder: Path, split: str) -> pl.DataFrame:
     names_file = raw.open_file(folder / f"{split}.txt")
     lines = _data_lines(raw, names_file, is_list=True)
-    found = {column: _label_file(folder, split, ends) for column, ends in _SUFFIXES.items()}
-    files = {column: path for column, path in found.items() if path is not None}
+    paths = [(column, folder / f"{split}_{end}.txt") for column, ends in _SUFFIXES.items() for end in reversed(ends)]
+    files = {column: path for column, path in paths if is_file(path)}  # the first of the suffixes, if there are several
     layout = "official" if folder.name == "Anno_fine" else "course"
     raw.totals[f"{layout}-{split}"] += len(lines)
     needed = [column for column in _SUFFIXES if column != "category"]
@@ -147,10 +147,6 @@ def _read_split(raw: RawFolder, folder: Path, split: str) -> pl.DataFrame:
         frame = _frame(raw, folder, split, rows, np.full(len(rows), 2), nowhere, None, arrays["attributes"])
         return frame.drop(_COORDINATE_COLUMNS)
     return _labeled_frame(raw, folder, split, [lines[index] for index in kept], arrays)
-
-
-def _label_file(folder: Path, split: str, ends: tuple[str, ...]) -> Path | None:
-    return next((path for end in ends if is_file(path := folder / f"{split}_{end}.txt")), None)
 
 
 def _data_lines(raw: RawFolder, file: RawFile, *, is_list: bool) -> list[RawLine]:

@@ -101,7 +101,8 @@ def fashionai_attributes(raw: RawFolder) -> pl.LazyFrame:
     for path, rows in parsed.items():
         is_answer = 2 * sum(name in questions for name in rows.names) > len(rows.names)
         role = "test" if is_answer or re.search(r"answer|_test\.csv$", path.name) else "train"
-        homes = [_home(questions[name] if is_answer and name in questions else path) for name in rows.names]
+        files = [questions.get(name, path) if is_answer else path for name in rows.names]
+        homes = [file.parent.parent if file.parent.name in _HOMES else file.parent for file in files]
         keep = [label is not None or name not in labeled for name, label in zip(rows.names, rows.labels, strict=True)]
         if superseded := keep.count(False):
             raw.files[raw.name_of(path)].accounts["superseded"] += superseded
@@ -120,10 +121,6 @@ def _is_label_file(path: Path) -> bool:
     with open_regular(path) as file:
         head = with_line_feeds(file.read(4096).removeprefix(b"\xef\xbb\xbf"))
     return _ROW.search(with_commas(head, WIDTHS)) is not None
-
-
-def _home(path: Path) -> Path:
-    return path.parent.parent if path.parent.name in _HOMES else path.parent
 
 
 def _parse(raw: RawFolder, file: RawFile, path: Path) -> _Rows | None:

@@ -53,7 +53,7 @@ def kfashion(raw: RawFolder) -> pl.LazyFrame:
     tasks: list[tuple[Folder, Task]] = []
     for folder in folders.values():
         for start in range(0, len(folder.labels), _TASK):
-            names, style = tuple(folder.labels[start : start + _TASK]), _style(folder)
+            names, style = tuple(folder.labels[start : start + _TASK]), folder_style(folder.path.rpartition("/")[2])
             task = Task(str(raw.root), folder.path, names, style, polygons == "yes", raw.follow_links)
             tasks.append((folder, task))
     _count(raw, folders.values())
@@ -72,10 +72,6 @@ def kfashion(raw: RawFolder) -> pl.LazyFrame:
     if len(homes):
         raw.notes.append(f"images are searched in {count(len(homes), 'folder')}, the first is {homes[0]}")
     return _finish(raw, frame).lazy()
-
-
-def _style(folder: Folder) -> str:
-    return folder_style(folder.path.rpartition("/")[2])
 
 
 def _run(raw: RawFolder, tasks: list[Task]) -> Iterator[TaskResult]:

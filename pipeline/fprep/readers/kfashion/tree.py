@@ -64,7 +64,9 @@ def scan(raw: RawFolder) -> dict[str, Folder]:
             for name in files:
                 end = name[-5:].lower()
                 if end == ".json":
-                    (folder.labels if is_text and _is_text(name) else folder.misnamed).append(name)
+                    (
+                        folder.labels if is_text and (name.isascii() or readable(name) == name) else folder.misnamed
+                    ).append(name)
                 elif end.endswith(IMAGE_EXTENSIONS):
                     folder.has_images = True
                     folder.is_regular &= name.endswith(".jpg")
@@ -75,10 +77,6 @@ def scan(raw: RawFolder) -> dict[str, Folder]:
         hint = "unpack the archives (라벨링데이터.zip)" if archives else unpacked
         raise raw.nothing_found(f"no label file (*.json) below; {hint}")
     return dict(sorted(folders.items()))
-
-
-def _is_text(name: str) -> bool:
-    return name.isascii() or readable(name) == name
 
 
 class ImageFolders:
@@ -104,7 +102,7 @@ class ImageFolders:
         """Return image paths of records from the root; for missing images, the expected path."""
         candidates = self.of(labels)
         first = _prefix(candidates[0])
-        if len(candidates) == 1 and candidates[0].is_regular and all(map(_is_id, stems, ids)):
+        if len(candidates) == 1 and candidates[0].is_regular and stems == list(map(str, ids)):
             return [f"{first}{stem}.jpg" for stem in stems]
         there = [self._files(folder) for folder in candidates if folder.has_images]
         return [self._find(there, first, stem, number) for stem, number in zip(stems, ids, strict=True)]
@@ -112,7 +110,9 @@ class ImageFolders:
     def _files(self, folder: Folder) -> dict[str, list[str]]:
         """Return the images in a folder by their NFC names without extension."""
         files: dict[str, list[str]] = {}
-        for name in filter(_is_image, list_folder(self.root / folder.path).files):
+        for name in list_folder(self.root / folder.path).files:
+            if not name.lower().endswith(IMAGE_EXTENSIONS):
+                continue
             files.setdefault(unicodedata.normalize("NFC", name.rpartition(".")[0]), []).append(_prefix(folder) + name)
         return files
 
@@ -126,14 +126,6 @@ class ImageFolders:
                 self.near[found[0].rpartition("/")[0] + f"/{wanted}.jpg"] = found[0]
                 return found[0]
         return f"{first}{number if number >= 0 else stem}.jpg"
-
-
-def _is_id(stem: str, number: int) -> bool:
-    return stem == str(number)
-
-
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(IMAGE_EXTENSIONS)
 
 
 def _prefix(folder: Folder) -> str:

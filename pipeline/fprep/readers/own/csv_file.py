@@ -179,7 +179,7 @@ def _give_up_guesses(raw: RawFolder, file: RawFile, columns: Columns, rows: _Row
         names = columns.names_of(key)
         examples = ", ".join(repr(value[:40]) for value in list(dict.fromkeys(strange))[:3])
         raw.notes.append(
-            f"{file.name}: {names} was guessed to be the {key}, but other values stand in {count(len(strange), 'row')} ({examples}), so it is not "
+            f"{file.name}: {names} was guessed to be the {key}, but the values of {count(len(strange), 'row')} ({examples}) do not fit, so it is not "
             f"read; --map {key}={names} reads it and rejects these rows"
         )
         columns.guessed.discard(key)
