@@ -253,9 +253,9 @@ class Conversion:
             message = f"the image {images[index]} looks like {images[other]}, which is held out ({splits[other]})"
             self._reject(index, "leaked_twin", message, "image", images[index])
         self._keep({index for index, _ in twins})
-        self._want({"val": val_share, "test": test_share})
+        self._expect_splits({"val": val_share, "test": test_share})
 
-    def _want(self, shares: dict[str, float]) -> None:
+    def _expect_splits(self, shares: dict[str, float]) -> None:
         """Record the splits that should have rows."""
         self.wanted_splits = {split: share for split, share in shares.items() if share > 0}
         self.wanted_splits |= {"train": 1 - sum(shares.values())} if self.wanted_splits else {}
@@ -265,7 +265,7 @@ class Conversion:
             return
         splits, groups = self.frame["split"].to_list(), self.frame["group"].to_list()
         shares = shares_to_cut(splits, val_share=val_share, test_share=test_share)
-        self._want({split: share for split, share in shares.items() if "train" in splits})
+        self._expect_splits({split: share for split, share in shares.items() if "train" in splits})
         splits = cut_missing(splits, groups, val_share=val_share, test_share=test_share)
         self.frame = self.frame.with_columns(pl.Series("split", splits, pl.String))
 

@@ -59,7 +59,7 @@ class RawFolder:
     `box_form` is the box format of the files (`fprep.readers.units`); `landmark_set` and `column_groups` are set if
     only the files determine them; `splits_are_given` means that no split is cut from train, even if the reader leaves
     splits to `convert`. `spill`, created by readers with wide columns for more rows than fit in memory, spills to a
-    file below `scratch`. With `follow_links`, files behind links that leave the root may be read. `walked` counts the
+    file below `scratch`. With `follow_links`, files reached by links that leave the root may be read. `walked` counts the
     entries that `walk` skipped.
     """
 
@@ -286,7 +286,7 @@ def text_problem(line: RawLine) -> tuple[str, str] | None:
     if len(line.content) > MAX_LINE:
         return "line_too_long", f"the line has more than {MAX_LINE} bytes"
     if b'"' in line.content:
-        return "quoted_row", 'the row holds a quotation mark ("), which these files never use'
+        return "quoted_row", 'the row contains a quotation mark ("), which these files never use'
     try:
         line.content.decode("utf-8")
     except UnicodeDecodeError as error:

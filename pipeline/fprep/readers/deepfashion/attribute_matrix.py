@@ -102,8 +102,8 @@ def read_attributes(raw: RawFolder, path: Path, num_attributes: int) -> tuple[Li
     none = np.zeros(found.num_rows, np.int64)
     names = _names(found)
     unusual = unusual_paths(names)
-    _read_names_again(file, lines, names, unusual, found.problems, num_attributes)
     listed = ListFile(file, lines, (names,), none, np.zeros(0, np.int32), problems=found.problems)
+    _read_names_again(listed, unusual, num_attributes)
     check_paths(listed, unusual)
     positive, unknown = (_ids(codes, found.num_rows, num_attributes) for codes in (found.positive, found.unknown))
     return listed, positive, unknown
@@ -251,22 +251,15 @@ def _part_of(file: RawFile, lines: list[bytes]) -> Part:
     return read_part(file, Block(1, array, np.concatenate([[0], ends[:-1] + 1]), ends), 0, 1, text=False)
 
 
-def _read_names_again(
-    file: RawFile,
-    lines: np.ndarray,
-    names: pl.Series,
-    rows: list[int],
-    problems: dict[int, Problem],
-    num_attributes: int,
-) -> None:
+def _read_names_again(listed: ListFile, rows: list[int], num_attributes: int) -> None:
     """Read these rows with the parser of all lists: the text before the values is not just a plain path."""
     for start in range(0, len(rows), _AT_ONCE):
         some = rows[start : start + _AT_ONCE]
-        part = _part_of(file, [file.line(int(lines[row])).content for row in some])
+        part = _part_of(listed.file, [listed.line(row).content for row in some])
         _check_numbers(part, num_attributes)
-        names.scatter(some, part.words[0])
+        listed.names.scatter(some, part.words[0])
         for index, problem in part.problems.items():
-            problems.setdefault(some[index], problem)
+            listed.problems.setdefault(some[index], problem)
 
 
 def _check_numbers(part: Part, num_attributes: int) -> None:

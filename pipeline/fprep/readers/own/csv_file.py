@@ -91,7 +91,7 @@ def csv_file(raw: RawFolder) -> pl.LazyFrame:
         if problem is not None:
             rule, message, column, found = problem
             raw.reject(record.line, rule, message, column=column, found=found)
-    _give_up_guesses(raw, file, columns, rows)
+    _drop_guesses(raw, file, columns, rows)
     _note_columns(raw, file, columns)
     rows.spellings.note(raw)
     kept, label_keys = merge_rows(raw, rows.good, meaning)
@@ -173,7 +173,7 @@ def _one_line(cell: str) -> str:
     return " ".join(cell.split()) if "\n" in cell else cell
 
 
-def _give_up_guesses(raw: RawFolder, file: RawFile, columns: Columns, rows: _Rows) -> None:
+def _drop_guesses(raw: RawFolder, file: RawFile, columns: Columns, rows: _Rows) -> None:
     """Drop guessed columns with values that do not fit, since the guess may be wrong."""
     for key, strange in rows.strange.items():
         names = columns.names_of(key)
@@ -188,7 +188,7 @@ def _give_up_guesses(raw: RawFolder, file: RawFile, columns: Columns, rows: _Row
         else:
             del columns.single[key]
         for row in rows.good:
-            row.give_up(key)
+            row.drop(key)
 
 
 def _frame(

@@ -34,7 +34,7 @@ class OwnRow:
     box_text: str = ""
     labels: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
-    def give_up(self, key: str) -> None:
+    def drop(self, key: str) -> None:
         """Drop the value of a column."""
         if key == "box":
             self.box = []

@@ -105,7 +105,7 @@ def test_a_missing_list_is_a_missing_group(tmp_path, raw, name, groups):
 def test_missing_partition_is_one_sentence(tmp_path, raw):
     (raw / "Eval" / "list_eval_partition.txt").unlink()
     with pytest.raises(
-        UsageError, match=r"Anno_coarse: Eval/list_eval_partition\.txt is missing, which says what is train"
+        UsageError, match=r"Anno_coarse: Eval/list_eval_partition\.txt is missing, which lists the splits"
     ):
         run(raw, tmp_path / "out")
 
@@ -116,7 +116,7 @@ def test_folder_without_lists_is_one_sentence(tmp_path):
 
 
 def test_nothing_outside_the_given_folders_is_read(tmp_path, raw):
-    with pytest.raises(UsageError, match=r"name the folder above"):
+    with pytest.raises(UsageError, match=r"choose the folder above"):
         run(raw / "Anno_coarse", tmp_path / "out")
 
 
