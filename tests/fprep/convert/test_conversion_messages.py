@@ -127,7 +127,7 @@ def test_near_equal_classes_are_reported_by_convert_and_audit(tmp_path, column):
     mapping = {"category": "", "style": "", "item": "", column: "named"}
     report = convert("csv", [raw], tmp_path / "out", workers=1, mapping=mapping)
     assert report.warnings["near_equal_names"] == 4
-    assert any(note.startswith(f"{column}: ") and "differ in case alone" in note for note in report.notes)
+    assert any(note.startswith(f"{column}: ") and "differ only in case" in note for note in report.notes)
     assert any("look-alike letters" in note and "\\u0456" in note for note in report.notes)
     findings = audit([tmp_path / "out"], near=False, dry_run=True).findings
     assert findings["kind"].to_list().count("label_near_equal") == 4

@@ -76,8 +76,8 @@ def test_a_table_without_boxes_gets_some(table, tmp_path):
         ([1, 1, 999, 9], "of k0002 is empty or leaves the image"),
         ([1, 1, 9], "of k0002 is empty or leaves the image"),
         ([1, 1, 9, float("nan")], "predictions.jsonl:3: not a prediction of `ftrain predict` over a shard set"),
-        (["a", 1, 9, 9], "predictions.jsonl:3: not an answer"),
-        (7, "predictions.jsonl:3: not an answer"),
+        (["a", 1, 9, 9], "predictions.jsonl:3: not a prediction"),
+        (7, "predictions.jsonl:3: not a prediction"),
     ],
 )
 def test_boxes_that_are_none_are_refused(box, message, table, tmp_path):

@@ -169,7 +169,7 @@ def test_folders_that_are_no_dataset(tmp_path):
     with pytest.raises(UsageError, match=r"expected train/annos/000001\.json"):
         run(tmp_path, tmp_path / "out")
     folder = write(tmp_path / "raw", "train", 1, item1=item()).parent
-    with pytest.raises(UsageError, match="name the one above it"):
+    with pytest.raises(UsageError, match="choose its parent"):
         run(folder, tmp_path / "out")
     _, table, _ = run(folder.parent, tmp_path / "out")  # the folder of one split is enough
     assert table.select("image", "split").rows() == [("image/000001.jpg", "train")]

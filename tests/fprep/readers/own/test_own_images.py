@@ -281,7 +281,7 @@ def test_csv_files_that_cannot_be_read(tmp_path, text, mapping, message):
 def test_exactly_one_csv(tmp_path, names):
     for name in names:
         (tmp_path / name).write_text("path\n")
-    with pytest.raises(UsageError, match="name exactly one"):
+    with pytest.raises(UsageError, match="pass exactly one"):
         run("csv", tmp_path, tmp_path / "out")
 
 
