@@ -172,7 +172,7 @@ def test_known_dataset_without_meta(tmp_path):
 
 BAD = [
     ({"meta": None}, "meta.json is missing; put it beside"),
-    ({"meta": [1]}, "no object"),
+    ({"meta": [1]}, "expected a JSON object"),
     ({"meta": {"A": {"attributes": [{"name": "x"}]}}}, "the attributes are not in ASEN's format"),
     ({"meta": {"A": {"attributes": [{"name": "x", "num": "3"}]}}}, "is not a number of values"),
     ({"meta": {"A": 1, "B": 2}}, "no section for the folder 'x', only A, B"),
@@ -192,7 +192,7 @@ def test_no_lists_and_several_datasets(tmp_path):
         run(tmp_path, tmp_path / "out")
     for name in ("a", "b"):
         write(tmp_path / name, filenames_train=["1.jpg"])
-    with pytest.raises(UsageError, match="a, b: several datasets"):
+    with pytest.raises(UsageError, match="a, b: several data sets"):
         run(tmp_path, tmp_path / "out")
 
 
