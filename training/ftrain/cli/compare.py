@@ -17,7 +17,7 @@ _EVALUATIONS = "Folder with the evaluations, named like the runs, as dvc.yaml wr
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, two or more.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders, two or more.")],
     out: Annotated[Path | None, typer.Option(help=_OUT)] = None,
     evaluations: Annotated[Path | None, typer.Option(help=_EVALUATIONS)] = None,
     as_json: AsJson = False,

@@ -15,7 +15,7 @@ from ftrain.cli.options import AsJson, Detector, Device, Garment
 
 def describe(
     image: Annotated[Path, typer.Argument(help="An image.")],
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders of trained models.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders of trained models.")],
     out: Annotated[Path | None, typer.Option(help="Folder for description.json and description.jpg.")] = None,
     garment: Garment = None,
     detector: Detector = None,

@@ -58,12 +58,12 @@ class Identities:
         by_identity = np.split(order[np.argsort(identity, kind="stable")], np.cumsum(np.bincount(identity))[:-1])
         for number in generator.permutation(len(by_identity)):
             images = by_identity[number]
-            hands = np.resize(images, (-(-len(images) // self.per_identity), self.per_identity))
-            for round_index, hand in enumerate(hands):
+            groups = np.resize(images, (-(-len(images) // self.per_identity), self.per_identity))
+            for round_index, group in enumerate(groups):
                 if round_index == len(rounds):
                     rounds.append([])
-                rounds[round_index].append(hand)
-        return np.resize(np.concatenate([hand for dealt in rounds for hand in dealt]), len(rows))
+                rounds[round_index].append(group)
+        return np.resize(np.concatenate([group for groups in rounds for group in groups]), len(rows))
 
 
 def with_partners(labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
