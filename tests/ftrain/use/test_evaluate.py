@@ -348,7 +348,7 @@ def test_what_cannot_be_evaluated_is_refused_in_a_sentence(case, folder, shard_f
 def test_a_split_without_visible_points_is_refused(folder, tmp_path):
     evaluated = oracle(ShardSet.open(folder))
     evaluated.results["visibility"][:] = Visibility.ABSENT
-    with pytest.raises(UsageError, match="no visible points to evaluate"):
+    with pytest.raises(UsageError, match="no visible landmarks to evaluate"):
         report(KEYPOINTS, evaluated, tmp_path)
 
 

@@ -55,23 +55,23 @@ class Head:
         figure.text(left, 1 - self._text_top / height, subtitle, size=_TEXT, color=FAINT_COLOR, va="top")
         for number, row in enumerate(self.rows):
             middle = height - self._legend_top - _ROW * (number + 0.5)
-            place = self.left
+            x = self.left
             for entry in row:
                 mark = _MARK if entry.kind != "text" else 0.0
-                _draw_mark(figure, entry, place, middle, self.width, height)
-                where = (place + mark) / self.width, middle / height
+                _draw_mark(figure, entry, x, middle, self.width, height)
+                where = (x + mark) / self.width, middle / height
                 figure.text(*where, entry.label, size=_TEXT, color=TEXT_COLOR, va="center_baseline")
-                place += _width(entry)
+                x += _width(entry)
 
 
 def _draw_mark(figure: Figure, entry: Entry, left: float, middle: float, width: float, height: float) -> None:
     if entry.kind in ("dot", "ring"):
         face = entry.color if entry.kind == "dot" else "none"
         edge = "white" if entry.kind == "dot" else entry.color
-        place = [(left + 0.08) / width], [middle / height]
+        center = [(left + 0.08) / width], [middle / height]
         if entry.kind == "dot":  # a rim makes bright colors visible on white
-            figure.add_artist(Line2D(*place, marker="o", ms=7.4, mfc="#8a9299", mec="none", ls=""))
-        figure.add_artist(Line2D(*place, marker="o", ms=6, mfc=face, mec=edge, mew=1.1, ls=""))
+            figure.add_artist(Line2D(*center, marker="o", ms=7.4, mfc="#8a9299", mec="none", ls=""))
+        figure.add_artist(Line2D(*center, marker="o", ms=6, mfc=face, mec=edge, mew=1.1, ls=""))
     elif entry.kind != "text":
         thickness, line = {"frame": (2.4, "-"), "box": (1.4, "-"), "dashed": (1.4, (0, (3, 2)))}[entry.kind]
         corner, size = ((left + 0.01) / width, (middle - 0.06) / height), (0.15 / width, 0.12 / height)

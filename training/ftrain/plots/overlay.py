@@ -36,44 +36,44 @@ def draw_landmarks(pixels: np.ndarray, answer: dict[str, Any], landmarks: Landma
     canvas = np.ascontiguousarray(pixels).copy()
     height, width = canvas.shape[:2]
     factor = np.array([width / answer["width"], height / answer["height"]])
-    places = {
+    positions = {
         landmarks.names.index(point["name"]): (np.array([point["x"], point["y"]]) + 0.5) * factor - 0.5
         for point in answer["points"]
     }
     unit = max(width, height) / 800  # line widths and letters are designed for 800 pixels
     for first, second in landmarks.skeleton:
-        if first in places and second in places:
+        if first in positions and second in positions:
             same = side_color(landmarks, first) == side_color(landmarks, second)
             color = side_color(landmarks, first) if same else SIDE_COLORS["middle"]
-            _line(canvas, places[first], places[second], INK, 4.5 * unit)
-            _line(canvas, places[first], places[second], rgb(color), 2.6 * unit)
-    for point, place in places.items():
-        _dot(canvas, place, 8.5 * unit, INK)
-        _dot(canvas, place, 7.5 * unit, WHITE)
-        _dot(canvas, place, 5.5 * unit, rgb(side_color(landmarks, point)))
+            _line(canvas, positions[first], positions[second], INK, 4.5 * unit)
+            _line(canvas, positions[first], positions[second], rgb(color), 2.6 * unit)
+    for point, position in positions.items():
+        _dot(canvas, position, 8.5 * unit, INK)
+        _dot(canvas, position, 7.5 * unit, WHITE)
+        _dot(canvas, position, 5.5 * unit, rgb(side_color(landmarks, point)))
     image = Image.fromarray(canvas)
-    _name_points(image, landmarks, places, unit)
+    _name_points(image, landmarks, positions, unit)
     score = answer.get("garment_score")
     caption(image, answer["garment"] + ("" if score is None else f"  {100 * score:.0f} %"), unit)
     return np.asarray(image)
 
 
-def _name_points(image: Image.Image, landmarks: LandmarkSet, places: dict[int, np.ndarray], unit: float) -> None:
+def _name_points(image: Image.Image, landmarks: LandmarkSet, positions: dict[int, np.ndarray], unit: float) -> None:
     """Label each landmark, avoiding other labels and landmarks as far as there is room."""
     pen, font, gap, rim = ImageDraw.Draw(image), label_font(14.5 * unit), 10 * unit, max(1, round(1.8 * unit))
-    taken = [np.array([*(place - 7 * unit), *(place + 7 * unit)]) for place in places.values()]
-    middle = np.mean(list(places.values()) or [[0, 0]], axis=0)
-    for point, place in places.items():
+    taken = [np.array([*(position - 7 * unit), *(position + 7 * unit)]) for position in positions.values()]
+    middle = np.mean(list(positions.values()) or [[0, 0]], axis=0)
+    for point, position in positions.items():
         text = landmarks.names[point].replace("_", " ")
         width, height = pen.textlength(text, font), 15.5 * unit
         right, left = np.array([gap + width / 2, 0]), np.array([-gap - width / 2, 0])
         below, above = np.array([0, gap + height / 2]), np.array([0, -gap - height / 2])
-        sides = [right, left] if place[0] >= middle[0] else [left, right]
-        ends = [below, above] if place[1] >= middle[1] else [above, below]
+        sides = [right, left] if position[0] >= middle[0] else [left, right]
+        ends = [below, above] if position[1] >= middle[1] else [above, below]
         slants = [side + end * 0.8 for side in sides for end in ends]
         half = np.array([width / 2 + rim, height / 2])
         room = np.maximum(half, image.size - half)
-        centers = [np.clip(place + shift, half, room) for shift in (*sides, *ends, *slants)]
+        centers = [np.clip(position + shift, half, room) for shift in (*sides, *ends, *slants)]
         boxes = [np.concatenate([center - half, center + half]) for center in centers]
         best = int(np.argmin([_overlap(box, taken) for box in boxes]))
         taken.append(boxes[best])
@@ -91,12 +91,14 @@ def _line(canvas: np.ndarray, start: np.ndarray, end: np.ndarray, color: Color, 
     cv2.line(canvas, _fixed(start), _fixed(end), color, max(1, round(width)), cv2.LINE_AA, _SHIFT)
 
 
-def _dot(canvas: np.ndarray, place: np.ndarray, radius: float, color: Color) -> None:
-    cv2.circle(canvas, _fixed(place), round(max(1.0, radius) * (1 << _SHIFT)), color, cv2.FILLED, cv2.LINE_AA, _SHIFT)
+def _dot(canvas: np.ndarray, position: np.ndarray, radius: float, color: Color) -> None:
+    cv2.circle(
+        canvas, _fixed(position), round(max(1.0, radius) * (1 << _SHIFT)), color, cv2.FILLED, cv2.LINE_AA, _SHIFT
+    )
 
 
-def _fixed(place: np.ndarray) -> tuple[int, int]:
-    return round(float(place[0]) * (1 << _SHIFT)), round(float(place[1]) * (1 << _SHIFT))
+def _fixed(position: np.ndarray) -> tuple[int, int]:
+    return round(float(position[0]) * (1 << _SHIFT)), round(float(position[1]) * (1 << _SHIFT))
 
 
 def caption(image: Image.Image, text: str, unit: float) -> None:

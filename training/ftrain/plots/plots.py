@@ -97,28 +97,28 @@ def draw_bars(axes: Axes, parts: Mapping[str, Mapping[str, float]], baseline_nam
     Each part has `value` and optionally `low`, `high`, `baseline` and `count`; all but the count are shares.
     """
     names = sorted(parts, key=lambda name: float(parts[name]["value"]))
-    values, places = np.array([100 * parts[name]["value"] for name in names]), np.arange(len(names))
-    axes.barh(places, values, height=0.66, color=MODEL_COLOR, label="model")
+    values, rows = np.array([100 * parts[name]["value"] for name in names]), np.arange(len(names))
+    axes.barh(rows, values, height=0.66, color=MODEL_COLOR, label="model")
     ends = values
     if all("low" in parts[name] for name in names):
         low, ends = (np.array([100 * parts[name][end] for name in names]) for end in ("low", "high"))
         spread = np.maximum(0, [values - low, ends - values])
         bar: dict[str, Any] = {"ecolor": TEXT_COLOR, "elinewidth": 1.1, "capsize": 2.5, "capthick": 1.1}
-        axes.errorbar(values, places, xerr=spread, fmt="none", **bar)
+        axes.errorbar(values, rows, xerr=spread, fmt="none", **bar)
         ends = np.maximum(values, ends)
-    baselines = {place: 100 * parts[name]["baseline"] for place, name in enumerate(names) if "baseline" in parts[name]}
+    baselines = {row: 100 * parts[name]["baseline"] for row, name in enumerate(names) if "baseline" in parts[name]}
     if baselines:
         axes.plot([*baselines.values()], [*baselines], "|", color=BASELINE_COLOR, ms=9, mew=2.2, label=baseline_name)
     beside: dict[str, Any] = {"textcoords": "offset points", "xytext": (4, -0.5), "va": "center"}
     margin: dict[str, Any] = {**beside, "xycoords": ("axes fraction", "data"), "size": 7.5, "color": FAINT_COLOR}
-    for place, value, end, name in zip(places, values, ends, names, strict=True):
-        axes.annotate(f"{value:.1f}", (end, place), size=8, **beside)
+    for row, value, end, name in zip(rows, values, ends, names, strict=True):
+        axes.annotate(f"{value:.1f}", (end, row), size=8, **beside)
         if "count" in parts[name]:
-            axes.annotate(f"{parts[name]['count']:.0f}", (1, place), **margin)
+            axes.annotate(f"{parts[name]['count']:.0f}", (1, row), **margin)
     if any("count" in part for part in parts.values()):
         margin.update(xytext=(4, 0), va="bottom")
         axes.annotate(count_name, (1, len(names) - 0.45), **margin)
-    axes.set_yticks(places, [shortened(name.replace("_", " "), 30) for name in names])
+    axes.set_yticks(rows, [shortened(name.replace("_", " "), 30) for name in names])
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.spines["left"].set_visible(False)
     axes.grid(visible=True, axis="x")
@@ -134,15 +134,15 @@ def draw_head(figure: Figure, title: str, subtitle: str) -> None:
     """Draw the title and subtitle of a plot with constrained layout; the subtitle is wrapped to the figure."""
     lines = textwrap.wrap(subtitle, max(20, int(figure.get_figwidth() * 0.96 / _LETTER))) or [""]
     figure.suptitle(title + "\n" * len(lines), x=0.02, ha="left", size=12.5, weight="bold")
-    place = 1 - 0.37 / figure.get_figheight()
-    figure.text(0.02, place, "\n".join(lines), size=8.5, color=FAINT_COLOR, va="top")
+    top = 1 - 0.37 / figure.get_figheight()
+    figure.text(0.02, top, "\n".join(lines), size=8.5, color=FAINT_COLOR, va="top")
 
 
-def _apart(places: Sequence[float], gap: float) -> list[float]:
+def _apart(positions: Sequence[float], gap: float) -> list[float]:
     """Move label positions (in percent) apart, so that neighbors are at least `gap` apart."""
-    order = np.argsort(places)
-    moved = list(places)
+    order = np.argsort(positions)
+    moved = list(positions)
     for lower, upper in pairwise(order):
         moved[upper] = max(moved[upper], moved[lower] + gap)
     overflow = max(0.0, max(moved) - 100)
-    return [place - overflow if len(places) > 1 else place for place in moved]
+    return [position - overflow if len(positions) > 1 else position for position in moved]

@@ -87,10 +87,10 @@ def sheet(
             left, top = _SIDE + column * (_TILE + _GAP), height - head - row * cell
             axes = figure.add_axes((left / width, (top - _TILE) / height, _TILE / width, _TILE / height))
             _draw_image(axes, tile)
-            for place, line in enumerate(tile.lines):
+            for index, line in enumerate(tile.lines):
                 figure.text(
-                    (left + 0.01) / width, (top - _TILE - 0.03 - _LINE * place) / height, shortened(line), size=7.4,
-                    va="top", weight="bold" if place == 0 else "normal", color=TEXT_COLOR,
+                    (left + 0.01) / width, (top - _TILE - 0.03 - _LINE * index) / height, shortened(line), size=7.4,
+                    va="top", weight="bold" if index == 0 else "normal", color=TEXT_COLOR,
                 )  # fmt: skip
         return to_png(figure, dpi=110)
 

@@ -51,8 +51,8 @@ def landmark_metrics(
     """
     study = _study(landmarks, evaluated)
     if not study.model.counted.any():
-        place = f"{evaluated.shards.location}: the split {evaluated.split!r}"
-        raise UsageError(f"{place} has no visible points to evaluate; choose another --split")
+        split = f"{evaluated.shards.location}: the split {evaluated.split!r}"
+        raise UsageError(f"{split} has no visible landmarks to evaluate; choose another --split")
     numbers = _numbers(study)
     curve = _curve(study)
     garments, points, subtitle = numbers["garments"], numbers["points"], _subtitle(study, numbers)
@@ -103,8 +103,8 @@ def _numbers(study: _Study) -> dict[str, Any]:
         numbers["ratio_to_mean_pose"] = numbers["model"]["ne"] / max(overall["ne"], 1e-9)
         numbers |= {"ratio_to_mean_pose_low": low, "ratio_to_mean_pose_high": high}
     for kind, names in (("garments", study.landmarks.garments), ("points", study.landmarks.names)):
-        places = model.garments[:, None] if kind == "garments" else np.arange(len(study.landmarks))
-        among = {name: np.broadcast_to(places == index, model.counted.shape) for index, name in enumerate(names)}
+        indices = model.garments[:, None] if kind == "garments" else np.arange(len(study.landmarks))
+        among = {name: np.broadcast_to(indices == index, model.counted.shape) for index, name in enumerate(names)}
         used = {name: mask for name, mask in among.items() if model.counted[mask].any()}
         numbers[kind] = {name: _part(study, mask, interval=kind == "garments") for name, mask in used.items()}
     if sliced := _slices(study):

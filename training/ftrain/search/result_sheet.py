@@ -22,10 +22,10 @@ def draw_result(image: np.ndarray, answer: dict[str, Any], shards: ShardSet | No
     If the item of the query is known, results with the same item are framed green, others red.
     """
     shown = [
-        answer["item"] or "item not known",
+        answer["item"] or "unknown item",
         f"in the index as {answer['in_index'][0]}" if answer["in_index"] else "",
     ]
-    tiles: list[Tile | None] = [Tile(small(image), ["photo", *(line for line in shown if line)])]
+    tiles: list[Tile | None] = [Tile(small(image), ["query", *(line for line in shown if line)])]
     for number, match in enumerate(answer["matches"]):
         if number and number % (_COLUMNS - 1) == 0:
             tiles.append(None)  # the first column is the query's
@@ -38,28 +38,28 @@ def _title(answer: dict[str, Any]) -> str:
     hits = [match["rank"] for match in answer["matches"] if match["hit"]]
     name = answer["image"].rpartition("/")[2]
     if not answer["item"]:
-        return f"Most alike to {name}"
+        return f"Most similar to {name}"
     found = (
         f"{len(hits)} of {len(answer['matches'])} show the same item, the first at rank {hits[0]}"
         if hits
         else "none shows the same item"
     )
-    return f"Most alike to {name}: {found}"
+    return f"Most similar to {name}: {found}"
 
 
 def _subtitle(answer: dict[str, Any], shards: ShardSet | None) -> str:
-    weight, similarity = answer["color_weight"], _LIKENESS[answer["metric"]]
+    weight, similarity = answer["color_weight"], _SIMILARITY[answer["metric"]]
     parts = [f"score: {similarity} of deep features" + (f" + {weight:g} x that of colors" if weight else "")]
     if answer["reranked"]:
         parts = [
             f"re-ranked by k-reciprocal neighbors; score: minus their distance; similarity: {parts[0].partition(': ')[2]}"
         ]
     if shards is None:
-        parts.append("the shard set is not where the index says, name it with --shards for images")
+        parts.append("the shard set is not where the index says, pass it with --shards to see images")
     return "; ".join(parts)
 
 
-_LIKENESS = {"cosine": "cosine", "euclidean": "minus the Euclidean distance"}
+_SIMILARITY = {"cosine": "cosine", "euclidean": "minus the Euclidean distance"}
 
 
 def _lines(match: dict[str, Any], answer: dict[str, Any]) -> list[str]:

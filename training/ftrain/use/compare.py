@@ -18,7 +18,7 @@ from ftrain.fit.run_folder import RunFolder, flat
 from ftrain.tasks.task import find_task
 from ftrain.use.comparison import plot_comparison, table_csv
 from ftrain.use.evaluate import REPORT_FILE
-from ftrain.use.key_metrics import figure_of, read_curve
+from ftrain.use.key_metrics import metric_value, read_curve
 
 TABLE_FILE, JSON_FILE, PLOT_FILE = "comparison.csv", "comparison.json", "comparison.png"
 EVALUATION_FOLDER = "evaluation"  # default output folder of `ftrain evaluate`
@@ -47,7 +47,7 @@ class _Run:
         return {"name": self.name, "path": str(self.path), "task": self.task, "source": self.source}
 
 
-def compare_runs(places: Sequence[Path], out: Path | None = None, *, reports: Path | None = None) -> dict[str, Any]:
+def compare_runs(paths: Sequence[Path], out: Path | None = None, *, reports: Path | None = None) -> dict[str, Any]:
     """Compare run folders and return JSON values; with `out`, publish `comparison.csv`, `.json` and `.png` there.
 
     In the result, `runs` are the columns, `configuration` the parameters that differ, `metrics` the metrics; the last
@@ -58,11 +58,11 @@ def compare_runs(places: Sequence[Path], out: Path | None = None, *, reports: Pa
     Raises `UsageError` for fewer than two runs, a folder that is not a run, or an evaluation of another task, and
     `IntegrityError` for a damaged file.
     """
-    if len(places) < 2:
+    if len(paths) < 2:
         raise UsageError("compare two runs or more: `ftrain compare RUN RUN`")
     out = None if out is None else claim_output(Path(out), "comparison")
-    names = _names(places)
-    runs = [_read(place, name, reports) for place, name in zip(places, names, strict=True)]
+    names = _names(paths)
+    runs = [_read(path, name, reports) for path, name in zip(paths, names, strict=True)]
     found: dict[str, Any] = {
         "runs": [run.to_json() for run in runs],
         "configuration": _differences(runs),
@@ -85,7 +85,7 @@ def comparison_lines(found: Mapping[str, Any]) -> Iterator[str]:
         ("configuration that differs", [(key, [_text(value) for value in values]) for key, values in found["configuration"].items()]),
         (
             "metrics, with 95 % interval where there is one",
-            [(name, [_figure_text(part) for part in parts]) for name, parts in found["metrics"].items()],
+            [(name, [_metric_text(part) for part in parts]) for name, parts in found["metrics"].items()],
         ),
     ]  # fmt: skip
     rows = [row for _, block in blocks for row in block]
@@ -114,26 +114,26 @@ def _text(value: Any) -> str:
     return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"
 
 
-def _figure_text(part: Mapping[str, float] | None) -> str:
+def _metric_text(part: Mapping[str, float] | None) -> str:
     if part is None:
         return _NOTHING
     interval = f" ({part['low']:.4f} to {part['high']:.4f})" if "low" in part and "high" in part else ""
     return f"{part['value']:.4f}{interval}"
 
 
-def _names(places: Sequence[Path]) -> list[str]:
+def _names(paths: Sequence[Path]) -> list[str]:
     """Shortest trailing parts of the paths that distinguish them."""
-    parts = [place.resolve().parts for place in places]
+    parts = [path.resolve().parts for path in paths]
     for depth in range(1, max(map(len, parts)) + 1):
         names = ["/".join(part[-depth:]) for part in parts]
         if len(set(names)) == len(names):
             return names
-    twice = next(str(place) for number, place in enumerate(places) if parts[number] in parts[:number])
+    twice = next(str(path) for number, path in enumerate(paths) if parts[number] in parts[:number])
     raise UsageError(f"{twice}: given twice; compare different runs")
 
 
-def _read(place: Path, name: str, reports: Path | None) -> _Run:
-    folder = RunFolder(place)
+def _read(path: Path, name: str, reports: Path | None) -> _Run:
+    folder = RunFolder(path)
     config = folder.config()
     dataset = folder.dataset()
     values = {
@@ -141,21 +141,19 @@ def _read(place: Path, name: str, reports: Path | None) -> _Run:
         "dataset": dataset.get("dataset"),
         "shards": str(dataset.get("plan_id"))[:12],
     }
-    where = place / EVALUATION_FOLDER if reports is None else reports / place.resolve().name
+    where = path / EVALUATION_FOLDER if reports is None else reports / path.resolve().name
     if (where / REPORT_FILE).exists():
         report = read_json(where / REPORT_FILE, _EVALUATED, sealed=True)
         if report["task"] != config.task:
-            raise UsageError(
-                f"{where}: an evaluation of the task {report['task']}, but {place} is one of {config.task}"
-            )
+            raise UsageError(f"{where}: an evaluation of the task {report['task']}, but {path} is one of {config.task}")
         source = f"{report['split']} of {report.get('dataset')}, {count(report['samples'], 'sample')}, step {report['checkpoint_step']}"
     elif reports is not None:
         raise UsageError(
-            f"{where}: no evaluation ({REPORT_FILE} is missing); write it with `ftrain evaluate {place} SHARDS --out {where}`"
+            f"{where}: no evaluation ({REPORT_FILE} is missing); write it with `ftrain evaluate {path} SHARDS --out {where}`"
         )
     else:
         report, source = _validation(folder)
-    return _Run(name, place, config.task, values, report, source)
+    return _Run(name, path, config.task, values, report, source)
 
 
 def _validation(folder: RunFolder) -> tuple[dict[str, Any], str]:
@@ -183,7 +181,7 @@ def _differences(runs: Sequence[_Run]) -> dict[str, list[Any]]:
 
 def _metrics(runs: Sequence[_Run]) -> dict[str, list[dict[str, float] | None]]:
     names = dict.fromkeys(name for run in runs for name in _key_names(run))
-    found = {name: [_figure(run, name) for run in runs] for name in names}
+    found = {name: [_metric(run, name) for run in runs] for name in names}
     return {name.replace("/", "_"): parts for name, parts in found.items() if any(parts)}
 
 
@@ -193,11 +191,11 @@ def _key_names(run: _Run) -> tuple[str, ...]:
     return task.key_metrics if "sample" in run.source else (*task.key_metrics, task.selected_by[0])
 
 
-def _figure(run: _Run, name: str) -> dict[str, float] | None:
-    value = figure_of(run.report, name)
+def _metric(run: _Run, name: str) -> dict[str, float] | None:
+    value = metric_value(run.report, name)
     if value is None:
         return None
-    ends = {end: edge for end in ("low", "high") if (edge := figure_of(run.report, f"{name}_{end}")) is not None}
+    ends = {end: edge for end in ("low", "high") if (edge := metric_value(run.report, f"{name}_{end}")) is not None}
     return {"value": value, **ends}
 
 
@@ -206,4 +204,4 @@ def _notes(runs: Sequence[_Run]) -> Iterator[str]:
         yield "the runs are of different tasks"
     kinds = {run.source.split(",")[0] if "sample" in run.source else run.source.split(" at ")[0] for run in runs}
     if len(kinds) > 1:
-        yield f"the figures are of different data ({'; '.join(sorted(kinds))}), so they say little about which run is better"
+        yield f"the metrics are of different data ({'; '.join(sorted(kinds))}), so they say little about which run is better"

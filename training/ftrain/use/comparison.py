@@ -58,15 +58,15 @@ def plot_comparison(found: Mapping[str, Any]) -> bytes:
 
 def _panel(axes: Axes, name: str, parts: list[dict[str, float] | None], runs: list[str]) -> None:
     axes.set_title(name.replace("_", " "), size=9.5, loc="left")
-    for place, part in enumerate(parts):
+    for row, part in enumerate(parts):
         if part is None:
             continue
         value, low, high = part["value"], part.get("low", part["value"]), part.get("high", part["value"])
-        axes.plot([low, high], [place, place], color=MODEL_COLOR, lw=2.2, alpha=0.45, solid_capstyle="round")
-        axes.plot(value, place, "o", color=MODEL_COLOR, ms=6)
+        axes.plot([low, high], [row, row], color=MODEL_COLOR, lw=2.2, alpha=0.45, solid_capstyle="round")
+        axes.plot(value, row, "o", color=MODEL_COLOR, ms=6)
         axes.annotate(
             f"{value:.3f}",
-            (value, place),
+            (value, row),
             xytext=(0, 5),
             textcoords="offset points",
             ha="center",

@@ -191,7 +191,7 @@ def _preprocessing(task: Task, example: Batch) -> dict[str, Any]:
     """Preprocessing from image to inputs, for users of the exported file alone."""
     found: dict[str, Any] = {
         "image": "upright RGB, uint8, pixels 0 … 255, B x H x W x 3",
-        "place": "as large as fits into the square and centered; what is left over is grey 128; bilinear, averaged when shrunk",
+        "place": "as large as fits into the square and centered; what is left over is gray 128; bilinear, averaged when shrunk",
         "matrix": "2 x 3, takes pixel centers of the image (x, y; top left is 0, 0) to those of the input",
         "size": "width and height of the image in pixels",
     }

@@ -32,7 +32,7 @@ def key_metrics(report: Mapping[str, Any], names: Sequence[str]) -> dict[str, fl
     """
     model: Mapping[str, Any] = report["model"]
     found = {
-        name: figure_of(report, name)
+        name: metric_value(report, name)
         for name in names or [name for name in model if not name.endswith(("_low", "_high"))]
     }
     found = {name: value for name, value in found.items() if value is not None}
@@ -43,7 +43,7 @@ def key_metrics(report: Mapping[str, Any], names: Sequence[str]) -> dict[str, fl
             chosen |= {
                 f"{name}_{end}": edge
                 for end in ("low", "high")
-                if (edge := figure_of(report, f"{name}_{end}")) is not None
+                if (edge := metric_value(report, f"{name}_{end}")) is not None
             }
             chosen |= _baseline(report, name)
     return {name: round(value, _DIGITS) for name, value in list(chosen.items())[:MOST]}
@@ -72,10 +72,10 @@ def read_curve(path: Path) -> list[dict[str, str]]:
         return []
 
 
-def figure_of(report: Mapping[str, Any], name: str) -> float | None:
+def metric_value(report: Mapping[str, Any], name: str) -> float | None:
     """Return a finite metric of the model or of one of its sections (`section/name`), or None."""
-    part, slash, last = name.rpartition("/")
-    metrics = report.get(part, {}).get("model", {}) if slash else report["model"]
+    section, slash, last = name.rpartition("/")
+    metrics = report.get(section, {}).get("model", {}) if slash else report["model"]
     value = metrics.get(last)
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return value if is_number else None

@@ -194,7 +194,7 @@ def _measured(task: Task, depth: int) -> tuple[dict[str, int], dict[str, list[li
     return {**found, "": counter.get_total_flops() // 2}, outputs, size
 
 
-def _of_module(module: nn.Module, place: str, name: str, counts: dict[str, int]) -> dict[str, int]:
+def _of_module(module: nn.Module, call_path: str, name: str, counts: dict[str, int]) -> dict[str, int]:
     """Counts of a module and its submodules by name.
 
     A module that is not called through forward has the sum of its children.
@@ -203,10 +203,10 @@ def _of_module(module: nn.Module, place: str, name: str, counts: dict[str, int])
     total = 0
     for child_name, child in module.named_children():
         path = f"{name}.{child_name}".lstrip(".")
-        below = _of_module(child, f"{place}.{child_name}", path, counts)
+        below = _of_module(child, f"{call_path}.{child_name}", path, counts)
         total += below[path]
         found |= below
-    return {name: counts.get(place, total), **found}
+    return {name: counts.get(call_path, total), **found}
 
 
 def _note_shapes(outputs: dict[str, list[list[int]]], name: str, module: nn.Module, given: Any, output: Any) -> None:
