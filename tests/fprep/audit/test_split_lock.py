@@ -168,7 +168,7 @@ def test_trainer_asks_for_the_lock(table, tmp_path):
     shard(table, tmp_path / "without", workers=1)
     shard(table, tmp_path / "with", lock=table, workers=1)
     digest = SplitLock.read(table).digest
-    config = load_config("keypoints", None, None, [f"lock={table / LOCK_FILE}"])
+    config = load_config("keypoints", None, None, [f"split_lock={table / LOCK_FILE}"])
     assert config.split_lock == digest
     assert config.digest == load_config("keypoints", None, None, []).digest
     check_lock(digest, ShardSet.open(tmp_path / "with"))
