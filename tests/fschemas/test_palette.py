@@ -2,7 +2,7 @@
 
 import pytest
 
-from fprep.report.marks import PointNames
+from fprep.report.marks import LandmarkNames
 from fprep.report.page import document
 from fschemas.landmarks import DEEPFASHION2_294, DEEPFASHION_8, FASHIONAI_24
 from fschemas.palette import SIDE_COLORS, rgb, side_of
@@ -12,7 +12,7 @@ from fschemas.palette import SIDE_COLORS, rgb, side_of
 def test_pages_and_overlays_agree_on_the_side_of_every_landmark(landmarks):
     from ftrain.plots.overlay import side_color
 
-    names = PointNames.of(landmarks.to_json())
+    names = LandmarkNames.of(landmarks.to_json())
     for point in range(len(landmarks)):
         assert side_color(landmarks, point) == SIDE_COLORS[names.side(point)]
 

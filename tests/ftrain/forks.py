@@ -139,9 +139,9 @@ def tiny(
             open_shards(shards), Path(run), group, workers=workers, limit_steps=limit_steps, model=model, **fit
         )  # fmt: skip
         if dump_scores:
-            measure, path = metrics.measure, Path(run) / f"scores-{group.rank}.pt"
-            metrics.measure = lambda task, results: (
-                torch.save(torch.from_numpy(results["scores"]), path), measure(task, results)
+            compute, path = metrics.compute_metrics, Path(run) / f"scores-{group.rank}.pt"
+            metrics.compute_metrics = lambda task, results: (
+                torch.save(torch.from_numpy(results["scores"]), path), compute(task, results)
             )[1]  # fmt: skip
         trainer.train()
 

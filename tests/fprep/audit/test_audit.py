@@ -55,7 +55,7 @@ CHANGES: dict[str, Any] = {
     "recompressed": lambda image: jpeg(image, 30),
     "half the size": lambda image: jpeg(image.resize((60, 100), 3)),
     "stretched": lambda image: jpeg(image.resize((150, 200), 3)),
-    "cropped by 2 %": lambda image: jpeg(image.resize((480, 800), 3).crop((10, 16, 470, 784))),
+    "cropped by 2%": lambda image: jpeg(image.resize((480, 800), 3).crop((10, 16, 470, 784))),
     "grey": lambda image: jpeg(image.convert("L").convert("RGB")),
     "less contrast": lambda image: jpeg(image.point(lambda value: 20 + 0.9 * value)),
     "in white": lambda image: jpeg(ImageOps.expand(image, (12, 20, 12, 20), "white")),

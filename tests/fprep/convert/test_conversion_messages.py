@@ -175,7 +175,7 @@ def test_readers_say_what_they_recognize():
 
 @pytest.mark.parametrize("name", ["report.pdf", "report.png", "report"])
 def test_a_page_has_a_name_of_html(tmp_path, name):
-    with pytest.raises(UsageError, match=r"the page is HTML; give it a name that ends in .html, such as report.html"):
+    with pytest.raises(UsageError, match=r"the page is HTML; choose a name that ends in .html, such as report.html"):
         write_page(tmp_path / "table.parquet", tmp_path / name)
 
 
@@ -221,9 +221,9 @@ def test_numbers_in_words():
         "2 classes",
     ]
     assert [_percent(share) for share in (1.0, 0.996, 0.12, 0.034, 0.00001)] == [
-        "100 %",
-        "100 %",
-        "12 %",
-        "3.4 %",
-        "0.001 %",
+        "100%",
+        "100%",
+        "12%",
+        "3.4%",
+        "0.001%",
     ]

@@ -277,7 +277,7 @@ def test_the_number_of_images_is_bounded(small: Path, tmp_path: Path, max_images
 def test_limit_takes_rows_evenly(small: Path, tmp_path: Path):
     assert write_page(small, tmp_path / "a.html", limit=4)["rows"] == 4
     page = Page(tmp_path / "a.html")
-    assert "looks at 4 of 13 rows" in page.text
+    assert "uses 4 of 13 rows" in page.text
     assert len(page.images) == 4
 
 

@@ -315,9 +315,9 @@ def test_unchecked_rows_keep_original_bytes(tmp_path: Path) -> None:
             lambda path: path.write_bytes(path.read_bytes() + b"x"),
             "changed since convert.*run `fprep convert` again",
         ),
-        (True, lambda path: path.unlink(), "the image is gone.*run `fprep convert` again"),
+        (True, lambda path: path.unlink(), "the image is missing.*run `fprep convert` again"),
         (False, lambda path: path.write_bytes(path.read_bytes()[:200]), "truncated|cut|missing"),
-        (False, lambda path: path.write_bytes(b"<html>"), "no JPEG"),
+        (False, lambda path: path.write_bytes(b"<html>"), "not a JPEG"),
     ],
 )
 @pytest.mark.parametrize("workers", [1, 2])

@@ -118,7 +118,7 @@ IMPOSSIBLE: dict[str, tuple[str, dict[str, Any], Change | None, dict[str, Any], 
         "category", {"targets": ["category"]}, None, {**NO_BOX, "category": {"values": []}}, "needs category",
     ),
     "fashionnet: nothing to validate": ("fashionnet", {}, everything("val"), {}, "visible landmark or a label"),
-    "fashionnet: nothing to learn": ("fashionnet", {}, everything("train"), {}, "landmark with coordinates, and no labels"),
+    "fashionnet: nothing to learn": ("fashionnet", {}, everything("train"), {}, "landmark with coordinates, and there are no labels"),
     "retrieval: no pairs to validate": ("retrieval", ITEMS, one_of_each("val"), {}, "every item has only one image"),
     "retrieval: no pairs to learn": ("retrieval", ITEMS, one_of_each("train"), {}, "no item has two training images"),
     "retrieval: one item": ("retrieval", ITEMS, alike, {}, "have the item 'one'"),
@@ -227,7 +227,7 @@ def test_weights_of_another_network_are_refused(labels: str, tmp_path: Path) -> 
     from safetensors.torch import save_file
 
     save_file(timm.create_model("test_resnet").state_dict(), tmp_path / "other.safetensors")
-    with pytest.raises(UsageError, match="give the weights of the same timm backbone"):
+    with pytest.raises(UsageError, match="use the weights of the same timm backbone"):
         preflight("category", labels, {"weights": str(tmp_path / "other.safetensors")})
 
 

@@ -214,7 +214,7 @@ def test_other_surroundings_are_said(shards: ShardSet, tmp_path: Path, capsys: p
     make_trainer(shards, tmp_path, limit_steps=3).train()
     torch.set_num_threads(2)
     make_trainer(shards, tmp_path, limit_steps=4).train()
-    assert "environment changed: threads 1 -> 2; the last bits of the weights may differ" in capsys.readouterr().err
+    assert "environment changed since the last checkpoint (threads 1 -> 2)" in capsys.readouterr().err
 
 
 class _Killed(BaseException):

@@ -113,7 +113,7 @@ def test_what_does_not_fit_is_refused(shards, runs, photo, tmp_path):
 def test_the_command_says_that_whole_images_were_shown(runs, photo, tmp_path):
     call = ["predict", str(runs / "close"), str(photo), "--device", "cpu", "--no-overlays", "--out"]
     without = CliRunner().invoke(app, [*call, str(tmp_path / "without")])
-    assert "was shown whole images; name a run that finds them with --detector" in without.output
+    assert "got whole images; choose a run that predicts boxes with --detector" in without.output
     result = CliRunner().invoke(app, [*call, str(tmp_path / "with"), "--detector", str(runs / "whole")])
     assert (result.exit_code, "whole images" in result.output) == (0, False)
     answer = json.loads((tmp_path / "with/predictions.jsonl").read_text())

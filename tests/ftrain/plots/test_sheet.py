@@ -77,7 +77,7 @@ def test_no_line_of_a_head_is_wider_than_its_sheet(width):
     ] * 3
     head = Head(
         "A title of several words",
-        "data set, synthetic garments: 1,234 images of test, NE 12.34 % (11.1 to 13.2)",
+        "data set, synthetic garments: 1,234 images of test, NE 12.34% (11.1 to 13.2)",
         entries,
         width,
         0.12,
@@ -167,7 +167,7 @@ def test_tables_for_a_person_leave_out_what_is_not_there():
         )
     )
     assert len(lines) == 2
-    assert lines[1].split() == ["first", "50.0", "%", "(40.0", "to", "60.0)", "10.0", "%"]
+    assert lines[1].split() == ["first", "50.0%", "(40.0", "to", "60.0)", "10.0%"]
 
 
 def test_labels_of_unknown_names_are_minus_one():
@@ -196,7 +196,7 @@ def test_nothing_of_a_plot_is_cut_off(monkeypatch):
     """A long subtitle over a small matrix, a bar of 100% next to its count, landmarks worse than every garment."""
     for module in ("plots", "label_plots"):
         monkeypatch.setattr(f"ftrain.plots.{module}.to_png", lambda figure: figure)
-    line = "deepfashion-category, synthetic garments: 1,234 images of test, category, top 1 55.6 % (22.2 to 88.9)"
+    line = "deepfashion-category, synthetic garments: 1,234 images of test, category, top 1 55.6% (22.2 to 88.9)"
     assert inside(plot_confusion(np.eye(3, dtype=int), ["a", "b", "c"], line, "category: truth and answer"))
     bars = plot_bars(
         {"a": {"value": 1.0, "low": 0.9, "high": 1.0, "baseline": 1.0, "count": 1234}, "b": {"value": 0.0}},

@@ -157,7 +157,7 @@ def test_runs_and_sets_that_do_not_fit(tmp_path, shards, monkeypatch):
         patch.setattr(
             "ftrain.search.build.results_of_split", lambda *_, **__: pytest.fail("every image went through it first")
         )
-        with pytest.raises(UsageError, match="the task likes gives no embeddings"):
+        with pytest.raises(UsageError, match="the task likes has no embeddings"):
             build(tmp_path, shards, says="nothing")
     with pytest.raises(NonFiniteError, match="12 of 12 embeddings are 0 or not finite"):
         build(tmp_path, shards, says="zeros")

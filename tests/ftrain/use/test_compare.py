@@ -104,7 +104,7 @@ def test_runs_without_metrics_differ_in_their_parameters_alone(runs, tmp_path):
         (run / "validation.csv").unlink()
     found = compare_runs(runs, tmp_path / "out")
     assert found["metrics"] == {}
-    assert "metrics, with 95 % interval where there is one: none" in list(comparison_lines(found))
+    assert "metrics, with 95% interval where there is one: none" in list(comparison_lines(found))
 
 
 def test_a_section_of_another_name_trains_a_variant(tmp_path):

@@ -276,7 +276,7 @@ def test_the_summary_is_for_a_person(evaluated):
     metrics, out = evaluated
     text = "\n".join(summary_lines(metrics))
     assert "keypoints at step 7: 21 samples of test of squares" in text
-    assert f"{100 * metrics['model']['ne']:.2f} % ({100 * metrics['model']['ne_low']:.2f} to " in text
+    assert f"{100 * metrics['model']['ne']:.2f}% ({100 * metrics['model']['ne_low']:.2f} to " in text
     assert all(name in text for name in ("mean pose", "trousers", "hardest points: "))
     assert (out / "summary.txt").read_text() == text + "\n"
     assert "WARNING: not clearly better" in text  # initial weights

@@ -22,7 +22,7 @@ OURS, OTHER = "a" * 64, "b" * 64
 @pytest.fixture
 def evaluate(tmp_path, monkeypatch):
     """Evaluate as far as the lock matters: shards with one digest, a run that requires another, and `--lock`."""
-    monkeypatch.setattr("ftrain.use.evaluate._judge", lambda *_: pytest.fail("the model was asked"))
+    monkeypatch.setattr("ftrain.use.evaluate._evaluate", lambda *_: pytest.fail("the model was evaluated"))
 
     def call(carried: str, asked: str, lock: str) -> None:
         shards = write_shard_set(tmp_path / "set", {"train": 4, "test": 2}, FASHIONAI_24)
@@ -41,7 +41,7 @@ def evaluate(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("asked", "lock"), [(OURS, ""), ("", OURS), (OURS, OURS), ("", "")])
 def test_the_lock_that_is_asked_for(evaluate, asked, lock):
-    with pytest.raises(pytest.fail.Exception, match="the model was asked"):
+    with pytest.raises(pytest.fail.Exception, match="the model was evaluated"):
         evaluate(OURS, asked, lock)
 
 

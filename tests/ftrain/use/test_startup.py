@@ -31,7 +31,7 @@ defer_unused()
 import ftrain.use.predict
 from ftrain.tasks.task import task_function, tasks
 for task in tasks().values():
-    for name in ("answer", "draw", "check_category"):
+    for name in ("describe", "draw", "check_category"):
         task_function(task, name)
 timm_with("resnet18").create_model("resnet18")"""
 

@@ -113,8 +113,8 @@ def test_a_byte_order_mark_crlf_blank_lines_and_26_columns_change_nothing(run, a
 def test_a_folder_of_runs_gives_each_garment_to_its_own(shards, archive, tmp_path):
     runs = tmp_path / "runs"
     for seed, garment in enumerate(GARMENTS):
-        task = tiny_task(shards.metadata, seed=seed, category=garment)
-        write_run(runs / garment, shards, task, category=garment)
+        task = tiny_task(shards.metadata, seed=seed, garment=garment)
+        write_run(runs / garment, shards, task, garment=garment)
     write_submission(runs, archive / "test.csv", tmp_path / "all.csv", tta=False, device="cpu", batch_size=3)
     lines = (tmp_path / "all.csv").read_text().splitlines()
     given = (archive / "test.csv").read_text().splitlines()

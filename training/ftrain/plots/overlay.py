@@ -54,7 +54,7 @@ def draw_landmarks(pixels: np.ndarray, answer: dict[str, Any], landmarks: Landma
     image = Image.fromarray(canvas)
     _name_points(image, landmarks, positions, unit)
     score = answer.get("garment_score")
-    caption(image, answer["garment"] + ("" if score is None else f"  {100 * score:.0f} %"), unit)
+    caption(image, answer["garment"] + ("" if score is None else f"  {100 * score:.0f}%"), unit)
     return np.asarray(image)
 
 

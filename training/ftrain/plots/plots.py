@@ -64,7 +64,7 @@ def plot_detection_curve(rows: Sequence[Sequence[float]], subtitle: str) -> byte
         ends = _apart([100 * shares[-1] for _, _, shares in curves], gap=5.5)
         for (name, color, shares), end in zip(curves, ends, strict=True):
             look: Any = {"textcoords": "offset points", "va": "center", "weight": "bold"}
-            axes.annotate(f"{name} {100 * shares[-1]:.1f} %", (20, end), xytext=(5, 0), color=color, **look)
+            axes.annotate(f"{name} {100 * shares[-1]:.1f}%", (20, end), xytext=(5, 0), color=color, **look)
         axes.set(
             xlim=(0, 20), ylim=(0, 101), xlabel="distance in % of the normalizer", ylabel="share of landmarks in %"
         )

@@ -144,7 +144,7 @@ def subtitle(evaluated: EvaluatedSplit, metric: str) -> str:
 
 def percent(value: float) -> str:
     """Format a share as a percentage."""
-    return f"{100 * value:.1f} %"
+    return f"{100 * value:.1f}%"
 
 
 def finite(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -26,7 +26,7 @@ from ftrain.plots.plots import plot_detection_curve, plot_errors
 
 _PCK_PERCENTS = (5, 10, 20)
 _LEAST_FOR_SPREAD, _STILL = 5, 0.1  # images per landmark; share of the true spread
-_EXTENTS = ("below 40 %", "40 to 70 %", "above 70 %")  # of the long side, spanned by the landmarks
+_EXTENTS = ("below 40%", "40 to 70%", "above 70%")  # of the long side, spanned by the landmarks
 _OVERALL = ("ne", "ne_low", "ne_high", "pck_auc", "ne_mean_of_points", "ne_diluted")
 
 
@@ -190,4 +190,4 @@ def _subtitle(study: _Study, numbers: dict[str, Any]) -> str:
     kind = ", synthetic garments" if metadata.get("synthetic") else ""
     interval = f" ({100 * model['ne_low']:.2f} to {100 * model['ne_high']:.2f})"
     images = len(study.model.garments)
-    return f"{metadata.get('dataset')}{kind}: {count(images, 'image')} of {study.evaluated.split}, NE {100 * model['ne']:.2f} %{interval}"
+    return f"{metadata.get('dataset')}{kind}: {count(images, 'image')} of {study.evaluated.split}, NE {100 * model['ne']:.2f}%{interval}"

@@ -84,7 +84,7 @@ def comparison_lines(found: Mapping[str, Any]) -> Iterator[str]:
         ("", [("task", [run["task"] for run in runs]), ("figures of", [run["source"] for run in runs])]),
         ("configuration that differs", [(key, [_text(value) for value in values]) for key, values in found["configuration"].items()]),
         (
-            "metrics, with 95 % interval where there is one",
+            "metrics, with 95% interval where there is one",
             [(name, [_metric_text(part) for part in parts]) for name, parts in found["metrics"].items()],
         ),
     ]  # fmt: skip

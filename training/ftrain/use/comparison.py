@@ -43,7 +43,7 @@ def plot_comparison(found: Mapping[str, Any]) -> bytes:
         figure = Figure(figsize=(width, height), layout="constrained")
         sources = sorted({run["source"] for run in found["runs"]})
         line = sources[0] if len(sources) == 1 else "each run on what it was evaluated on"
-        draw_head(figure, "Runs compared", f"{line}; bars: 95 % interval")
+        draw_head(figure, "Runs compared", f"{line}; bars: 95% interval")
         panels = figure.subplots(rows, columns, squeeze=False, sharey=True)
         for number, axes in enumerate(panels.flat):
             if number < len(metrics):

@@ -223,7 +223,7 @@ def test_what_cannot_be_joined(shards: ShardSet, runs: Path, tmp_path: Path) -> 
             join_runs(str(place.location), [runs / name for name in names], tmp_path / out, workers=0, device="cpu")
         assert not (tmp_path / "out/checkpoints").exists()
 
-    refused("none of the runs is of `ftrain retrieval`", names=("whole", "close"))
+    refused("none of the runs is a run of `ftrain retrieval`", names=("whole", "close"))
     refused("a joined run cannot be joined again", names=("search", "joined"))
     refused("not a run folder", names=("search", "nothing"))
     without = ShardSet.open(write_label_set(tmp_path / "bare", COUNTS, items=6, without=("box",)))

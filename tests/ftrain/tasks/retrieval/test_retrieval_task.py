@@ -127,7 +127,7 @@ def test_a_query_is_not_found_by_queries_nor_by_itself() -> None:
         task, results_of([east, north, east], [1, 1, 2], [BOTH] * 3)
     )  # each is a query, with the others as gallery
     assert (alone["hit_1"], alone["queries_without_match"]) == (0.0, 1)
-    with pytest.raises(UsageError, match="no item has two validation images"):
+    with pytest.raises(UsageError, match="every item has only one validation image"):
         task_function(task, "compute_metrics")(task, results_of([east, north], [1, 2], [BOTH] * 2))
 
 

@@ -100,7 +100,7 @@ def test_probabilities_keep_the_scale(shards):
     task = task_of(shards.metadata, arcface_scale=20.0, tta={"flip": False}).eval()
     batch = batch_of(task, shards)
     with torch.no_grad():
-        embedding, _, deep = task._look(batch["image"])
+        embedding, _, deep = task._global_branch(batch["image"])
         wanted = task.neck(embedding[:, 0], deep)
         task.heads[0].directions.copy_(torch.stack([wanted[0], -wanted[0], wanted.roll(1, dims=1)[0]]))
         scores = task.predict(batch)["scores"][0]
