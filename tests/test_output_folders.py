@@ -44,10 +44,7 @@ FOLDER_COMMANDS = {
     "compare": (["ftrain", "compare", "RUN", "RUN", "--out", OUT], ("comparison",)),
     "ftrain export": (["ftrain", "export", "RUN", OUT, "--to", "torch-export"], ("model",)),
 }  # fmt: skip
-FILE_COMMANDS = {
-    "report": ["fprep", "report", "TABLE", OUT, "-q"],
-    "submit": ["ftrain", "submit", "RUN", "TEST", OUT],
-}
+FILE_COMMANDS = {"report": ["fprep", "report", "TABLE", OUT, "-q"], "submit": ["ftrain", "submit", "RUN", "TEST", OUT]}
 # Typical files of each kind.
 MARKS: dict[str, dict[str, object]] = {
     "run": {"config.yaml": "task: category\n", "dataset.json": {"format": "fashionkit-shards/1"}, "checkpoints/step-00000001/state.json": {}},

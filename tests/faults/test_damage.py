@@ -174,10 +174,7 @@ FILES: dict[str, Callable[[Path], Any]] = {
     "validated/checkpoints/best.json": read_comparison, "export/export.json": read_export,
     "export/annotations/train.json": read_export,
 }  # fmt: skip
-KIND = (
-    "export/export.json",
-    "answers/predictions.jsonl",
-)  # without these files, the kind of their folder is unknown
+KIND = ("export/export.json", "answers/predictions.jsonl")  # without these files, the kind of their folder is unknown
 
 
 SLOW = "export/export.json"  # a whole export for each of its bytes

@@ -16,11 +16,7 @@ def test_reads_a_regular_file_and_a_link_to_one(tmp_path):
 
 @pytest.mark.parametrize(
     ("make", "kind"),
-    [
-        (os.mkfifo, "a pipe"),
-        (os.mkdir, "a folder"),
-        (lambda path: path.symlink_to("/dev/zero"), "a device"),
-    ],
+    [(os.mkfifo, "a pipe"), (os.mkdir, "a folder"), (lambda path: path.symlink_to("/dev/zero"), "a device")],
 )
 def test_anything_else_is_refused_without_waiting(tmp_path, make, kind):
     make(tmp_path / "entry")

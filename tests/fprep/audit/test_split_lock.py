@@ -67,11 +67,7 @@ def test_unchanged_table_passes_and_its_shards_carry_the_digest(table, tmp_path)
 @pytest.mark.parametrize(
     ("key", "split", "words"),
     [
-        (
-            "k0004",
-            "train",
-            r"1 image in train, but held out by the lock \(the first is k0004: train instead of test",
-        ),
+        ("k0004", "train", r"1 image in train, but held out by the lock \(the first is k0004: train instead of test"),
         ("k0003", "test", r"1 image in a different split than in the lock \(the first is k0003: test instead of val"),
         ("k0000", "val", r"1 image in a different split than in the lock"),
     ],

@@ -173,10 +173,7 @@ def test_losses_are_weighed(shards: ShardSet, tmp_path: Path) -> None:
     ("stages", "words"),
     [
         ((Stage(freeze=("backbon.x",)),), r"no parameter's name starts with 'backbon\.x'"),
-        (
-            (Stage(until=0.5), Stage(freeze=("nose",))),
-            "starts with 'nose'",
-        ),  # found before the first step, not halfway
+        ((Stage(until=0.5), Stage(freeze=("nose",))), "starts with 'nose'"),  # found before the first step, not halfway
         ((Stage(until=0.9), Stage(until=0.5)), "in ascending order"),
         ((Stage(loss_weights={"gament": 1.0}),), "no loss 'gament'; its losses are garment, wide"),
     ],

@@ -6,12 +6,7 @@ import numpy as np
 import pytest
 
 from fschemas.failures import NonFiniteError
-from ftrain.metrics.attributes import (
-    attribute_recall,
-    group_accuracy,
-    group_majority,
-    positive_positions,
-)
+from ftrain.metrics.attributes import attribute_recall, group_accuracy, group_majority, positive_positions
 
 TYPES = {"texture": [0, 1, 2, 3, 4, 5], "fabric": [6, 7, 8, 9], "shape": [10, 11, 12, 13, 14]}
 EVERYTHING_KNOWN = np.ones((1, 15), bool)

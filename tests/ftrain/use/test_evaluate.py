@@ -249,8 +249,7 @@ def test_augmented_copies_do_not_enter_the_baseline(folder, run, evaluated, tmp_
     monkeypatch.setattr(ftrain.use.evaluate, "open_shards", lambda place: shards)
     seen = []
     monkeypatch.setattr(
-        "ftrain.tasks.keypoints.report.report",
-        lambda task, evaluated, out: seen.append(evaluated) or {"model": {}},
+        "ftrain.tasks.keypoints.report.report", lambda task, evaluated, out: seen.append(evaluated) or {"model": {}}
     )
     evaluate_run(run, str(folder), tmp_path / "out", workers=0, device="cpu")
     assert seen[0].training_rows.tolist() == list(range(10, 30))

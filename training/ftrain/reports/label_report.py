@@ -29,14 +29,7 @@ from ftrain.metrics.classification import (
 )
 from ftrain.plots.label_plots import plot_bars, plot_confusion
 
-_PROPERTIES = (
-    "category",
-    "garment",
-    "variation",
-    "pose",
-    "gender",
-    "style",
-)  # annotation fields that define slices
+_PROPERTIES = ("category", "garment", "variation", "pose", "gender", "style")  # annotation fields that define slices
 _BOX_SIZES = (
     (0.15, "small box"),
     (0.4, "medium box"),

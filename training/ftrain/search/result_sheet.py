@@ -21,10 +21,7 @@ def draw_result(image: np.ndarray, answer: dict[str, Any], shards: ShardSet | No
 
     If the item of the query is known, results with the same item are framed green, others red.
     """
-    shown = [
-        answer["item"] or "unknown item",
-        f"in the index as {answer['in_index'][0]}" if answer["in_index"] else "",
-    ]
+    shown = [answer["item"] or "unknown item", f"in the index as {answer['in_index'][0]}" if answer["in_index"] else ""]
     tiles: list[Tile | None] = [Tile(small(image), ["query", *(line for line in shown if line)])]
     for number, match in enumerate(answer["matches"]):
         if number and number % (_COLUMNS - 1) == 0:

@@ -12,12 +12,7 @@ from fschemas.csv_text import csv_bytes
 from fschemas.publish import publish_bytes
 
 MOST = 12  # metrics; keeps a table of several models readable
-BASELINES = (
-    "mean_pose",
-    "majority",
-    "untrained",
-    "chance",
-)  # baseline sections of a report, the best known first
+BASELINES = ("mean_pose", "majority", "untrained", "chance")  # baseline sections of a report, the best known first
 TRAINING_CURVE, VALIDATION_CURVE = "training_curve.csv", "validation_curve.csv"
 _DIGITS = 6
 

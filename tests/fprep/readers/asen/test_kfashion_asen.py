@@ -100,24 +100,9 @@ DEFECTS = [
         "filenames_train.txt",
         "but 1 at label_train.txt:2",
     ),
-    (
-        {"label_train": ["0 0 1", "x 0 1", "2 0 1", "1 0 0"]},
-        "bad_label",
-        "label_train.txt",
-        "is not an image index",
-    ),
-    (
-        {"label_train": ["0 0 1", "1 0", "2 0 1", "1 0 0"]},
-        "bad_label",
-        "label_train.txt",
-        "is not an image index",
-    ),
-    (
-        {"label_train": ["0 0 1", "-1 0 0", "2 0 1", "1 0 0"]},
-        "bad_label",
-        "label_train.txt",
-        "is not an image index",
-    ),
+    ({"label_train": ["0 0 1", "x 0 1", "2 0 1", "1 0 0"]}, "bad_label", "label_train.txt", "is not an image index"),
+    ({"label_train": ["0 0 1", "1 0", "2 0 1", "1 0 0"]}, "bad_label", "label_train.txt", "is not an image index"),
+    ({"label_train": ["0 0 1", "-1 0 0", "2 0 1", "1 0 0"]}, "bad_label", "label_train.txt", "is not an image index"),
     ({"label_train": ["0 0 1", "3 0 1", "2 0 1", "1 0 0"]}, "unknown_image", "label_train.txt", "there is no image 3"),
     ({"filenames_train": ["1.jpg", "../2.jpg", "3.jpg"]}, "path_escape", "filenames_train.txt", "leaves the archive"),
 ]

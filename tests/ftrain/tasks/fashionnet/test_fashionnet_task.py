@@ -302,11 +302,7 @@ def test_heads_are_there_where_the_set_has_labels(tmp_path, shop):
     [
         (write_shard_set, {}, "needs category or attributes beside landmarks, but the shard set has landmarks"),
         (partial(write_label_set, without=("landmarks",)), {}, "carries no landmarks; the task fashionnet needs them"),
-        (
-            write_label_set,
-            {"targets": []},
-            "leaves nothing but landmarks to learn",
-        ),
+        (write_label_set, {"targets": []}, "leaves nothing but landmarks to learn"),
         (write_label_set, {"backbone": "test_vit"}, "no"),
     ],
 )
