@@ -4,8 +4,6 @@ Python API (docs/python-api.md): `load` a run and predict with it; stream a shar
 `ShardDataset`.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

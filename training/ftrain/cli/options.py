@@ -1,7 +1,5 @@
 """Arguments and options shared by several commands of `ftrain`."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Annotated, Literal

@@ -1,7 +1,5 @@
 """The training commands, one per task: `ftrain keypoints SHARDS --run RUN` and so on."""
 
-from __future__ import annotations
-
 import ast
 import inspect
 import json

@@ -3,8 +3,6 @@
 Nothing here imports torch, so that a wrong key or value is reported immediately.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from typing import Annotated, Any, Literal

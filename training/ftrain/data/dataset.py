@@ -1,7 +1,5 @@
 """A shard set as a `torch.utils.data.IterableDataset`, for other training loops."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ One 2 x 3 matrix per sample transforms image and landmarks; one 3 x 4 matrix tra
 on pixel centers and map the source image to the network's input.
 """
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 import simplejpeg

@@ -1,7 +1,5 @@
 """Memory allocation of processes that repeatedly allocate and free images."""
 
-from __future__ import annotations
-
 import ctypes
 import sys
 

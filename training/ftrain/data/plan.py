@@ -4,8 +4,6 @@ A position is one integer, the number of completed optimizer steps. Ranks take m
 workers take whole steps, so neither affects the order; a run resumes exactly at its position.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field

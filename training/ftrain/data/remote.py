@@ -4,8 +4,6 @@ The cache is addressed by content (`<sha256>.tar`). A set that was uploaded agai
 version, sets that share shards also share them in the cache, and one size limit covers all sets.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import random

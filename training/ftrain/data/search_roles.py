@@ -1,7 +1,5 @@
 """Roles of the images of a split in retrieval: query, gallery, or both."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

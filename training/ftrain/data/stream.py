@@ -5,8 +5,6 @@ copied, pickled or left over in /dev/shm. Step s uses slot s mod slots. Workers 
 beyond the current one, so two more slots ensure that no slot in use is overwritten.
 """
 
-from __future__ import annotations
-
 import math
 import mmap
 from collections.abc import Generator, Iterator, Sequence

@@ -1,7 +1,5 @@
 """Data types shared by tasks, metrics and reports."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any

@@ -4,8 +4,6 @@ Limits and handling of transparency, 16-bit images and EXIF orientation match th
 image exactly as it would in a shard.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import warnings

@@ -3,8 +3,6 @@
 Shared by all tasks, so that landmarks and boxes are transformed with the image in a single way.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass

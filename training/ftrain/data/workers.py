@@ -8,8 +8,6 @@ memory comes from /dev/shm, which is 64 MB in a container. Here every worker has
 numbers.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os

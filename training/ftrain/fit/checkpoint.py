@@ -4,8 +4,6 @@
 contain folder names. A damaged checkpoint is set aside with a reason, and the previous one is used.
 """
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """State of a run, and `state.json` of a checkpoint, which stores it with the digests of all files of the checkpoint."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field

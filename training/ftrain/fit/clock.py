@@ -1,7 +1,5 @@
 """Timing of training steps between two log lines."""
 
-from __future__ import annotations
-
 import time
 
 

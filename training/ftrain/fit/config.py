@@ -4,8 +4,6 @@ Profiles come from a params.yaml and from the params.yaml of the package (a link
 profile in the user's file overrides the packaged profile of the same name.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -3,8 +3,6 @@
 Does not import torch.
 """
 
-from __future__ import annotations
-
 import json
 import types
 from collections.abc import Iterator, Sequence

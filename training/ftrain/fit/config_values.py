@@ -3,8 +3,6 @@
 Unknown keys are refused. Nothing here imports torch, so that a wrong key or value is reported immediately.
 """
 
-from __future__ import annotations
-
 import importlib
 import reprlib
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 Without torchrun, one process and no transfers.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager

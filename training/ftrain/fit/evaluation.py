@@ -1,7 +1,5 @@
 """Predictions for a whole split: every sample exactly once, on any number of processes, in index order."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import closing
 

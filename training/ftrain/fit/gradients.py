@@ -5,8 +5,6 @@ statistics of batch normalization. The result is therefore bit-identical for eve
 number of micro-batches. It gathers micro-batches x parameters numbers per step.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import nullcontext
 

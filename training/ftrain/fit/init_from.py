@@ -1,7 +1,5 @@
 """Initial weights: from another run, of the same or another task, or from a timm or torchvision backbone file."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from torch import Tensor, nn

@@ -3,8 +3,6 @@
 Launched by torchrun.
 """
 
-from __future__ import annotations
-
 import gc
 from collections.abc import Callable
 from contextlib import closing

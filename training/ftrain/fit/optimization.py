@@ -1,7 +1,5 @@
 """Optimizer, learning rates and stages: pure functions of a configuration and a step."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterable, Mapping

@@ -3,8 +3,6 @@
 Nothing is written, and the task is left unchanged, so a refused command has no effects.
 """
 
-from __future__ import annotations
-
 import traceback
 from collections.abc import Generator
 from contextlib import contextmanager

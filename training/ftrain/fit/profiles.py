@@ -3,8 +3,6 @@
 Nothing here imports torch, so that a wrong name is reported immediately.
 """
 
-from __future__ import annotations
-
 import reprlib
 from copy import deepcopy
 from pathlib import Path

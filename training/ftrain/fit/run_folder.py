@@ -3,8 +3,6 @@
 It is sufficient to evaluate, predict or continue on a machine without the training data.
 """
 
-from __future__ import annotations
-
 import platform
 import sys
 import time

@@ -1,7 +1,5 @@
 """SIGTERM and SIGINT as a request to stop after the current step."""
 
-from __future__ import annotations
-
 import signal
 import threading
 from types import FrameType

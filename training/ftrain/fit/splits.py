@@ -1,7 +1,5 @@
 """Rows of a shard set for training, validation and evaluation of a run, and the order of training."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 

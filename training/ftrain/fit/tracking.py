@@ -1,7 +1,5 @@
 """Metric loggers: CSV files in the run folder, always written, and DVCLive by default."""
 
-from __future__ import annotations
-
 import csv
 import os
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`ftrain <task> SHARDS --run DIR`: one training run from a shard set to a run folder."""
 
-from __future__ import annotations
-
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path

@@ -4,8 +4,6 @@ A network that sees only the garment sees more of its details, but images from e
 that was trained on boxes predicts them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -5,8 +5,6 @@ by name, regardless of their ids in the vocabularies; classes that the run does 
 reported.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """JSON Lines files of `predict` and `query`, and the images that belong to them."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

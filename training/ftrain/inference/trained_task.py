@@ -1,7 +1,5 @@
 """Loading a trained task from its run and predicting batches of images."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Affine matrices on the device, traceable by `torch.export` (`ftrain.data.image` is the OpenCV counterpart)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -4,8 +4,6 @@ Every loss is a mean over the rows of a batch; rows without a known id contribut
 depend on the other rows, so that micro-batches and ranks add up to the loss of the whole batch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """timm networks as feature pyramids, with the pixel statistics they were trained with."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Mapping
 

@@ -12,8 +12,6 @@ CIELAB is used because it is perceptually uniform. Lightness, which changes with
 each of a* and b*, but its bins are just as wide, which is deliberately coarse.
 """
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 

@@ -1,7 +1,5 @@
 """A timm network split in two: a trunk shared by several branches, and deep stages copied for each branch."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from typing import Any
 

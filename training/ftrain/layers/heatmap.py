@@ -6,8 +6,6 @@ Omitting the shift costs 0.4 percentage points of NE at 512 pixels (the "+2 px" 
 image flips its cells exactly, so maps can be flipped without a shift.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Literal

@@ -6,8 +6,6 @@ can be imported. Any other attribute (`timm.list_models`) triggers the `__init__
 code. Only the command calls `defer_unused`; training and the Python API import the packages as they are.
 """
 
-from __future__ import annotations
-
 import importlib
 import re
 import sys

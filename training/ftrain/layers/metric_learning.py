@@ -5,8 +5,6 @@ it would be pushed away from. All shapes depend on the batch size alone, nothing
 even if all embeddings are equal. Computed in float32, also under autocast.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

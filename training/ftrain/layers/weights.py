@@ -1,7 +1,5 @@
 """Sources of backbone weights: none, a file, an installed package or timm's hub. Loading never executes code."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager

@@ -6,8 +6,6 @@ hits / min(k, positives), `strict` = mean over images of hits / positives. An at
 neither a positive nor a competitor there; pass an all-true `known` to rank it too. Ties count against the model.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 

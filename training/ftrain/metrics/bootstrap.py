@@ -1,7 +1,5 @@
 """Bootstrap intervals (Efron and Tibshirani, 1993, chapter 13) that resample images, not landmarks."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

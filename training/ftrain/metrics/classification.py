@@ -4,8 +4,6 @@ Rows with a negative label are unknown and ignored. Ties count against the model
 another one is not recognized, so a network with constant output scores 0, not the share of class 0.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

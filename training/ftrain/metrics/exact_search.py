@@ -6,11 +6,9 @@ summation order, and sorted. The result equals brute force in double precision: 
 number of threads or the device. Among equal rows, the lowest comes first.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -46,8 +44,8 @@ class Features:
     def __len__(self) -> int:
         return len(self.deep)
 
-    def __getitem__(self, rows: slice | np.ndarray) -> Features:
-        return Features(self.deep[rows], None if self.color is None else self.color[rows])
+    def __getitem__(self, rows: slice | np.ndarray) -> Self:
+        return type(self)(self.deep[rows], None if self.color is None else self.color[rows])
 
     @cached_property
     def deep_squares(self) -> np.ndarray:

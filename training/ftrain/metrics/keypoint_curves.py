@@ -1,7 +1,5 @@
 """The PCK curve (Yang and Ramanan, 2013), the share of keypoints within a distance, and the area under it."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

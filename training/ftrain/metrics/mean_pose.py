@@ -1,9 +1,8 @@
 """The mean pose, a baseline for landmark models that ignores the image."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,7 +33,7 @@ class MeanPose:
         width: ArrayLike,
         height: ArrayLike,
         landmark_set: LandmarkSet,
-    ) -> MeanPose:
+    ) -> Self:
         """Average the landmarks with coordinates (including occluded ones) of N training images.
 
         `points` N, K, 2 in pixels, `visibility` N, K, `garments` N names or indices, `width` and `height` N in pixels.

@@ -10,8 +10,6 @@ FashionAI's test a, 53 of 9,996 images lack an end. Public implementations divid
 a different result.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

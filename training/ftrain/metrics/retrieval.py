@@ -7,8 +7,6 @@ ranking. mAP@R and R-precision: Musgrave et al., "A Metric Learning Reality Chec
 model: a non-matching image at the same distance ranks before the match.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """One metric per slice (category, pose, size, visibility), to find weaknesses that a mean hides."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

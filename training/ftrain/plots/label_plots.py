@@ -1,7 +1,5 @@
 """Plots for classification tasks: confusion matrices, and bar charts of a metric with its interval and baseline."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl

@@ -1,7 +1,5 @@
 """Head of a sheet: title, subtitle, and a legend wrapped to the width of the sheet so that nothing is cut off."""
 
-from __future__ import annotations
-
 import textwrap
 import unicodedata
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Overlays of predictions on images, without matplotlib, whose import takes longer than a prediction."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path

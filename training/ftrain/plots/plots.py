@@ -1,7 +1,5 @@
 """Evaluation plots as PNG bytes. The same numbers give the same bytes (no dates or versions in the files)."""
 
-from __future__ import annotations
-
 import io
 import textwrap
 from collections.abc import Mapping, Sequence

@@ -4,8 +4,6 @@ The task decides the content of a tile, this module the look of the sheet. Every
 landmarks) has an entry in the legend (see `ftrain.plots.legend`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 

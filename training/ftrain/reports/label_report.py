@@ -1,7 +1,5 @@
 """Shared parts of classification reports: baselines, slices, tables and plots."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Shared parts of landmark reports: errors next to the mean pose, per garment and per landmark, and slices."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from pathlib import Path

@@ -7,13 +7,11 @@ the smallest value that reaches the target recall@20. Probing a single list woul
 an unknown amount.
 """
 
-from __future__ import annotations
-
 import re
 import warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -76,7 +74,7 @@ class Approximation:
         return {"parameter": self.parameter, "recall_at": RECALL_AT, **asdict(self)}
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Approximation:
+    def from_json(cls, value: dict[str, Any]) -> Self:
         """Inverse of `to_json`."""
         fields = {
             name: value[name] for name in ("kind", "specification", "value", "target", "recall", "reached", "images")

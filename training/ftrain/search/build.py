@@ -1,7 +1,5 @@
 """`ftrain index RUN SHARDS OUT`: index the embeddings and colors of a shard set for queries."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Sequence

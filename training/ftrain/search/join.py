@@ -1,7 +1,5 @@
 """`ftrain join SHARDS RUN… --run OUT`: combine several runs into one for search."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

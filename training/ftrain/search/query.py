@@ -1,7 +1,5 @@
 """`ftrain query INDEX IMAGES`: the most similar images of an index, as JSON lines and one contact sheet per image."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property

@@ -5,8 +5,6 @@ its M best candidates only, so memory is (M + 1) squared for any gallery. With t
 result is that of the paper.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from ftrain.metrics.exact_search import Features, Found, Similarity

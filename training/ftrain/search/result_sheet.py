@@ -1,7 +1,5 @@
 """Contact sheet of a query: the query image on the left, then its results with rank, score, item and category."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import cv2

@@ -1,7 +1,5 @@
 """Defaults for tasks without an `answer.py`: single images cannot be predicted."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

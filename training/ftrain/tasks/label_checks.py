@@ -1,7 +1,5 @@
 """Checks that annotations contain labels to train or evaluate on; several tasks run them before the first step."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

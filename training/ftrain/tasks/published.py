@@ -1,7 +1,5 @@
 """Contents of dataset.json for the data sets the tasks were published on, to build a network without a shard set."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from fschemas.landmarks import LandmarkSet

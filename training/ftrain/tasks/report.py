@@ -1,7 +1,5 @@
 """Default report of tasks without a `report.py`: the metrics alone."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

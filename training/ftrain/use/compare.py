@@ -1,7 +1,5 @@
 """`ftrain compare RUN RUN…`: differences between the configurations of runs, and their metrics, side by side."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

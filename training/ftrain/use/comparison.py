@@ -1,7 +1,5 @@
 """A comparison of runs as a CSV table, and as a plot with one panel per metric and one line with interval per run."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """`ftrain describe IMAGE RUN...`: predictions of several models for one image, as one JSON file and one image."""
 
-from __future__ import annotations
-
 import json
 import math
 import textwrap

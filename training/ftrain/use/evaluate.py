@@ -1,7 +1,5 @@
 """`ftrain evaluate RUN SHARDS`: predict a split on any number of processes; the main process evaluates and writes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import partial

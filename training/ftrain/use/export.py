@@ -5,8 +5,6 @@ landmarks, and the largest differences from the checkpoint's outputs. A file tha
 published.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path

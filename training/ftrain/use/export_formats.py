@@ -3,8 +3,6 @@
 The same module gives the same bytes, without local paths or pickles.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import logging

@@ -1,7 +1,5 @@
 """Headline metrics of an evaluation: flat and rounded, one column each in `dvc exp show`."""
 
-from __future__ import annotations
-
 import csv
 import math
 from collections.abc import Mapping, Sequence

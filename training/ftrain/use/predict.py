@@ -3,8 +3,6 @@
 Images are read and overlays drawn in threads, in parallel with the model.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

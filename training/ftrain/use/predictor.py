@@ -1,7 +1,5 @@
 """A trained run that predicts images, shared by `ftrain predict` and the Python API (`ftrain.load`)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ RUN is one run, for all garments or for one, or a folder with one run per garmen
 the winners trained one model per category.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ input size, without test-time augmentation (flips, rotations). One multiply-add 
 ResNet-50 at 224 pixels has 4.1 G.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path

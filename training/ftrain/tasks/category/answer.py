@@ -1,10 +1,8 @@
 """Predictions of the category task for one image: as JSON, and drawn as a box and a panel of labels with score bars."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,9 +11,7 @@ from PIL import Image, ImageDraw
 from ftrain.data.types import Results
 from ftrain.plots.overlay import INK, WHITE, label_font
 from ftrain.tasks.category.labels import CategoryLabels
-
-if TYPE_CHECKING:
-    from ftrain.tasks.category.task import Category
+from ftrain.tasks.category.task import Category
 
 _RIVALS = 5  # categories listed
 _PER_TYPE = 3  # attributes listed per type

@@ -3,8 +3,6 @@
 Boxes are x1, y1, x2, y2 as shares of the image, edge to edge: 0 is its left or upper edge, 1 its right or lower edge.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

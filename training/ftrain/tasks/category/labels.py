@@ -1,7 +1,5 @@
 """Labels that a category run learns from a shard set, named as in its vocabularies."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 

@@ -1,9 +1,7 @@
 """Metrics of the category task: category and type, attributes, boxes."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +10,7 @@ from ftrain.metrics.attributes import attribute_recall, group_accuracy
 from ftrain.metrics.bootstrap import ratio_interval
 from ftrain.metrics.classification import classification_metrics
 from ftrain.tasks.category.labels import CategoryLabels
-
-if TYPE_CHECKING:
-    from ftrain.tasks.category.task import Category
+from ftrain.tasks.category.task import Category
 
 
 def compute_metrics(task: Category, results: Results) -> dict[str, Any]:

@@ -5,8 +5,6 @@ one linear layer each for attributes and categories. Optional additions: feature
 gradients that reach the box, a hidden layer, and a branch per type of clothes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Per-image results of the category task: hits, the table of the worst images, and the tiles of a contact sheet."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

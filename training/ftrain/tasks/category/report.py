@@ -1,12 +1,10 @@
 """Report of the category task: metrics and baselines, per class, group and type, slices, and the worst images."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -23,9 +21,7 @@ from ftrain.reports import label_report
 from ftrain.tasks.category.labels import CategoryLabels
 from ftrain.tasks.category.metrics import label_metrics, metrics_by_target
 from ftrain.tasks.category.per_image import hits, images, tile
-
-if TYPE_CHECKING:
-    from ftrain.tasks.category.task import Category
+from ftrain.tasks.category.task import Category
 
 _NAMES = {
     "category_top_1": "category, top 1",

@@ -5,8 +5,6 @@ of categories and attributes. Attributes in exclusive groups are trained with a 
 binary cross-entropy.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any

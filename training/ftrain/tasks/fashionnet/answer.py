@@ -1,8 +1,6 @@
 """Predictions of the fashionnet task for one image: as JSON, and drawn on the image."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -12,9 +10,7 @@ from fschemas.landmarks import LandmarkSet
 from ftrain.data.types import Results
 from ftrain.plots.overlay import INK, WHITE, draw_landmarks, label_font
 from ftrain.tasks.fashionnet.labels import FashionNetLabels
-
-if TYPE_CHECKING:
-    from ftrain.tasks.fashionnet.task import FashionNet
+from ftrain.tasks.fashionnet.task import FashionNet
 
 _FIRST_CATEGORIES, _FIRST_ATTRIBUTES = 3, 6
 _LEAST_ATTRIBUTE = 0.5  # minimum score at which an attribute is reported

@@ -1,7 +1,5 @@
 """Configuration of FashionNet: network and labels."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """Encoder of the fashionnet task: samples to network inputs and labels."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Labels predicted by FashionNet."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

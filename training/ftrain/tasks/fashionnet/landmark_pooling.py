@@ -5,8 +5,6 @@ visibility of the point. The windows of all landmarks are stacked, not summed, s
 interaction.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,8 +1,6 @@
 """FashionNet metrics: landmarks, visibility, category, attributes, retrieval; for validation and for the report."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +14,7 @@ from ftrain.metrics.classification import balanced_accuracy, classification_metr
 from ftrain.metrics.normalized_error import normalized_distances, summarize
 from ftrain.metrics.retrieval import RetrievalMetrics, evaluate_retrieval
 from ftrain.tasks.fashionnet.labels import FashionNetLabels
-
-if TYPE_CHECKING:
-    from ftrain.tasks.fashionnet.task import FashionNet
+from ftrain.tasks.fashionnet.task import FashionNet
 
 IntArray = NDArray[np.int64]
 

@@ -9,8 +9,6 @@ soft-argmax instead of a fully connected layer; and `fc_input: pool` replaces th
 parameters of the original.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,11 +1,9 @@
 """Report of the fashionnet task: metrics with image-blind baselines, slices, tables, plots, a contact sheet."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -29,9 +27,7 @@ from ftrain.tasks.fashionnet.metrics import (
     visibility_metrics,
 )
 from ftrain.tasks.fashionnet.sheet import prediction_sheet
-
-if TYPE_CHECKING:
-    from ftrain.tasks.fashionnet.task import FashionNet
+from ftrain.tasks.fashionnet.task import FashionNet
 
 _SHEET_IMAGES = 20
 _FAR = 0.2  # NE at and above which an image's landmarks have maximum badness

@@ -1,7 +1,5 @@
 """Contact sheet of a FashionNet evaluation."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

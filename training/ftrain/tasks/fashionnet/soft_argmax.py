@@ -1,7 +1,5 @@
 """Soft-argmax: keypoints as the mean of a probability map (Sun et al., Integral Human Pose Regression, ECCV 2018)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

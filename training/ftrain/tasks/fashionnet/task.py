@@ -4,10 +4,8 @@ The network is in `network.py`. The paper's two steps, landmarks first, then the
 of a run (`fit.stages`). Differences from the original are listed in docs/models/fashionnet.md.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -208,7 +206,7 @@ class FashionNet(Task):
         points = torch.stack([self.config.input_size - 1 - points[..., 0], points[..., 1]], dim=-1)
         return {**flipped, "points": points, "visibility_scores": flipped["visibility_scores"][:, partners]}
 
-    def untrained(self) -> FashionNet | None:
+    def untrained(self) -> Self | None:
         """Return the task with new heads on the initial backbone, as retrieval baseline; None without an embedding."""
         return None if self.network.fusion.embedding is None else self.fresh()
 

@@ -5,8 +5,6 @@ and a run on cropped garments sees more detail. `ftrain join` (see `ftrain.searc
 evaluate, predict, describe, index and query accept the joined run like any other.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,17 +1,13 @@
 """Predictions of the keypoints task for one image: as JSON, and drawn on the image."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fschemas.failures import UsageError
 from ftrain.data.types import Results
 from ftrain.plots.overlay import draw_landmarks
-
-if TYPE_CHECKING:
-    from ftrain.tasks.keypoints.task import Keypoints
+from ftrain.tasks.keypoints.task import Keypoints
 
 
 def describe(task: Keypoints, results: Results, index: int, category: str | None = None) -> dict[str, Any]:

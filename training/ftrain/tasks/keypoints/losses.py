@@ -1,7 +1,5 @@
 """Heat map losses per keypoint, and online hard keypoint mining (OHKM; CPN, Chen et al., CVPR 2018, section 3.3)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,16 +1,12 @@
 """Metrics of the keypoints task."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ftrain.data.types import Results
 from ftrain.metrics.normalized_error import normalized_distances, summarize
-
-if TYPE_CHECKING:
-    from ftrain.tasks.keypoints.task import Keypoints
+from ftrain.tasks.keypoints.task import Keypoints
 
 
 def compute_metrics(task: Keypoints, results: Results) -> dict[str, Any]:

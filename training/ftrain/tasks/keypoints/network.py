@@ -6,8 +6,6 @@ path precedes its upsampling (they commute, because there is neither normalizati
 times cheaper; and the last convolutions are initialized near zero, so that the initial maps are empty.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import NamedTuple
 

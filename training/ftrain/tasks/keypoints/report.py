@@ -1,10 +1,8 @@
 """Report of the keypoints task: metrics with the mean-pose baseline, tables, plots and a contact sheet."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,9 +14,7 @@ from ftrain.data.types import EvaluatedSplit
 from ftrain.metrics.normalized_error import PointErrors
 from ftrain.reports.landmark_report import error_sums, landmark_metrics
 from ftrain.tasks.keypoints.sheet import contact_sheet
-
-if TYPE_CHECKING:
-    from ftrain.tasks.keypoints.task import Keypoints
+from ftrain.tasks.keypoints.task import Keypoints
 
 _LABELS = {
     "ne": "NE, with 95% interval",

@@ -1,7 +1,5 @@
 """Rotation of images and maps around their center, on the device, for test-time augmentation."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """Contact sheet of a keypoint evaluation: predicted and true landmarks on about 20 images."""
 
-from __future__ import annotations
-
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes

@@ -5,8 +5,6 @@ with coordinates (OHKM, section 3.3), restricted to the valid points of the garm
 predicts the garment, so that images of unknown category can be used.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

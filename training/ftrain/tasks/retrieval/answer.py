@@ -1,17 +1,13 @@
 """Predictions of the retrieval task for one image: its embedding, and the category if it has a classifier."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from ftrain.data.types import Results
 from ftrain.plots.overlay import caption
-
-if TYPE_CHECKING:
-    from ftrain.tasks.retrieval.task import Retrieval
+from ftrain.tasks.retrieval.task import Retrieval
 
 
 def describe(task: Retrieval, results: Results, index: int, category: str | None = None) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """Expected retrieval metrics of a random ranking, computed exactly rather than by sampling."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

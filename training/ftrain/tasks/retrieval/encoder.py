@@ -1,7 +1,5 @@
 """Encoder of the retrieval task: samples to network inputs and labels."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

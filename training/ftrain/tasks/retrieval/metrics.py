@@ -1,8 +1,6 @@
 """Validation metrics of the retrieval task."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -10,9 +8,7 @@ from fschemas.failures import UsageError
 from ftrain.data.search_roles import GALLERY, QUERY
 from ftrain.data.types import Results
 from ftrain.metrics.retrieval import evaluate_retrieval
-
-if TYPE_CHECKING:
-    from ftrain.tasks.retrieval.task import Retrieval
+from ftrain.tasks.retrieval.task import Retrieval
 
 
 def compute_metrics(task: Retrieval, results: Results) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """Retrieval plots: rankings with framed hits, and hit@k with baselines."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl

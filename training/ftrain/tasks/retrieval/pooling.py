@@ -1,7 +1,5 @@
 """Pooling of feature maps to vectors."""
 
-from __future__ import annotations
-
 import math
 
 import torch

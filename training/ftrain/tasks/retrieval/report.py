@@ -5,12 +5,10 @@ official in-shop protocol). Otherwise each image is compared with all other imag
 several splits (`test+train`), the images of the first are the queries and the images of all are the gallery.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +27,7 @@ from ftrain.plots.label_plots import plot_bars
 from ftrain.reports.label_report import classification, labels_of, metric_lines, spread, subtitle, write_classification
 from ftrain.tasks.retrieval.chance import chance_metrics
 from ftrain.tasks.retrieval.plots import SHEET_QUERIES, SHEET_RANKS, plot_hits, ranking_sheet
-
-if TYPE_CHECKING:
-    from ftrain.tasks.retrieval.task import Retrieval
+from ftrain.tasks.retrieval.task import Retrieval
 
 TOP = (1, 5, 10, 20, 50)
 _COLOR_WEIGHTS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)

@@ -6,10 +6,8 @@ loss, with the backbone frozen, then unfrozen (`fit.stages`). Batches are P iden
 (Liu et al., CVPR 2016).
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -191,7 +189,7 @@ class Retrieval(Task):
             found["color"] = torch.from_numpy(colors).to(embedding.device)
         return found | {name: batch[name] for name in ("identity", "category", "role") if name in batch}
 
-    def untrained(self) -> Retrieval:
+    def untrained(self) -> Self:
         """Return a task with the pooled initial backbone features, of another dimension, as the embedding."""
         baseline = self.fresh()
         baseline.trained = False

@@ -1,8 +1,6 @@
 """Predictions of the style task for one image, with scores and attention: as JSON, and drawn on the image."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,9 +8,7 @@ from PIL import Image, ImageDraw
 
 from ftrain.data.types import Results
 from ftrain.plots.overlay import INK, WHITE, label_font
-
-if TYPE_CHECKING:
-    from ftrain.tasks.style.task import Style
+from ftrain.tasks.style.task import Style
 
 _MOST = 5  # candidates listed
 _GLOW = np.array([255, 214, 120], np.float32)  # color of the attended areas

@@ -1,7 +1,5 @@
 """Classification with an additive angular margin (ArcFace; Deng et al., CVPR 2019)."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """Visualization of attention: bright where it is high, dark where it is low."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ftrain.data.types import EvaluatedSplit

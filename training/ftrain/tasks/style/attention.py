@@ -5,8 +5,6 @@ ASEN++ (Dong et al., "Fine-Grained Fashion Similarity Prediction by Attribute-Sp
 2021).
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """Report of attribute retrieval: mAP as in the ASEN papers, and the accuracy of the heads."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Attribute retrieval as evaluated in the ASEN papers, its chance baseline, and nearest neighbors."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

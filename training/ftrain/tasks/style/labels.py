@@ -4,8 +4,6 @@ An image has one value, or none known (-1), per attribute: the style is the only
 exclusive group is an attribute, or each type, of which an image may have several values.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

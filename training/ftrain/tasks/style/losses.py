@@ -1,7 +1,5 @@
 """Losses for images with at most one known value per attribute."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 import torch

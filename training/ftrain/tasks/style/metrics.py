@@ -1,16 +1,12 @@
 """Metrics of the style task: classification, or retrieval by attribute."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ftrain.data.types import Results
 from ftrain.metrics.classification import classification_metrics
 from ftrain.tasks.style.attribute_search import search_metrics
-
-if TYPE_CHECKING:
-    from ftrain.tasks.style.task import Style
+from ftrain.tasks.style.task import Style
 
 TOP = (1, 3)
 

@@ -4,8 +4,6 @@ Dong et al., "Fine-Grained Fashion Similarity Prediction by Attribute-Specific E
 global branch processes the whole image, a smaller local network the region the global branch attends to.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -1,10 +1,8 @@
 """Report of the style task for styles; see `attribute_report` for attributes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -33,9 +31,7 @@ from ftrain.tasks.style.attribute_report import report as report_attributes
 from ftrain.tasks.style.attribute_search import chance_metrics, entries, search_metrics
 from ftrain.tasks.style.labels import StyleLabels, main_styles
 from ftrain.tasks.style.metrics import TOP
-
-if TYPE_CHECKING:
-    from ftrain.tasks.style.task import Style
+from ftrain.tasks.style.task import Style
 
 _CLASSIFIED = {
     "top_1": "top-1", "top_3": "top-3", "macro_f1": "macro-F1", "balanced_accuracy": "balanced accuracy",

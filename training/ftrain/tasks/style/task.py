@@ -7,10 +7,8 @@ close. The global branch sees the whole image, the optional local branch the squ
 one with a lower learning rate.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -204,7 +202,7 @@ class Style(Task):
         passed_on = {name: batch[name] for name in ("values", "positive", "role", "size") if name in batch}
         return {**predictions, "region": region, **passed_on}
 
-    def untrained(self) -> Style | None:
+    def untrained(self) -> Self | None:
         """For attributes: the same network before training, from seed 0."""
         return None if self.config.target == "style" else self.fresh()
 
