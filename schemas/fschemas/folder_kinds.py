@@ -127,7 +127,7 @@ _KINDS = (
         "shards",
         "a shard set",
         ("dataset.json", "index.parquet", "README.md", "meta", "train-*.tar", "val*-*.tar", "test*-*.tar", "query-*.tar",
-         "gallery-*.tar", "unlabelled-*.tar"),
+         "gallery-*.tar", "unlabeled-*.tar"),
         _is_shard_set,
     ),
     FolderKind(

@@ -14,7 +14,7 @@ from fschemas.failures import UsageError
 from fschemas.json_file import COUNT
 
 LANDMARK_SET_SHAPE = {  # of `LandmarkSet.to_json`
-    "name": str, "points": [str], "partners": [COUNT], "garments": {"*": [COUNT]}, "normaliser_pairs": {"*": [COUNT]},
+    "name": str, "points": [str], "partners": [COUNT], "garments": {"*": [COUNT]}, "normalizer_pairs": {"*": [COUNT]},
     "skeleton": [[COUNT]],
 }  # fmt: skip
 
@@ -33,7 +33,7 @@ class LandmarkSet:
     """A fixed order of K landmarks.
 
     `flip_index[i]` is the index of landmark i in a flipped image. `garments` gives the valid indices per garment.
-    `normaliser_pairs` gives, per garment, the two landmarks whose distance normalizes an error; in a set without pairs,
+    `normalizer_pairs` gives, per garment, the two landmarks whose distance normalizes an error; in a set without pairs,
     x is divided by the width and y by the height of the image.
     """
 
@@ -41,7 +41,7 @@ class LandmarkSet:
     names: tuple[str, ...]
     flip_index: tuple[int, ...]
     garments: dict[str, tuple[int, ...]]
-    normaliser_pairs: dict[str, tuple[int, int]]
+    normalizer_pairs: dict[str, tuple[int, int]]
     skeleton: tuple[tuple[int, int], ...]
 
     def __len__(self) -> int:
@@ -61,7 +61,7 @@ class LandmarkSet:
             "points": list(self.names),
             "partners": list(self.flip_index),
             "garments": {garment: list(indices) for garment, indices in self.garments.items()},
-            "normaliser_pairs": {garment: list(pair) for garment, pair in self.normaliser_pairs.items()},
+            "normalizer_pairs": {garment: list(pair) for garment, pair in self.normalizer_pairs.items()},
             "skeleton": [list(edge) for edge in self.skeleton],
         }
 
@@ -90,7 +90,7 @@ FASHIONAI_24 = LandmarkSet(
         "skirt": (15, 16, 17, 18),
         "trousers": (15, 16, 19, 20, 21, 22, 23),
     },
-    normaliser_pairs={"blouse": (5, 6), "outwear": (5, 6), "dress": (5, 6), "skirt": (15, 16), "trousers": (15, 16)},
+    normalizer_pairs={"blouse": (5, 6), "outwear": (5, 6), "dress": (5, 6), "skirt": (15, 16), "trousers": (15, 16)},
     skeleton=(
         (0, 2), (2, 1), (0, 1), (0, 3), (1, 4), (3, 10), (4, 12), (9, 10), (11, 12), (9, 5), (11, 6), (5, 7), (6, 8),
         (5, 13), (6, 14), (13, 14), (7, 17), (8, 18), (7, 13), (8, 14), (15, 16), (15, 17), (16, 18), (17, 18),
@@ -107,7 +107,7 @@ DEEPFASHION_8 = LandmarkSet(
     names=_DEEPFASHION_NAMES,
     flip_index=_flip_index(_DEEPFASHION_NAMES),
     garments={"upper": (0, 1, 2, 3, 6, 7), "lower": (4, 5, 6, 7), "full": (0, 1, 2, 3, 4, 5, 6, 7)},
-    normaliser_pairs={},
+    normalizer_pairs={},
     skeleton=((0, 1), (0, 2), (1, 3), (0, 4), (1, 5), (4, 5), (4, 6), (5, 7), (6, 7)),
 )
 
@@ -116,7 +116,7 @@ DEEPFASHION2_294 = LandmarkSet(
     names=landmarks_deepfashion2.NAMES,
     flip_index=landmarks_deepfashion2.FLIP_INDEX,
     garments={category: tuple(indices) for category, indices in landmarks_deepfashion2.RANGES.items()},
-    normaliser_pairs={},
+    normalizer_pairs={},
     skeleton=landmarks_deepfashion2.SKELETON,
 )
 

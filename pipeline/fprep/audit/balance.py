@@ -73,7 +73,7 @@ def _find_unseen(
 
 def _label_counts(table: AuditTable) -> list[_LabelCounts]:
     """Return for each label: rows by value and split, labeled rows by split, and whether it is multi-label."""
-    frame = table.frame.with_columns(pl.col("split").cast(pl.String)).filter(pl.col("split") != "unlabelled")
+    frame = table.frame.with_columns(pl.col("split").cast(pl.String)).filter(pl.col("split") != "unlabeled")
     found: list[_LabelCounts] = []
     for column in _COLUMNS:
         if column in frame.columns:

@@ -53,7 +53,7 @@ def find_conflicts(labels: ImageLabels, pairs: Sequence[tuple[int, int, int]], f
     """Report label conflicts in pairs (row, row, Hamming distance)."""
     for row, other_row, distance in pairs:
         ref, other = labels.refs[row], labels.refs[other_row]
-        if "unlabelled" in (ref.side, other.side):
+        if "unlabeled" in (ref.side, other.side):
             continue
         both = f"{ref.image} and {other.image}"
         for column in _NAMES:

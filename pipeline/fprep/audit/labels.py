@@ -22,7 +22,7 @@ _LIMBS = ("cuff", "sleeve", "bottom")  # left and right limbs cross in ordinary 
 
 def find_label_problems(table: AuditTable, refs: Sequence[RowRef], findings: Findings) -> None:
     """Report every implausible label of a table. `where` are its rows."""
-    labeled = (table.frame["split"].cast(pl.String) != "unlabelled").to_numpy()
+    labeled = (table.frame["split"].cast(pl.String) != "unlabeled").to_numpy()
     if "landmark_x" in table.frame.columns:
         _check_landmarks(table, refs, labeled, findings)
     for column in ("box", "garment_boxes"):

@@ -16,7 +16,7 @@ from fprep.near_duplicates.pairs import NearPairs
 from fprep.readers.reader import short_hash
 from fschemas.splits import HELD_OUT
 
-_RANK = {"test": 0, "val": 1, "train": 2, "unlabelled": 3}
+_RANK = {"test": 0, "val": 1, "train": 2, "unlabeled": 3}
 
 
 def find_image_problems(refs: Sequence[RowRef], images: Images, findings: Findings) -> None:
@@ -121,13 +121,13 @@ def find_shared_groups(refs: Sequence[RowRef], rows: pl.DataFrame, findings: Fin
     reported: set[tuple[str, ...]] = set()
     for column in ("item", "group"):
         has_folder = pl.col(column).str.contains("/", literal=True)
-        named = rows.with_row_index("index").filter((pl.col(column) != "") & (pl.col("side") != "unlabelled"))
+        named = rows.with_row_index("index").filter((pl.col(column) != "") & (pl.col("side") != "unlabeled"))
         found = (
             named.with_columns(scope=pl.when(has_folder).then("family").otherwise("dataset"))
             .group_by("scope", column, maintain_order=True)
             .agg(
                 *(pl.col("index").filter(pl.col("side") == side).first().alias(side) for side in ("train", "val", "test")),
-                *((pl.col("side") == side).sum().alias(f"num_{side}") for side in _RANK if side != "unlabelled"),
+                *((pl.col("side") == side).sum().alias(f"num_{side}") for side in _RANK if side != "unlabeled"),
                 pl.col("image").first().alias("image"), pl.col("image").n_unique().alias("images"), pl.col("sha256").first(),
             )
             .filter(pl.sum_horizontal(pl.col(f"num_{side}") > 0 for side in ("train", "val", "test")) > 1)
@@ -170,7 +170,7 @@ def _rows_by_number(numbers: np.ndarray) -> dict[int, list[int]]:
 
 
 def _last_labeled(ordered: list[int], refs: Sequence[RowRef]) -> int:
-    labeled = [row for row in ordered if refs[row].side != "unlabelled"]
+    labeled = [row for row in ordered if refs[row].side != "unlabeled"]
     return (labeled or ordered)[-1]
 
 

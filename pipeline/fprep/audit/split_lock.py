@@ -32,7 +32,7 @@ LOCK_FILE = "splits.lock.json"
 FORMAT = "fashionkit-split-lock/1"
 _DIGITS = 16  # hex digits of a hash: two of a million images collide with probability 1 in 37 million
 _SHAPE = {"digits": COUNT, "images": {"*": str}, "groups": {"*": str}, "digest": DIGEST}
-_RANK = {"test": 0, "val": 1, "train": 2, "unlabelled": 3}
+_RANK = {"test": 0, "val": 1, "train": 2, "unlabeled": 3}
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def make_lock(rows: pl.DataFrame, images: Images, pairs: NearPairs) -> SplitLock
     known: dict[str, str] = {}
     for name, image_id in zip(_image_names(rows), images.of_row.tolist(), strict=True):
         split = decided[image_id]
-        if split != "unlabelled" and (name not in known or _RANK[SIDES[split]] < _RANK[SIDES[known[name]]]):
+        if split != "unlabeled" and (name not in known or _RANK[SIDES[split]] < _RANK[SIDES[known[name]]]):
             known[name] = split
     return SplitLock(known, _groups(rows))
 
@@ -103,7 +103,7 @@ def check_table(lock: SplitLock, rows: pl.DataFrame, source: str, *, leave_out: 
     set, raises `IntegrityError` if a held-out image is in train, or an image or group has another split. Raises
     `UsageError` if the lock does not cover the table.
     """
-    rows = rows.with_row_index("row").filter(pl.col("split") != "unlabelled")
+    rows = rows.with_row_index("row").filter(pl.col("split") != "unlabeled")
     rows = rows.with_columns(pl.col("split").cast(pl.String), pl.col("sha256").fill_null(""))
     names = zip(_image_names(rows), _path_names(rows), strict=True)
     locked = [lock.images.get(name) or lock.images.get(path, "") for name, path in names]
@@ -149,11 +149,11 @@ def checked_table(path: Path, frame: pl.DataFrame, dataset: str, source: str, *,
 
 
 def _side_of(split: pl.Expr) -> pl.Expr:
-    return split.replace_strict(SIDES, default="unlabelled")
+    return split.replace_strict(SIDES, default="unlabeled")
 
 
 def _groups(rows: pl.DataFrame) -> dict[str, str]:
-    labeled = rows.filter(pl.col("side") != "unlabelled")
+    labeled = rows.filter(pl.col("side") != "unlabeled")
     named = labeled.with_columns(pl.Series("name", _group_names(labeled), pl.String)).filter(pl.col("name") != "")
     sides = named.group_by("name").agg(pl.col("side").first(), pl.col("side").n_unique().alias("count"))
     return dict(sides.filter(pl.col("count") == 1).select("name", "side").iter_rows())

@@ -99,7 +99,7 @@ def rows_of(tables: Sequence[AuditTable]) -> pl.DataFrame:
         ).with_row_index("row")  # fmt: skip
         absent = [name for name in ("item", "coarse_split") if name not in optional]
         part = part.with_columns(pl.lit("").alias(name) for name in absent).with_columns(
-            pl.col("split").replace_strict(SIDES, default="unlabelled").alias("side")
+            pl.col("split").replace_strict(SIDES, default="unlabeled").alias("side")
         )
         parts.append(part.select(sorted(part.columns)))
     return pl.concat(parts)

@@ -211,9 +211,9 @@ class Conversion:
     def _leave_out_bare_lists(self, facts: list[ImageFacts]) -> list[ImageFacts]:
         """Leave out lists of unlabeled images none of which exists: these archives were not unpacked."""
         splits, files = self.frame["split"].to_list(), self.frame["source_file"].to_list()
-        if all(split == "unlabelled" for split in splits):
+        if all(split == "unlabeled" for split in splits):
             return facts
-        bare = {file for file, split in zip(files, splits, strict=True) if split == "unlabelled"}
+        bare = {file for file, split in zip(files, splits, strict=True) if split == "unlabeled"}
         bare -= {file for file, fact in zip(files, facts, strict=True) if fact.rule != "missing_image"}
         for file in sorted(bare):
             self.raw.notes.append(f"{file}: left out: {count(files.count(file), 'name')} without label and image")

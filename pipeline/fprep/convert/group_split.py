@@ -73,7 +73,7 @@ def split_by_groups(
     query.
     """
     splits: list[str] = frame["split"].cast(pl.String).to_list()
-    labeled = np.array([split != "unlabelled" for split in splits])
+    labeled = np.array([split != "unlabeled" for split in splits])
     names = frame["group"].to_list()
     parts, chain = _parts(frame, labeled, pairs)
     members: dict[int, list[int]] = {}
@@ -83,7 +83,7 @@ def split_by_groups(
     sizes = {part: int(labeled[rows].sum()) for part, rows in members.items()}
     order = _interleaved(smallest, sizes, _class_of_parts(frame, members))
     sides = _fill(order, sizes, {"test": test_share, "val": val_share})
-    new = [sides[part] if labeled[row] else "unlabelled" for row, part in enumerate(parts.tolist())]
+    new = [sides[part] if labeled[row] else "unlabeled" for row, part in enumerate(parts.tolist())]
     twins, notes = [], []
     if chain:
         twins = _twins(new, pairs)
@@ -121,7 +121,7 @@ def _twins(splits: Sequence[str], pairs: Sequence[tuple[int, int]]) -> list[tupl
     found: dict[int, int] = {}
     for pair in pairs:
         kept, row = sorted(pair, key=lambda row: PRIORITY[splits[row]])
-        if splits[row] not in ("unlabelled", splits[kept]):
+        if splits[row] not in ("unlabeled", splits[kept]):
             found.setdefault(row, kept)
     return sorted(found.items())
 

@@ -68,12 +68,12 @@ def count_warnings(frame: pl.DataFrame, reader: Reader, raw: RawFolder) -> None:
     for left, right in enumerate(landmarks.flip_index):
         if left < right and not landmarks.names[left].startswith(_LIMBS):
             swapped |= present[:, left] & present[:, right] & (x[:, left] > x[:, right])
-    labeled = (frame["split"] != "unlabelled").to_numpy()
+    labeled = (frame["split"] != "unlabeled").to_numpy()
     missing = np.zeros(len(frame), bool)
-    for garment, pair in landmarks.normaliser_pairs.items():
+    for garment, pair in landmarks.normalizer_pairs.items():
         missing |= (frame["garment"] == garment).to_numpy() & ~present[:, list(pair)].all(1) & labeled
     sources = frame.select("source_file", "source_line")
-    for rule, rows in (("point_at_border", border), ("swapped_left_right", swapped), ("missing_normaliser", missing)):
+    for rule, rows in (("point_at_border", border), ("swapped_left_right", swapped), ("missing_normalizer", missing)):
         for file, line in sources.filter(pl.Series(np.asarray(rows, bool))).iter_rows():
             raw.warn(rule, f"{file}:{line}")
 

@@ -14,7 +14,7 @@ from fschemas.splits import HELD_OUT, SIDES
 from fschemas.wording import count
 
 # Of identical images, the one in the most held-out split is kept: a test image must not be used for training.
-PRIORITY = {split: ("test", "val", "train", "unlabelled").index(side) for split, side in SIDES.items()}
+PRIORITY = {split: ("test", "val", "train", "unlabeled").index(side) for split, side in SIDES.items()}
 
 _STEM = pl.col("image").str.extract(r"([^/]*)$").str.extract(r"^(.*?)(?:\.[^.]*)?$")
 # Identity of an image: its digest; without one, its name if that is a digest, else its path.

@@ -22,7 +22,7 @@ from fschemas.image_limits import EXTENSIONS
 from fschemas.splits import SPLITS
 
 CHUNK = 1024  # images per chunk of rows held in memory
-UNLABELED = "unlabelled"
+UNLABELED = "unlabeled"
 
 _OPEN = re.compile(r"\b(CC0|CC[ -]BY|public domain|MIT|Apache|BSD|Unlicense|ODC-BY|PDDL)\b", re.IGNORECASE)
 _CLOSED = re.compile(r"no redistribution|not be (re)?distributed|do not (re)?distribute", re.IGNORECASE)

@@ -22,7 +22,7 @@ from ftrain.fit.config import load_config
 
 ROWS = [
     {"split": "train", "group": "img/a"}, {"split": "train", "group": "img/a"}, {"split": "train"},
-    {"split": "val"}, {"split": "test", "group": "img/b"}, {"split": "unlabelled"},
+    {"split": "val"}, {"split": "test", "group": "img/b"}, {"split": "unlabeled"},
 ]  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def becomes(key: str, split: str) -> pl.Expr:
 
 def test_lock_holds_every_labelled_image_and_group(table):
     lock = SplitLock.read(table)
-    frame = pl.DataFrame(read_table(table / "table.parquet")).filter(pl.col("split") != "unlabelled")
+    frame = pl.DataFrame(read_table(table / "table.parquet")).filter(pl.col("split") != "unlabeled")
     expected = {sha256[:16]: split for sha256, split in frame.select("sha256", "split").rows()}
     assert lock.images == expected
     assert sorted(lock.groups.values()) == ["test", "train"]

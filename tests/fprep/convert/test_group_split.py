@@ -152,10 +152,10 @@ def test_query_and_gallery_share_items_but_not_with_train():
     }  # fmt: skip
 
 
-def test_unlabelled_rows_stay():
-    cut = split_by_groups(frame_of(split=["unlabelled", *["train"] * 30]), val_share=0.3, test_share=0.3)
-    assert cut.splits[0] == "unlabelled"
-    assert "unlabelled" not in cut.splits[1:]
+def test_unlabeled_rows_stay():
+    cut = split_by_groups(frame_of(split=["unlabeled", *["train"] * 30]), val_share=0.3, test_share=0.3)
+    assert cut.splits[0] == "unlabeled"
+    assert "unlabeled" not in cut.splits[1:]
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from fschemas.landmarks import DEEPFASHION_8
 from fschemas.table_file import read_metadata, read_table, write_table
 from fschemas.tables import table_named
 
-COUNTS = {"train": 4, "val": 1, "unlabelled": 2}
+COUNTS = {"train": 4, "val": 1, "unlabeled": 2}
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +183,7 @@ def test_yolo_pose_layout(table, tmp_path, copy):
         assert points[:, 2].tolist() == expected[:, 2].tolist()
         seen = expected[:, 2] > 0
         np.testing.assert_allclose(places[seen], expected[seen, :2], atol=1e-3)
-    assert not (tmp_path / "yolo/images/unlabelled").exists()
+    assert not (tmp_path / "yolo/images/unlabeled").exists()
 
 
 def test_label_studio_regions_and_configuration_agree(table, tmp_path):

@@ -181,7 +181,7 @@ def test_the_mean_pose_is_a_poor_guess(images):
         for index in FASHIONAI_24.valid_landmarks(category):
             shown = [image for image in group if image.visibility[index] == Visibility.VISIBLE]
             mean = np.mean([image.points[index] for image in shown], axis=0)
-            left, right = FASHIONAI_24.normaliser_pairs[category]
+            left, right = FASHIONAI_24.normalizer_pairs[category]
             for image in shown:
                 if image.visibility[[left, right]].min() >= Visibility.OCCLUDED:
                     scale = np.hypot(*(image.points[left] - image.points[right]))
@@ -277,7 +277,7 @@ RULES = {
     "wrong_columns": "rejected", "bad_cell": "rejected", "bad_visibility": "rejected", "unknown_category": "rejected",
     "category_folder_mismatch": "rejected", "point_outside": "rejected", "point_at_border": "kept", "path_escape": "rejected",
     "absolute_path": "rejected", "duplicate_row": "rejected", "duplicate_image": "rejected", "leaked_image": "rejected",
-    "swapped_left_right": "kept", "missing_normaliser": "kept", "not_applicable_point": "rejected", "empty_row": "blank",
+    "swapped_left_right": "kept", "missing_normalizer": "kept", "not_applicable_point": "rejected", "empty_row": "blank",
     "bom": "kept", "crlf": "kept",
 }  # fmt: skip
 
@@ -337,7 +337,7 @@ def test_planted_rows_are_what_the_list_says(spoilt):
         assert line.startswith("Images/../../../")
     for line, _, _ in defects_of(spoilt, "absolute_path"):
         assert line.startswith("/")
-    for line, _, _ in defects_of(spoilt, "missing_normaliser"):
+    for line, _, _ in defects_of(spoilt, "missing_normalizer"):
         assert line.split(",")[7] == "-1_-1_-1"
     for line, _, _ in defects_of(spoilt, "not_applicable_point"):
         assert line.split(",")[1:3] == ["skirt", "100_50_1"]

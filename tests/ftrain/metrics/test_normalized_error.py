@@ -40,8 +40,8 @@ def plain_errors(predicted, points, visibility, garments, width, height, landmar
     errors, images, lost = [], 0, 0
     for row, garment in enumerate(garments):
         visible = [k for k in range(len(landmark_set)) if visibility[row][k] == 2]
-        if landmark_set.normaliser_pairs:
-            a, b = landmark_set.normaliser_pairs[garment]
+        if landmark_set.normalizer_pairs:
+            a, b = landmark_set.normalizer_pairs[garment]
             known = visibility[row][a] >= 1 and visibility[row][b] >= 1
             length = math.dist(points[row][a].tolist(), points[row][b].tolist()) if known else 0.0
             divisors = (length, length)
@@ -94,7 +94,7 @@ def test_only_visible_points_count_but_occluded_ends_normalise():
 @pytest.mark.parametrize(
     ("images", "lost"), [(skirt((0, 2, 2, 2)), 3), (skirt((0, 0, 2, 1)), 1), (skirt(waist=0.0), 4)]
 )
-def test_a_image_without_normaliser_is_excluded_and_counted(images, lost):
+def test_a_image_without_normalizer_is_excluded_and_counted(images, lost):
     both = [
         np.concatenate((a, b)) if isinstance(a, np.ndarray) else a + b for a, b in zip(skirt(), images, strict=True)
     ]
@@ -131,7 +131,7 @@ def test_agrees_with_a_plain_loop(landmark_set):
     images = random_set(landmark_set, 300)
     errors, excluded_images, excluded_points = plain_errors(*images, landmark_set)
     result = measure(landmark_set, images)
-    assert (excluded_images > 0) == bool(landmark_set.normaliser_pairs)
+    assert (excluded_images > 0) == bool(landmark_set.normalizer_pairs)
     assert result["excluded_images"] == excluded_images
     assert result["excluded_points"] == excluded_points
     assert result["points"] == len(errors)

@@ -213,14 +213,14 @@ def test_a_perfect_model_has_no_error_and_a_small_error_is_measured(folder, tmp_
     assert perfect["ratio_to_mean_pose_high"] == 0
     shifted = report(KEYPOINTS, oracle(shards, error=2.0), tmp_path / "shifted")
     test = truth_of(shards, shards.rows("test"))
-    pairs = np.array([FASHIONAI_24.normaliser_pairs[name] for name in FASHIONAI_24.garments])[test["garment"]]
+    pairs = np.array([FASHIONAI_24.normalizer_pairs[name] for name in FASHIONAI_24.garments])[test["garment"]]
     ends = np.take_along_axis(test["target"], pairs[:, :, None], axis=1).astype(float)
     lengths = np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1)
     counts = (test["visibility"] == Visibility.VISIBLE).sum(axis=1)
     assert shifted["model"]["ne"] == pytest.approx((2 / lengths * counts).sum() / counts.sum())
 
 
-def test_images_without_normaliser_are_left_out_and_counted(folder, tmp_path, without_sheet):
+def test_images_without_normalizer_are_left_out_and_counted(folder, tmp_path, without_sheet):
     evaluated = oracle(ShardSet.open(folder), error=1.0)
     skirts = np.flatnonzero(evaluated.results["garment"] == list(FASHIONAI_24.garments).index("skirt"))
     chosen = skirts[0]

@@ -68,9 +68,9 @@ def normalizers(
 
     `points` N, K, 2 and `visibility` N, K are the ground truth, `garments` N indices.
     """
-    if not landmark_set.normaliser_pairs:
+    if not landmark_set.normalizer_pairs:
         return np.stack((np.asarray(width, np.float64), np.asarray(height, np.float64)), axis=-1)
-    pairs = np.array([landmark_set.normaliser_pairs[name] for name in landmark_set.garments])[garments]
+    pairs = np.array([landmark_set.normalizer_pairs[name] for name in landmark_set.garments])[garments]
     image = np.arange(len(points))
     first, second = (points[image, pairs[:, end]].astype(np.float64) for end in (0, 1))
     located = (visibility[image[:, None], pairs] >= Visibility.OCCLUDED).all(axis=1)
@@ -149,7 +149,7 @@ def summarize(
     result["ne_mean_of_points"] = (
         math.fsum(landmark_errors.values()) / len(landmark_errors) if landmark_errors else math.nan
     )
-    if not landmark_set.normaliser_pairs:
+    if not landmark_set.normalizer_pairs:
         num_slots = int((~errors.excluded).sum()) * len(landmark_set)
         result["ne_diluted"] = math.fsum(errors.distances.ravel().tolist()) / num_slots if num_slots else math.nan
     for index, garment in enumerate(landmark_set.garments):

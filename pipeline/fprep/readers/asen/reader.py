@@ -80,7 +80,7 @@ def kfashion_asen(raw: RawFolder) -> pl.LazyFrame:
             _join(raw, raw.open_file(label_path), role, layout, images)
         _check_annotations(raw, layout, split, images, words)
         if not labels:
-            raw.notes.append(f"{raw.name_of(path)}: names without label files; its rows go into the split unlabelled")
+            raw.notes.append(f"{raw.name_of(path)}: names without label files; its rows go into the split unlabeled")
         raw.totals[f"{layout.name}-{split}"] += len(images)
         frames.append(_frame(raw, layout, words, split, [image for image in images.values() if image.good], table))
     if not frames:
@@ -203,7 +203,7 @@ def _table_splits(raw: RawFolder, split: str, images: list[_Image]) -> Iterator[
         role = next((role for role in _ORDER if role in image.roles), None)
         if role is None:
             raw.warn("no_label", image.line)
-        yield _SPLIT_OF[split, role] if role else "unlabelled"
+        yield _SPLIT_OF[split, role] if role else "unlabeled"
 
 
 def _key(name: str) -> str:

@@ -59,7 +59,7 @@ _COORDINATE_COLUMNS = (*COLUMN_GROUPS["box"], *COLUMN_GROUPS["landmarks"])
     },
 )  # fmt: skip
 def deepfashion_fine(raw: RawFolder) -> pl.LazyFrame:
-    """Read train, val and test of every fine folder found; a split without label files becomes "unlabelled".
+    """Read train, val and test of every fine folder found; a split without label files becomes "unlabeled".
 
     If the partition of the coarse benchmark is next to the folder, rows also have their split in it.
     """
@@ -129,10 +129,10 @@ def _read_split(raw: RawFolder, folder: Path, split: str) -> pl.DataFrame:
         raise UsageError(f"{raw.name_of(folder)}: {', '.join(missing)} is missing; restore it beside {split}.txt")
     good = {line.number for line in lines if _name_is_good(raw, line)}
     if missing and not bare:
-        raw.notes.append(f"{names_file.name}: names only, without label files; its rows go into the split unlabelled")
+        raw.notes.append(f"{names_file.name}: names only, without label files; its rows go into the split unlabeled")
         rows = [line for line in lines if line.number in good]
         blank, no_attributes = np.zeros((len(rows), _NUM_LANDMARKS, 2)), np.zeros((len(rows), 0), int)
-        return _frame(raw, folder, "unlabelled", rows, np.full(len(rows), 2), blank, None, no_attributes)
+        return _frame(raw, folder, "unlabeled", rows, np.full(len(rows), 2), blank, None, no_attributes)
     columns = {
         column: _read_labels(raw, column, raw.open_file(path), names_file, lines, good)
         for column, path in files.items()

@@ -38,7 +38,7 @@ WIDTHS = (3, 4)  # columns: image, attribute, label, and one more in some answer
 _ROW = re.compile(rb"^[^,\n]*[/\\][^,/\\\n]*,[a-z]+_(length|design)_labels,", re.MULTILINE)
 _PROBABILITIES = re.compile(r"[0-9.]+(;[0-9.]+)+")
 _HOMES = ("Annotations", "Tests")  # the images of CSV files in these folders are next to them
-_ROLES = {"train": 0, "test": 1, "unlabelled": 2}
+_ROLES = {"train": 0, "test": 1, "unlabeled": 2}
 _BASE = (11320, 8393, 7034, 5696, 17148, 7460, 19333, 13299)
 _BASE_ORDER = ("coat_length", "collar_design", "lapel_design", "neck_design", "neckline_design", "pant_length", "skirt_length",
                "sleeve_length")  # fmt: skip
@@ -107,7 +107,7 @@ def fashionai_attributes(raw: RawFolder) -> pl.LazyFrame:
         if superseded := keep.count(False):
             raw.files[raw.name_of(path)].accounts["superseded"] += superseded
             raw.notes.append(f"{raw.name_of(path)}: questions replaced by labeled rows of the images: {superseded}")
-        splits = [role if label else "unlabelled" for label in rows.labels]
+        splits = [role if label else "unlabeled" for label in rows.labels]
         frames.append(_frame(raw, rows, splits, homes).filter(pl.Series(keep, dtype=pl.Boolean)))
     order = pl.col("split").replace_strict(_ROLES, return_dtype=pl.Int8)
     return pl.concat(frames).sort(order, maintain_order=True).lazy()

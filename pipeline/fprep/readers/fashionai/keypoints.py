@@ -40,7 +40,7 @@ _WIDTHS = (2, len(_HEADER))  # columns of test.csv, and of a labeled file
 _KEYPOINT_CELLS = re.compile(",".join([r"(-?[0-9]{1,5})_(-?[0-9]{1,5})_(-1|0|1)"] * len(_KEYPOINTS)))
 _CELL = re.compile(r"(-?[0-9]{1,5})_(-?[0-9]{1,5})_(-?[0-9]{1,5})")
 _ABSENT = (-1, -1, -1)
-_ROLES = {"train": 0, "test": 1, "unlabelled": 2}
+_ROLES = {"train": 0, "test": 1, "unlabeled": 2}
 
 # Published row counts, with the path patterns of the archives.
 _ARCHIVES = (
@@ -103,7 +103,7 @@ def fashionai_keypoints(raw: RawFolder) -> pl.LazyFrame:
     paths = annotation_files(raw, lambda path: _FILE_NAMES.fullmatch(path.name) is not None, _MISSING)
     parsed = {path: _parse(raw, raw.open_file(path), path) for path in paths}
     archives = {path: _archive_of(path) for path in paths}
-    listed = {name: archives[path] for path, rows in parsed.items() if rows.role == "unlabelled" for name in rows.names}
+    listed = {name: archives[path] for path, rows in parsed.items() if rows.role == "unlabeled" for name in rows.names}
     answered = {name for rows in parsed.values() if rows.role == "test" for name in rows.names}
     frames: list[pl.LazyFrame] = []
     for path, rows in sorted(parsed.items(), key=lambda item: (_ROLES[item[1].role], item[0])):
@@ -112,7 +112,7 @@ def fashionai_keypoints(raw: RawFolder) -> pl.LazyFrame:
         if rows.role == "test" and not (folder / "Images").is_dir():
             siblings = [sibling for sibling in raw.folders_in(folder) if (sibling / "Images").is_dir()]
             folders = [_home(raw, folder, name, listed, siblings) for name in rows.names]
-        keep = [rows.role != "unlabelled" or name not in answered for name in rows.names]
+        keep = [rows.role != "unlabeled" or name not in answered for name in rows.names]
         if superseded := keep.count(False):
             raw.files[raw.name_of(path)].accounts["superseded"] += superseded
             replaced = wording.count(superseded, "row")
@@ -141,7 +141,7 @@ def _parse(raw: RawFolder, file: RawFile, path: Path) -> _Rows:
         location = first.line if first else file.name
         raise UsageError(f"{location}: {_wrong_header(cells)}; restore the file from the archive")
     labeled = len(cells) == len(_HEADER)
-    role = "unlabelled" if not labeled else "test" if re.search(r"answer|^test", path.name) else "train"
+    role = "unlabeled" if not labeled else "test" if re.search(r"answer|^test", path.name) else "train"
     rows, counts = _Rows(role), Counter[str]()
     if is_header:
         file.accounts["header"] += 1

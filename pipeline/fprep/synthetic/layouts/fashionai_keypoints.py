@@ -219,7 +219,7 @@ class _RowSpoiler(Spoiler[Row]):
         self.put(row, swapped, "swapped_left_right", "left and right landmarks were swapped", "kept")
         row = self.take(lambda row: NOT_ANNOTATED not in row.cells[5:7])
         bare = replace(row, cells=(*row.cells[:5], NOT_ANNOTATED, *row.cells[6:]))
-        self.put(row, bare, "missing_normaliser", "armpit_left is not annotated", "kept")
+        self.put(row, bare, "missing_normalizer", "armpit_left is not annotated", "kept")
         row = self.take(lambda row: row.category == "skirt")
         wrong = replace(row, cells=("100_50_1", *row.cells[1:]))
         self.put(row, wrong, "not_applicable_point", "a skirt with neckline_left")

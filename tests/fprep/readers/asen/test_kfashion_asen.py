@@ -118,12 +118,12 @@ def test_defect_is_rejected_where_it_stands(tmp_path, change, rule, file, messag
     assert (2 in set(table["source_line"])) == (file == "label_train.txt")
 
 
-def test_image_without_a_label_is_unlabelled(tmp_path):
+def test_image_without_a_label_is_unlabeled(tmp_path):
     raw = write(
         tmp_path / "x", GROUPS, filenames_train=["1.jpg", "2.jpg"], label_train=["0 0 1 1 0"], filenames_test=["3.jpg"]
     )
     report, table, _ = run(raw, tmp_path / "out")
-    assert table["split"].to_list() == ["train", "unlabelled", "unlabelled"]
+    assert table["split"].to_list() == ["train", "unlabeled", "unlabeled"]
     assert table["attributes_unknown"].to_list() == [[], [0, 1, 2, 3, 4], [0, 1, 2, 3, 4]]
     assert report.warnings["no_label"] == 2
     assert any("names without label files" in note for note in report.notes)

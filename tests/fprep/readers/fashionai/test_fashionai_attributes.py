@@ -69,17 +69,17 @@ def test_questions_and_their_answers(tmp_path):
     report, table, _ = run(tmp_path, tmp_path / "out")
     assert report.superseded == 1  # 101 has a label in base, which remains train
     splits = dict(table.select("image", "split").rows())
-    assert splits[f"rank/{name(100)}"] == "unlabelled"
-    assert splits[f"base/{name(101)}"] != "unlabelled"
+    assert splits[f"rank/{name(100)}"] == "unlabeled"
+    assert splits[f"base/{name(101)}"] != "unlabeled"
     assert f"rank/{name(101)}" not in splits
-    assert set(table.filter(split="unlabelled")["attributes_unknown"].list.len()) == {54}
+    assert set(table.filter(split="unlabeled")["attributes_unknown"].list.len()) == {54}
     assert {"train", "val", "test"} <= set(table["split"])  # split automatically, because none is given
     # Answers published later become test, are found next to the questions, and end the automatic test split.
     write(tmp_path / "s1a.csv", *(row(number, "nnynnn") + ",0" for number in (100, 102, 103)))
     report, table, rejected = run(tmp_path, tmp_path / "out")
     assert set(table.filter(split="test")["image"]) == {f"rank/{name(number)}" for number in (100, 102, 103)}
     assert (report.superseded, report.warnings["extra_column"], len(rejected)) == (4, 3, 0)
-    assert table.filter(split="unlabelled")["image"].to_list() == [f"rank/{name(104)}"]
+    assert table.filter(split="unlabeled")["image"].to_list() == [f"rank/{name(104)}"]
 
 
 def test_train_row_of_an_answered_image_is_a_leak(tmp_path):
@@ -165,5 +165,5 @@ def test_every_real_row_is_accounted_for(tmp_path):
         "pant_length": 236, "skirt_length": 677, "sleeve_length": 417,
     }  # fmt: skip
     assert set(base["attributes_positive"].list.len()) == {1}
-    assert table.filter(split="unlabelled").height == 6985
+    assert table.filter(split="unlabeled").height == 6985
     assert table.filter(pl.col("source_file").str.contains("answers"))["split"].unique().to_list() == ["test"]

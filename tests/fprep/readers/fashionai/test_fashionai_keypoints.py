@@ -201,12 +201,12 @@ def test_several_archives_together(archives, tmp_path):
         "duplicate_image": "fashionAI_key_points_train_warm_up_20180222/Annotations/annotations.csv",
         "leaked_image": "fashionAI_key_points_train_20180227/Annotations/train.csv",
     }
-    assert (report.superseded, report.kept, report.splits["test"], report.splits["unlabelled"]) == (1, 10, 1, 1)
+    assert (report.superseded, report.kept, report.splits["test"], report.splits["unlabeled"]) == (1, 10, 1, 1)
     test = table.filter(pl.col("split") == "test")
     assert test["image"][0] == f"fashionAI_key_points_test_a_20180227/{name_of(20, 'skirt')}"
-    unlabelled = table.filter(pl.col("split") == "unlabelled")["landmark_visibility"][0].to_list()
-    assert [unlabelled[index] for index in FASHIONAI_24.garments["skirt"]] == [Visibility.ABSENT] * 4
-    assert sorted(set(unlabelled)) == [Visibility.NOT_APPLICABLE, Visibility.ABSENT]
+    unlabeled = table.filter(pl.col("split") == "unlabeled")["landmark_visibility"][0].to_list()
+    assert [unlabeled[index] for index in FASHIONAI_24.garments["skirt"]] == [Visibility.ABSENT] * 4
+    assert sorted(set(unlabeled)) == [Visibility.NOT_APPLICABLE, Visibility.ABSENT]
     assert (table["group"] == table["sha256"]).all()
 
 
@@ -227,7 +227,7 @@ def test_answer_inside_the_archive(archives, tmp_path):
     answer.rename(test / answer.name)
     report, table, _ = run(test, tmp_path / "out", check_images="full")
     assert (report.superseded, report.kept) == (1, 2)
-    assert sorted(table["split"].to_list()) == ["test", "unlabelled"]
+    assert sorted(table["split"].to_list()) == ["test", "unlabeled"]
 
 
 def test_equal_names_of_different_images_get_different_keys(tmp_path):
@@ -273,7 +273,7 @@ def test_test_is_cut_from_train_only_without_test_rows(tmp_path):
     ("cells", "warning"),
     [
         ({"armpit_left": "70_5_1", "armpit_right": "20_5_1"}, "swapped_left_right"),
-        ({"armpit_left": "-1_-1_-1"}, "missing_normaliser"),
+        ({"armpit_left": "-1_-1_-1"}, "missing_normalizer"),
         ({"hemline_left": "-1_-1_-1", "neckline_left": "80_90_1"}, "point_at_border"),
     ],
 )
@@ -314,7 +314,7 @@ def test_defective_sample_is_seen_through(tmp_path):
     planted = {(entry["file"], entry["line"]): entry["rule"] for entry in defects if entry["verdict"] == "rejected"}
     assert {(row["source_file"], row["source_line"]): row["rule"] for row in rejected.to_dicts()} == planted
     kept = Counter(entry["rule"] for entry in defects if entry["verdict"] == "kept")
-    by_pose = ("swapped_left_right", "missing_normaliser", "totals_differ")
+    by_pose = ("swapped_left_right", "missing_normalizer", "totals_differ")
     assert {rule: count for rule, count in report.warnings.items() if rule not in by_pose} == {
         rule: count for rule, count in kept.items() if rule not in by_pose
     }
@@ -330,7 +330,7 @@ def test_real_answers_of_test_a(tmp_path):
     report, table, _ = run(REAL / "round1_test_a", tmp_path / "out")
     assert (report.lines, report.kept, report.rejected, report.header) == (9997, 9996, 0, 1)
     assert report.categories == {"blouse": 1977, "dress": 2038, "outwear": 2043, "skirt": 1980, "trousers": 1958}
-    assert report.warnings == {"missing_normaliser": 53, "swapped_left_right": 8}  # counted by hand
+    assert report.warnings == {"missing_normalizer": 53, "swapped_left_right": 8}  # counted by hand
     assert all(total["published"] == total["found"] for total in report.totals.values())
     assert table["split"].unique().to_list() == ["test"]
 
