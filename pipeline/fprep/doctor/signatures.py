@@ -133,6 +133,7 @@ SIGNATURES: tuple[Signature, ...] = (
     Signature(DEEPFASHION2, r"\d+\.json", rb'"(pair_id|item\d+)"\s*:', "labels of an image"),
     Signature(DEEPFASHION2, r".*deepfash?ion_?2.*\.json", rb'"(info|images|annotations|categories|licenses)"\s*:', "COCO conversion",
               rows=True),
+    Signature("fashionpedia", r"instances_attributes_(train|val)2020\.json", rb"\A\s*\{", "garments with attributes", rows=True),
     Signature(COCO, r".*\.json", rb'\A\s*\{\s*"(info|images|annotations|categories|licenses|attributes|type)"\s*:', "a COCO file", rows=True),
 )  # fmt: skip
 

@@ -369,7 +369,7 @@ def trees_with_boxes(tmp_path_factory):
 
 WITH_BOXES = [
     "coco", "coco of garments", "csv", "deepfashion-category", "deepfashion-consumer2shop", "deepfashion-fine", "deepfashion-inshop",
-    "deepfashion-landmarks", "deepfashion2", "kfashion",
+    "deepfashion-landmarks", "deepfashion2", "fashionpedia", "kfashion",
 ]  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import cast
 
@@ -74,8 +75,11 @@ def _is_coco(path: Path) -> bool:
     return False
 
 
-def coco_files(raw: RawFolder) -> list[Path]:
-    """Return the COCO files, at most five levels deep, by name. Raises `UsageError` if none exist."""
+def coco_files(raw: RawFolder, pattern: str = "*.json") -> list[Path]:
+    """Return the COCO files, at most five levels deep, by name. Raises `UsageError` if none exist.
+
+    `pattern` selects files of the folders by name, in lower case, if a release has other JSON files with images too.
+    """
     found: dict[Path, None] = {}
     for given in raw.given:
         if given.is_file():
@@ -83,10 +87,10 @@ def coco_files(raw: RawFolder) -> list[Path]:
             continue
         for here, names, entries in raw.walk(given):
             names[:] = [] if len(here.relative_to(given).parts) >= _MAX_DEPTH else names
-            jsons = [name for name in entries if name.lower().endswith(".json")]
+            jsons = [name for name in entries if fnmatchcase(name.lower(), pattern)]
             found |= dict.fromkeys(here / name for name in jsons if is_coco_among(raw, here / name))
     if not found:
-        raise raw.nothing_found("no COCO file here; expected a JSON file with images, annotations and categories")
+        raise raw.nothing_found(f"no COCO file here; expected {pattern} with images, annotations and categories")
     return sorted(found)
 
 

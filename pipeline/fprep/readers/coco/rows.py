@@ -65,6 +65,7 @@ class Annotations:
         self.split = split_named(file.name) or "train"
         self.paths = {number: clean_path(str(entry.get("file_name", ""))) for number, entry in file.images.items()}
         self.prefix = image_prefix(raw, file.path, list(self.paths.values()))
+        self.every_attribute = list(range(len(plan.attributes or ())))
         with open_regular(file.path) as content:
             self.head = content.read(MAX_RAW)
 
@@ -211,7 +212,7 @@ class Annotations:
             return Problem("unknown_attribute", message, "attributes", unknown[0][:60])
         positive = sorted(known.ids[name] for name in names)
         row["attributes_positive"] = positive
-        row["attributes_unknown"] = [] if positive else list(range(len(known)))
+        row["attributes_unknown"] = [] if positive else self.every_attribute
         return None
 
 

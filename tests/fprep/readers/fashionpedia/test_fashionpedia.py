@@ -1,0 +1,26 @@
+"""Fashionpedia: rows of the tiny tree against values worked out by hand."""
+
+import polars as pl
+from tests.trees import tree_of
+
+from fprep.convert.command import convert
+from fschemas.table_file import read_table
+from fschemas.vocabularies import vocabulary
+
+ATTRIBUTES = vocabulary("fashionpedia-attribute-294").values
+
+
+def test_rows(tmp_path):
+    convert("fashionpedia", [tree_of("fashionpedia")], tmp_path / "out", max_rejected=1.0, workers=1)
+    table = pl.DataFrame(read_table(tmp_path / "out/table.parquet"))
+    shirt, skirt, sleeve, dress = (table.row(by_predicate=pl.col("key") == f"train-{name}", named=True) for name in ("a1-1", "a1-2", "a1-3", "a2-4"))  # fmt: skip
+    assert (shirt["category"], shirt["image"], shirt["split"]) == ("shirt, blouse", "train/a1.jpg", "train")
+    assert shirt["box"] == [10, 10, 50, 50]  # the raw box is 10, 10, 41, 41
+    assert shirt["polygons"] == [[9.5, 9.5, 50.5, 9.5, 50.5, 50.5, 9.5, 50.5]]
+    names = [ATTRIBUTES[number] for number in shirt["attributes_positive"]]  # raw ids 136, 295, 317
+    assert names == ["regular (fit)", "no non-textile material", "plain (pattern)"]
+    assert shirt["attributes_unknown"] == []
+    assert (skirt["polygons"], skirt["box"]) == ([], [15, 51, 45, 85])  # run-length encoded
+    assert (sleeve["category"], sleeve["attributes_unknown"]) == ("sleeve", list(range(294)))
+    assert len(dress["polygons"]) == 2
+    assert set(table.filter(split="val")["image"]) == {"test/b1.jpg"}
