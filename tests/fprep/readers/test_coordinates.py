@@ -367,16 +367,10 @@ def trees_with_boxes(tmp_path_factory):
     return {**trees, "coco of garments": home / "coco"}
 
 
-WITH_BOXES = [
-    "coco", "coco of garments", "csv", "deepfashion-category", "deepfashion-consumer2shop", "deepfashion-fine", "deepfashion-inshop",
-    "deepfashion-landmarks", "deepfashion2", "fashionpedia", "kfashion",
-]  # fmt: skip
-
-
-def test_every_reader_with_boxes_is_tried():
-    groups = {name: set(entry.table.column_names()) for name, entry in readers().items()}
-    have_boxes = {name for name, columns in groups.items() if columns & {"box", "garment_boxes"}}
-    assert have_boxes | {"coco", "csv"} == set(WITH_BOXES) - {"coco of garments"}
+WITH_BOXES = ["coco of garments", *(
+    name for name, entry in readers().items()
+    if {"box", "garment_boxes"} & set(entry.table.column_names()) or "unit" in entry.mapping  # of any file with boxes
+)]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", WITH_BOXES)
