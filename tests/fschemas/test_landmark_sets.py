@@ -50,8 +50,8 @@ def test_deepfashion2_has_consecutive_ranges_in_the_order_of_its_categories():
 
 def test_deepfashion2_outlines_are_whole_and_symmetric():
     edges = {frozenset(edge) for edge in DEEPFASHION2_294.skeleton}
-    mirrored = {frozenset(DEEPFASHION2_294.flip_index[point] for point in edge) for edge in edges}
-    assert mirrored == edges
+    flipped = {frozenset(DEEPFASHION2_294.flip_index[point] for point in edge) for edge in edges}
+    assert flipped == edges
     for points in DEEPFASHION2_294.garments.values():
         reached, ahead = {points[0]}, [points[0]]
         while ahead:

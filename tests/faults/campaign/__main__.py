@@ -39,7 +39,7 @@ CAMPAIGNS: dict[str, Campaign] = {
         Concurrency(),
     )
 }
-_TELL = 60  # seconds between progress lines
+_LOG_SECONDS = 60  # between progress lines
 _RECORD = ROOT / "docs/reliability.json"
 
 
@@ -49,7 +49,7 @@ class Runner:
     def __init__(self, names: list[TrialName], seed: int, deadline: float, scratch: Path) -> None:
         self.seed, self.deadline, self.scratch = seed, deadline, scratch
         self.tallies: dict[str, dict[str, Tally]] = {}
-        self._wanted, self._done, self._told = len(names), 0, time.monotonic()
+        self._wanted, self._done, self._logged_at = len(names), 0, time.monotonic()
         self._names: queue.SimpleQueue[TrialName] = queue.SimpleQueue()
         self._lock = threading.Lock()
         for name in names:
@@ -74,8 +74,8 @@ class Runner:
                 tally = self.tallies.setdefault(name.campaign, {}).setdefault(name.case, Tally())
                 tally.tried += 1
                 self._done += 1
-                if time.monotonic() - self._told > _TELL:
-                    self._told = time.monotonic()
+                if time.monotonic() - self._logged_at > _LOG_SECONDS:
+                    self._logged_at = time.monotonic()
                     print(f"{self._done:,} of {self._wanted:,} trials", file=sys.stderr, flush=True)
                 if words:
                     tally.failures.append((name, words))

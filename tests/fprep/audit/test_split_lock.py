@@ -43,7 +43,7 @@ def becomes(key: str, split: str) -> pl.Expr:
     return pl.when(pl.col("key") == key).then(pl.lit(split)).otherwise(pl.col("split"))
 
 
-def test_lock_holds_every_labelled_image_and_group(table):
+def test_lock_holds_every_labeled_image_and_group(table):
     lock = SplitLock.read(table)
     frame = pl.DataFrame(read_table(table / "table.parquet")).filter(pl.col("split") != "unlabeled")
     expected = {sha256[:16]: split for sha256, split in frame.select("sha256", "split").rows()}

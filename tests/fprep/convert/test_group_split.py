@@ -32,10 +32,10 @@ def test_connected_parts_against_a_plain_search():
     generator = np.random.default_rng(0)
     for _ in range(20):
         edges = [tuple(pair) for pair in generator.integers(0, 200, (120, 2)).tolist()]
-        neighbours = defaultdict(set)
+        neighbors = defaultdict(set)
         for a, b in edges:
-            neighbours[a].add(b)
-            neighbours[b].add(a)
+            neighbors[a].add(b)
+            neighbors[b].add(a)
         expected = [-1] * 200
         for start in range(200):
             stack = [start] if expected[start] < 0 else []
@@ -43,7 +43,7 @@ def test_connected_parts_against_a_plain_search():
                 row = stack.pop()
                 if expected[row] < 0:
                     expected[row] = start
-                    stack += neighbours[row]
+                    stack += neighbors[row]
         assert connected(200, edges).tolist() == expected
     assert connected(1000, [(row, row + 1) for row in range(999)]).max() == 0
     assert connected(3, []).tolist() == [0, 1, 2]

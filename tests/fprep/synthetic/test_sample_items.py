@@ -186,7 +186,7 @@ def test_outfits_hold_at_most_one_piece_of_a_part():
 
 
 @pytest.mark.slow
-def test_styles_can_be_learnt_from_pixels_alone():
+def test_styles_can_be_learned_from_pixels_alone():
     """A nearest neighbor by color and sharpness of the clothes beats the majority style by far, on unseen outfits."""
     features, looks = [], []
     for number in range(240):

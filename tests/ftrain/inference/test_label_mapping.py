@@ -170,10 +170,10 @@ def test_key_points_need_the_same_landmarks_and_nothing_else(shards, tmp_path):
     other = ShardSet.open(write_shard_set(tmp_path / "set", {"test": 2}, FASHIONAI_24))
     with pytest.raises(UsageError, match=r"run: trained with landmark_set deepfashion-8, but .* has fashionai-24"):
         agree(task, RUN, other)
-    labelled = ShardSet.open(write_label_set(tmp_path / "labelled", {"test": 2}))
-    assert agree(task, RUN, labelled) is labelled
+    labeled = ShardSet.open(write_label_set(tmp_path / "labeled", {"test": 2}))
+    assert agree(task, RUN, labeled) is labeled
     renamed = replace(
-        labelled, metadata={**labelled.metadata, "landmark_set": {**labelled.metadata["landmark_set"], "points": []}}
+        labeled, metadata={**labeled.metadata, "landmark_set": {**labeled.metadata["landmark_set"], "points": []}}
     )
     with pytest.raises(UsageError, match="other points under that name"):
         agree(task, RUN, renamed)

@@ -156,9 +156,9 @@ def test_decoding_does_not_follow_autocast_into_bfloat16():
 def test_flipped_maps_are_those_of_the_mirrored_points(landmark_set):
     points = random_points(len(landmark_set), margin=0)[None]
     weight = torch.ones(points.shape[:2])
-    mirrored = points[:, list(landmark_set.flip_index)].clone()
-    mirrored[..., 0] = SIZE[1] * STRIDE - 1 - mirrored[..., 0]
-    maps = gaussian_targets(mirrored, weight, SIZE, STRIDE, 2.0)
+    flipped = points[:, list(landmark_set.flip_index)].clone()
+    flipped[..., 0] = SIZE[1] * STRIDE - 1 - flipped[..., 0]
+    maps = gaussian_targets(flipped, weight, SIZE, STRIDE, 2.0)
     expected = gaussian_targets(points, weight, SIZE, STRIDE, 2.0)
     torch.testing.assert_close(flip_maps(maps, landmark_set.flip_index), expected, rtol=1e-4, atol=1e-5)
     assert torch.equal(flip_maps(flip_maps(maps, landmark_set.flip_index), torch.tensor(landmark_set.flip_index)), maps)

@@ -82,7 +82,7 @@ def test_by_hand_a_skirt_of_four_points_five_pixels_off():
     assert "ne_diluted" not in result
 
 
-def test_only_visible_points_count_but_occluded_ends_normalise():
+def test_only_visible_points_count_but_occluded_ends_normalize():
     images = skirt(visibility=(1, 1, 2, 0))
     images[0][0, 15] += 1000
     result = measure(FASHIONAI_24, images)

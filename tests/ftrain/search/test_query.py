@@ -134,7 +134,7 @@ def test_sheets_frame_hits_and_show_the_images(place):
     without = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
     assert green(sheet) > green(without) + 500
     shutil.rmtree(place / "shards")
-    ask(place, top=4, item="item0")  # thumbnails are gone, results are not
+    ask(place, top=4, item="item0")  # thumbnails are missing, results are not
     assert green(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)) > 500
     assert len(other["matches"]) == 4
 

@@ -131,7 +131,7 @@ def frozen_statistics(task: Task) -> Task:
     return task
 
 
-def test_a_batch_is_learnt_by_heart(case: Case, shards: ShardSet, one_thread: None) -> None:
+def test_a_batch_is_learned_by_heart(case: Case, shards: ShardSet, one_thread: None) -> None:
     task = fresh_task(case, shards)
     batch, optimizer = batch_of(task, shards), torch.optim.AdamW(task.parameters(), case.rate)
     losses: list[float] = []

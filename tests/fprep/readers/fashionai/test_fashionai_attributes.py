@@ -133,7 +133,7 @@ DEFECTS = [
 
 
 @pytest.mark.parametrize(("defect", "rule", "message"), DEFECTS)
-def test_defect_is_rejected_and_its_neighbours_stay(tmp_path, defect, rule, message):
+def test_defect_is_rejected_and_its_neighbors_stay(tmp_path, defect, rule, message):
     write(tmp_path / "base/Annotations/label.csv", row(1, "nnnnny"), defect, row(3, "nnnnny"))
     _, table, rejected = run(tmp_path / "base", tmp_path / "out")
     assert table["source_line"].to_list() == [1, 3]

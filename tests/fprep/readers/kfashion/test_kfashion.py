@@ -122,7 +122,7 @@ def test_an_impossible_box_drops_the_garment_and_keeps_its_labels(rect, box, war
         {"Y좌표44": 508.8, "Y좌표43": 499.8, "Y좌표18": 767.7},
     ],
 )
-def test_a_polygon_with_gaps_is_empty_and_its_neighbours_are_whole(points):
+def test_a_polygon_with_gaps_is_empty_and_its_neighbors_are_whole(points):
     value = record(
         {"하의": ((2.0, 4.0, 17, 45), DIAMOND, {"핏": "와이드"}), "상의": ((5.5, 5.5, 9, 9), DIAMOND, {"색상": "레드"})}
     )

@@ -199,9 +199,9 @@ def test_a_perfect_box_comes_back_in_pixels_of_the_source(shards, monkeypatch, f
     outputs = task.network(batch["image"])
 
     def network(image):
-        mirrored = not torch.equal(image, batch["image"])
+        flipped = not torch.equal(image, batch["image"])
         x1, y1, x2, y2 = batch["box"].T
-        boxes = torch.stack([1 - x2, y1, 1 - x1, y2], dim=1) if mirrored else batch["box"]
+        boxes = torch.stack([1 - x2, y1, 1 - x1, y2], dim=1) if flipped else batch["box"]
         return type(outputs)(boxes, outputs.category, outputs.attributes)
 
     monkeypatch.setattr(task.network, "forward", network)
@@ -219,8 +219,8 @@ def test_the_mirrored_view_makes_predictions_symmetric(shards):
     task = tiny_task(shards)
     task.set_tta(True)
     batch = batch_of(task, shards)
-    mirrored = {**batch, "image": batch["image"].flip(2)}
-    one, other = task.predict(batch), task.predict(mirrored)
+    flipped = {**batch, "image": batch["image"].flip(2)}
+    one, other = task.predict(batch), task.predict(flipped)
     for name in ("category_scores", "attribute_scores"):
         torch.testing.assert_close(one[name], other[name], rtol=1e-4, atol=1e-5)
     task.set_tta(None)

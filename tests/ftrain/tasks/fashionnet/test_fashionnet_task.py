@@ -247,9 +247,9 @@ def test_with_mirrored_views_a_mirrored_image_has_mirrored_landmarks(shop, point
     batch = batch_of(task, shop)
     batch["matrix"] = torch.tensor([[1.0, 0, 0], [0, 1, 0]]).expand(6, 2, 3)
     batch["size"] = torch.full((6, 2), 64.0)
-    mirrored = {**batch, "image": batch["image"].flip(2)}
+    flipped = {**batch, "image": batch["image"].flip(2)}
     with torch.no_grad():
-        plain, other = task.predict(batch), task.predict(mirrored)
+        plain, other = task.predict(batch), task.predict(flipped)
     partners = list(DEEPFASHION_8.flip_index)
     assert not torch.allclose(plain["points"], other["points"])
     expected = plain["points"][:, partners] * torch.tensor([-1.0, 1.0]) + torch.tensor([63.0, 0.0])
@@ -262,7 +262,7 @@ def test_with_mirrored_views_a_mirrored_image_has_mirrored_landmarks(shop, point
     assert not torch.allclose(task.predict(batch)["points"], plain["points"])
 
 
-def test_queries_and_gallery_are_evaluated_but_never_learnt_or_validated_on(shop):
+def test_queries_and_gallery_are_evaluated_but_never_learned_or_validated_on(shop):
     task = task_of(shop)
     config = resolve({"task": "fashionnet", "model": TINY, "hold_out": 0.4}, "the test")
     splits = Splits(task, config, shop)

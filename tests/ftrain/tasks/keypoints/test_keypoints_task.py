@@ -85,8 +85,8 @@ def test_mirroring_a_mirrored_sample_gives_the_sample():
     note, partners = sample.annotation, list(DEEPFASHION_8.flip_index)
     truth = np.stack([note["landmark_x"], note["landmark_y"]], axis=-1).astype(np.float32)
     seen = np.array(note["landmark_visibility"], np.int8)
-    mirrored_truth = truth.copy()
-    mirrored_truth[:, 0] = note["width"] - 1 - truth[:, 0]
+    flipped_truth = truth.copy()
+    flipped_truth[:, 0] = note["width"] - 1 - truth[:, 0]
     image = np.ascontiguousarray(simplejpeg.decode_jpeg(sample.image, "RGB")[:, ::-1])
     jpeg = simplejpeg.encode_jpeg(image, quality=100, colorsubsampling="444")
     still = {"rotation": 0.0, "scale": (1.0, 1.0), "translate": 0.0, "color_jitter": 0.0}
@@ -94,9 +94,9 @@ def test_mirroring_a_mirrored_sample_gives_the_sample():
     plain = KeypointEncoder(KeypointsConfig(**still), DEEPFASHION_8)(
         landmark_sample(sample.image, size, truth, seen), None
     )
-    mirroring = KeypointEncoder(KeypointsConfig(**still, flip=1.0), DEEPFASHION_8)
-    mirrored = landmark_sample(jpeg, size, mirrored_truth[partners], seen[partners])
-    twice = mirroring(mirrored, np.random.default_rng(0))
+    flipping = KeypointEncoder(KeypointsConfig(**still, flip=1.0), DEEPFASHION_8)
+    flipped = landmark_sample(jpeg, size, flipped_truth[partners], seen[partners])
+    twice = flipping(flipped, np.random.default_rng(0))
     assert np.abs(twice["image"].astype(int) - plain["image"]).mean() < 2
     has = seen >= Visibility.OCCLUDED
     np.testing.assert_allclose(twice["keypoints"][has], plain["keypoints"][has], atol=1e-4)
@@ -117,7 +117,7 @@ def test_a_decoded_image_warps_like_its_jpeg_and_a_sliver_warps_at_all():
 
 
 @pytest.mark.parametrize(("number", "landmarks"), [(4, FASHIONAI_24), (3, FASHIONAI_24), (0, DEEPFASHION_8)])
-def test_only_points_of_the_garment_that_are_labelled_learn(number, landmarks):
+def test_only_points_of_the_garment_that_are_labeled_learn(number, landmarks):
     task = tiny_task(dataset_of(landmarks), ohkm_fraction=1.0).train()
     batch = batch_of(task, [number, number + len(landmarks.garments)], landmarks)
     garment = list(landmarks.garments)[int(batch["garment"][0])]
@@ -140,7 +140,7 @@ def test_only_points_of_the_garment_that_are_labelled_learn(number, landmarks):
         assert valid[-1] == 23
 
 
-def test_a_batch_without_any_labelled_point_has_a_finite_loss():
+def test_a_batch_without_any_labeled_point_has_a_finite_loss():
     task = tiny_task(dataset_of(DEEPFASHION_8)).train()
     batch = batch_of(task, [0, 1], DEEPFASHION_8)
     batch["keypoint_visibility"][:] = Visibility.ABSENT

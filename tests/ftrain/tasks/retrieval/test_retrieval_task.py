@@ -147,8 +147,8 @@ def test_embeddings_have_length_one_whatever_the_image(shards: ShardSet, neck: b
         torch.testing.assert_close(found["color"].norm(dim=1), torch.ones(3))
     assert "class_scores" not in baseline.predict(batch)
     if flip:
-        mirrored = {**batch, "image": batch["image"].flip(2)}
-        torch.testing.assert_close(task.predict(batch)["embedding"], task.predict(mirrored)["embedding"])
+        flipped = {**batch, "image": batch["image"].flip(2)}
+        torch.testing.assert_close(task.predict(batch)["embedding"], task.predict(flipped)["embedding"])
 
 
 def test_the_baseline_is_the_same_each_time_and_leaves_chance_alone(shards: ShardSet) -> None:

@@ -93,8 +93,8 @@ def test_boxes_turn_with_the_map_are_never_empty_and_stay_inside(threshold):
     torch.testing.assert_close(sides[:, 0], sides[:, 1])
     assert (boxes >= 0).all()
     assert (boxes <= 1 + 1e-6).all()
-    mirrored = attended_boxes(maps.flip(2), threshold, 0.15)
-    torch.testing.assert_close(mirrored[:, [2, 0]], 1 - boxes[:, [0, 2]], atol=1e-5, rtol=0)
+    flipped = attended_boxes(maps.flip(2), threshold, 0.15)
+    torch.testing.assert_close(flipped[:, [2, 0]], 1 - boxes[:, [0, 2]], atol=1e-5, rtol=0)
     peak = maps.flatten(1).argmax(dim=1)
     x, y = (peak % 7 + 0.5) / 7, (peak // 7 + 0.5) / 7
     assert ((boxes[:, 0] <= x) & (x <= boxes[:, 2]) & (boxes[:, 1] <= y) & (y <= boxes[:, 3])).all()

@@ -432,7 +432,7 @@ def _score(answer, style):
     return next(entry["score"] for entry in answer["styles"] if entry["style"] == style)
 
 
-def test_categories_are_learnt_beside_styles(shards):
+def test_categories_are_learned_beside_styles(shards):
     task = task_of(shards.metadata, category_loss_weight=0.5)
     assert task.needed_groups(task.config) == ("style", "category")
     batch = batch_of(task, shards)
@@ -468,12 +468,12 @@ def test_the_mirror_image_is_averaged_on_request(shards):
     task = task_of(shards.metadata, tta={"flip": False}).eval()
     batch = batch_of(task, shards)
     with torch.no_grad():
-        plain, mirrored = task.predict(batch), task.predict({**batch, "image": batch["image"].flip(2)})
+        plain, flipped = task.predict(batch), task.predict({**batch, "image": batch["image"].flip(2)})
         task.set_tta(True)
         both = task.predict(batch)
         task.set_tta(None)
         assert torch.equal(task.predict(batch)["scores"], plain["scores"])
-    torch.testing.assert_close(both["scores"], (plain["scores"] + mirrored["scores"]) / 2)
+    torch.testing.assert_close(both["scores"], (plain["scores"] + flipped["scores"]) / 2)
 
 
 @pytest.mark.parametrize(
@@ -489,7 +489,7 @@ def test_the_mirror_image_is_averaged_on_request(shards):
         (KFASHION, {"backbone": "resnet51"}, "timm has no backbone 'resnet51'"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_learnt_is_refused_in_a_sentence(dataset, model, message):
+def test_what_cannot_be_learned_is_refused_in_a_sentence(dataset, model, message):
     with pytest.raises(UsageError, match=message):
         task_of(dataset, **model)
 

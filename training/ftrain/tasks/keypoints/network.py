@@ -47,7 +47,7 @@ def _prediction(num_inputs: int, num_points: int) -> nn.Conv2d:
     return layer
 
 
-def _initialise(module: nn.Module) -> None:
+def _initialize(module: nn.Module) -> None:
     """He initialization of every convolution, before the prediction layers are added."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
@@ -98,7 +98,7 @@ class GlobalNet(nn.Module):
         self.lateral = nn.ModuleList(_convolution(width, channels, 1) for width in backbone_channels)
         self.top_down = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in levels[1:])
         self.reduce = nn.ModuleList(_convolution(channels, channels, 1) for _ in levels)
-        _initialise(self)
+        _initialize(self)
         self.predict = nn.ModuleList(_prediction(channels, num_points) for _ in levels)
 
     def forward(self, pyramid: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
@@ -130,7 +130,7 @@ class RefineNet(nn.Module):
             for level in range(num_levels)
         )
         self.join = Bottleneck(num_levels * channels, channels, inner_channels)
-        _initialise(self)
+        _initialize(self)
         self.predict = _prediction(channels, num_points)
 
     def forward(self, fused: list[Tensor]) -> Tensor:

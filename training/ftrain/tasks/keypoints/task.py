@@ -124,17 +124,17 @@ class Keypoints(Task):
         seen = batch["keypoint_visibility"]
         applicable = self.valid[batch["garment"]] & _inside(batch["keypoints"], config.input_size)
         visible = (seen == Visibility.VISIBLE.value) & applicable  # plain numbers for torch.compile, not enums
-        labelled = (seen >= Visibility.OCCLUDED.value) & applicable
+        labeled = (seen >= Visibility.OCCLUDED.value) & applicable
         size = (maps.refined.shape[-2], maps.refined.shape[-1])
         levels: list[Tensor] = []
         for sigma, level in zip(pyramid_sigmas(config.sigma), maps.global_maps, strict=True):
             targets = gaussian_targets(batch["keypoints"], visible, size, _STRIDE, sigma)
             levels.append(mean_keypoint_loss(per_point_loss(level, targets, visible) * _unit(size, sigma), visible))
-        targets = gaussian_targets(batch["keypoints"], labelled, size, _STRIDE, config.sigma)
-        errors = per_point_loss(maps.refined, targets, labelled) * _unit(size, config.sigma)
+        targets = gaussian_targets(batch["keypoints"], labeled, size, _STRIDE, config.sigma)
+        errors = per_point_loss(maps.refined, targets, labeled) * _unit(size, config.sigma)
         parts = {
             "global": torch.stack(levels).mean(),
-            "refined": hard_keypoint_loss(errors, labelled, config.ohkm_fraction),
+            "refined": hard_keypoint_loss(errors, labeled, config.ohkm_fraction),
             "garment": config.garment_loss_weight * F.cross_entropy(garment_scores.float(), batch["garment"]),
         }
         return {"loss": parts["global"] + parts["refined"] + parts["garment"], **parts}
