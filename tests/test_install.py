@@ -56,7 +56,7 @@ def test_the_base_has_neither_torch_nor_dvc() -> None:
 
 
 @pytest.mark.parametrize(("extra", "module"), [(extra, module) for extra, found in EXTRAS.items() for module in found])
-def test_the_extra_that_brings_a_module_is_said(extra: str, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_extra_that_brings_a_module_is_reported(extra: str, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert DISTRIBUTIONS.get(module, module) in _names(PROJECT["optional-dependencies"][extra])
     sentence = f'{module} is not installed; pip install "fashionkit[{extra}]"'
     assert explain(ModuleNotFoundError(name=f"{module}.part")) == (ExitCode.ENVIRONMENT, sentence)

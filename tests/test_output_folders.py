@@ -259,7 +259,7 @@ def test_a_wrong_folder_is_called_what_it_is(tmp_path, places, arguments, words)
     assert words in said
 
 
-def test_doctor_says_what_we_have_written(places):
+def test_doctor_reports_what_we_have_written(places):
     for name, words in (("RUN", "a run folder"), ("SHARDS", "a shard set"), ("INDEX", "a search index")):
         said = [finding.message for finding in doctor(places[name]).findings]
         assert f"this is {words}, written by fprep or ftrain" in said

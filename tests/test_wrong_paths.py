@@ -58,7 +58,9 @@ def test_all_commands_are_tried() -> None:
     ("fprep", "no\nwhere", "no\\nwhere: "),
     ("ftrain", "no\nwhere", "no\\nwhere: "),
 ])  # fmt: skip
-def test_an_empty_path_and_one_of_two_lines_are_told_in_one(script: str, place: str, told: str, tmp_path: Path) -> None:
+def test_an_empty_path_and_one_of_two_lines_are_reported_in_one(
+    script: str, place: str, told: str, tmp_path: Path
+) -> None:
     """An empty path would be the current folder."""
     command = ["shard", place, "out"] if script == "fprep" else ["evaluate", place, "set"]
     done = subprocess.run([BIN / script, *command], cwd=tmp_path, capture_output=True, text=True, check=False)

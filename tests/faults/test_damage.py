@@ -268,7 +268,7 @@ def test_training_does_not_start_anew_over_a_damaged_configuration(work: Path, t
     assert not (tmp_path / "run.superseded-1").exists()
 
 
-def test_lint_says_that_a_description_was_changed(work: Path, tmp_path: Path) -> None:
+def test_lint_reports_that_a_description_was_changed(work: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(work / "set", tmp_path / "set"))
     path = folder / "dataset.json"
     path.write_bytes(path.read_bytes().replace(b'"category"', b'"catdgory"', 1))

@@ -58,7 +58,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_an_image_that_asks_too_much_is_refused_at_once_everywhere(tmp_path: Path, name: str) -> None:
+def test_an_image_that_is_too_large_is_refused_at_once_everywhere(tmp_path: Path, name: str) -> None:
     content = HOSTILE[name]()
     (tmp_path / name).write_bytes(content)
     start = time.perf_counter()

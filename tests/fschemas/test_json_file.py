@@ -31,7 +31,7 @@ GOOD: dict[str, Any] = {
 }  # fmt: skip
 
 
-def test_a_document_of_the_shape_is_given_as_it_stands(tmp_path: Path) -> None:
+def test_a_document_of_the_shape_is_given_as_it_is(tmp_path: Path) -> None:
     assert read_json(_file(tmp_path, GOOD), SHAPE) == GOOD
 
 

@@ -101,7 +101,7 @@ def test_sentences_stand_above_the_bar(clock: Clock, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("how", ["quiet", "rank", "nobody"])
-def test_nothing_is_said_where_nobody_asked(clock: Clock, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+def test_nothing_is_reported_where_nobody_asked(clock: Clock, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     if how == "rank":
         monkeypatch.setenv("RANK", "1")

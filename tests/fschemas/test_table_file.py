@@ -11,7 +11,7 @@ from fschemas.failures import IntegrityError
 from fschemas.table_file import read_metadata, read_table, write_table
 
 
-def test_a_flipped_bit_anywhere_is_told_or_changes_nothing(tmp_path):
+def test_a_flipped_bit_anywhere_is_reported_or_changes_nothing(tmp_path):
     path = tmp_path / "table.parquet"
     table = pa.table({"key": ["a", "b"], "width": pa.array([3, 4], pa.int32()), "split": ["train", "val"]})
     write_table(path, table, {"dataset": "shirts", "column_groups": ["category", "box"], "raw_root": "/data/raw"})

@@ -67,7 +67,7 @@ def test_a_pipe_is_no_yaml_file(tmp_path: Path) -> None:
         read_yaml(tmp_path / "params.yaml")
 
 
-def test_a_key_that_stands_twice_is_refused() -> None:
+def test_a_duplicate_key_is_refused() -> None:
     with pytest.raises(UsageError, match=r"p.yaml: not valid YAML \('a' occurs twice, again in line 3\)"):
         parse_yaml("a: 1\nb: 2\na: 3\n", "p.yaml")
     assert parse_yaml("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\nc: {x: 1}\n", "p")["b"] == {"x": 3, "y": 2}

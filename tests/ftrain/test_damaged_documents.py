@@ -134,7 +134,7 @@ def test_a_set_that_is_written_anew_is_not_damaged(root):
         deque(map(shards.read, range(len(shards))), maxlen=0)
 
 
-def test_a_set_that_is_damaged_says_so(root):
+def test_a_set_that_is_damaged_reports_so(root):
     shards = ShardSet.open(root / "set")
     path = root / "set/train-000000.tar"
     path.write_bytes(bytes(path.stat().st_size))

@@ -156,7 +156,7 @@ def test_lock_of_something_else_or_damaged(table, tmp_path):
             SplitLock.read(path)
 
 
-def test_trainer_asks_for_the_lock(table, tmp_path):
+def test_trainer_requires_the_lock(table, tmp_path):
     """`ftrain --lock` exits with 5 before the first step, and accepts shards that carry it.
 
     The weights do not depend on it.

@@ -64,7 +64,7 @@ def test_exit_code_3_says_all_that_success_says(tmp_path):
         ("deepfashion-fine", "deepfashion-landmarks"), ("kfashion-asen", "deepfashion-consumer2shop"),
     ],
 )  # fmt: skip
-def test_the_wrong_reader_is_told_the_right_one(tmp_path, reader, tree):
+def test_the_wrong_reader_is_reported_the_right_one(tmp_path, reader, tree):
     folder = tree_of(READERS[tree])
     _, error = say("convert", reader, folder, tmp_path / "out", "-q", "--workers", 1)
     assert f"{folder} looks like {tree}; use that reader: fprep convert {tree} {folder}" in str(error)
@@ -94,7 +94,7 @@ def test_arguments_in_another_order(tmp_path):
 
 
 @pytest.mark.parametrize("group_split", [False, True])
-def test_an_empty_split_is_said(tmp_path, group_split):
+def test_an_empty_split_is_reported(tmp_path, group_split):
     raw = images_of(tmp_path / "raw", ["a,one"] * 4, "image,category,group")
     report = convert("csv", [raw], tmp_path / "out", workers=1, group_split=group_split)
     empty = {"train", "val", "test"} - set(report.splits)
@@ -134,7 +134,7 @@ def test_near_equal_classes_are_reported_by_convert_and_audit(tmp_path, column):
 
 
 @pytest.mark.parametrize("reader", ["csv", "folders", "coco"])
-def test_names_that_look_the_same_are_one_class_and_that_is_told(tmp_path, reader):
+def test_names_that_look_the_same_are_one_class_and_reported(tmp_path, reader):
     names = ["Caf\u00e9", "Cafe\u0301"] + (["Dress", " Dress"] if reader != "folders" else [])
     raw = tmp_path / "raw"
     raw.mkdir()

@@ -66,7 +66,7 @@ def test_keep_going_above_it_publishes_and_fails(raw, tmp_path):
     assert read_table(tmp_path / "out/table.parquet").num_rows == 40
 
 
-def test_fail_leaves_no_table_but_says_why(raw, tmp_path):
+def test_fail_leaves_no_table_but_reports_why(raw, tmp_path):
     run(raw, tmp_path / "out")
     with pytest.raises(RejectedError, match=r"no table was written.*--on-reject keep-going --max-rejected 0\.05"):
         run(raw, tmp_path / "out", on_reject="fail")

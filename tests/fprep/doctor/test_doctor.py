@@ -177,7 +177,7 @@ def test_a_packed_tar_is_unpacked_only_as_far_as_it_is_worth(tmp_path, monkeypat
     assert said["long.tar"].code == "zip-damaged"
 
 
-def test_members_that_leave_the_folder_are_told(tmp_path):
+def test_members_that_leave_the_folder_are_reported(tmp_path):
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         archive.addfile(tarfile.TarInfo("../../a.jpg"))
     with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
@@ -492,7 +492,7 @@ def test_own_table(tmp_path, own_readers):
     assert [finding.code for finding in diagnosis.findings] == ["own-table", "images"]
 
 
-def test_images_alone_are_told_how_to_get_labels_and_who_takes_them_as_they_are(tmp_path):
+def test_images_alone_are_reported_how_to_get_labels_and_who_takes_them_as_they_are(tmp_path):
     Image.new("RGB", (40, 40)).save(tmp_path / "a.jpg")
     assert "convert with `folders`" in doctor(tmp_path).to_text()
     assert "`ftrain predict`" in doctor(tmp_path).to_text()

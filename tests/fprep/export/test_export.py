@@ -124,7 +124,7 @@ def test_coco_of_parts_has_an_annotation_each_with_its_outline(tmp_path):
     assert len(coco.imgs) == 2
 
 
-def test_coco_of_categories_uses_the_whole_image_and_says_so(tmp_path):
+def test_coco_of_categories_uses_the_whole_image_and_reports_so(tmp_path):
     rows = [{"category": "Tee"}, {"category": ""}, {"category": "Dress"}]
     summary = export(in_groups(tmp_path, "category", rows), tmp_path / "coco", "coco")
     coco = COCO(str(tmp_path / "coco/annotations/train.json"))
@@ -325,7 +325,7 @@ def test_a_failed_export_leaves_nothing(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith(".out.lock")) == ["raw", "table"]
 
 
-def test_a_image_with_a_dollar_and_a_space_is_linked(tmp_path):
+def test_an_image_with_a_dollar_and_a_space_is_linked(tmp_path):
     table = write_small_table(tmp_path, {"train": 1})
     frame, metadata = pl.DataFrame(read_table(table)), read_metadata(table)
     (tmp_path / "raw/img/0000.jpg").rename(tmp_path / "raw/img/a $ü b.jpg")

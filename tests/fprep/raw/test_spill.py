@@ -91,7 +91,7 @@ def test_a_conversion_in_many_parts_is_the_same(tmp_path, monkeypatch, turned):
         assert first != last
 
 
-def test_keys_that_occur_in_two_parts_are_told_apart_or_rejected(tmp_path, monkeypatch):
+def test_keys_that_occur_in_two_parts_are_distinguished_or_rejected(tmp_path, monkeypatch):
     monkeypatch.setattr(conversion, "_ROWS_AT_ONCE", 7)
     monkeypatch.setattr(conversion, "unique_keys", lambda keys, images: [key[:1] for key in keys])
     with_images = tree(tmp_path / "raw")

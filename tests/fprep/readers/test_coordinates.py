@@ -120,7 +120,7 @@ def test_boxes_that_fit_the_other_pixels_name_the_orientation(tmp_path, reader, 
     assert [[round(x) for x in found] for found in table["box"].to_list()] == [box] * len(orientations)
 
 
-def test_squares_are_said_to_be_ambiguous(tmp_path):
+def test_squares_are_reported_to_be_ambiguous(tmp_path):
     draw(tmp_path / "raw", [6, 6, 1], size=(64, 64))
     raw = coco_of(tmp_path / "raw", [[5, 20, 40, 50]] * 3, [(64, 64)] * 3)
     report, table = run("coco", raw, tmp_path / "out")
@@ -400,7 +400,7 @@ def test_no_box_is_kept_outside_its_image(name, trees_with_boxes, tmp_path):
     )), told  # fmt: skip
 
 
-def test_a_garment_box_outside_is_told_with_its_garment(trees_with_boxes, tmp_path):
+def test_a_garment_box_outside_is_reported_with_its_garment(trees_with_boxes, tmp_path):
     shutil.copytree(trees_with_boxes["coco of garments"], tmp_path / "raw")
     shrink(tmp_path / "raw", 0.75)
     convert("coco", [tmp_path / "raw"], tmp_path / "out", check_images="full", max_rejected=1.0, workers=1)

@@ -373,7 +373,7 @@ def test_a_name_that_is_not_utf_8_is_one_rejected_row(name, tmp_path, clean):
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_an_annotation_that_leads_to_itself_is_told_in_a_sentence(name, tmp_path):
+def test_an_annotation_that_leads_to_itself_is_reported_in_a_sentence(name, tmp_path):
     raw = copied(name, tmp_path)
     for path in files_of(raw, images=False):
         path.unlink()

@@ -202,7 +202,7 @@ def test_every_column_group_is_shown_and_escaped(tmp_path: Path):
     assert len(page.of_class("outline")) == 2 * shown
 
 
-def test_a_image_that_is_gone_keeps_its_place_and_its_marks(tmp_path: Path):
+def test_an_image_that_is_gone_keeps_its_place_and_its_marks(tmp_path: Path):
     summary = write_page(write_full_table(tmp_path), tmp_path / "a.html")
     assert summary["missing"] == {"img/0004.jpg": "the image is missing"}
     page = Page(tmp_path / "a.html")
@@ -313,7 +313,7 @@ def test_tables_of_all_readers_have_a_page(name: str, tmp_path: Path):
     assert "internal" not in Page(tmp_path / "a.html").text
 
 
-def test_a_report_of_other_rejected_rows_is_told(tmp_path: Path):
+def test_a_report_of_other_rejected_rows_is_reported(tmp_path: Path):
     convert("fashionai-keypoints", [tree_of("fashionai-keypoints")], tmp_path / "table", max_rejected=1.0, workers=1)
     write_table(tmp_path / "table" / "rejected.parquet", pl.DataFrame({"rule": ["x"]}).to_arrow())
     remarks = write_page(tmp_path / "table", tmp_path / "a.html")["remarks"]
@@ -369,7 +369,7 @@ def test_worst_pairs_stand_side_by_side(table: Path, tmp_path: Path):
     assert "k0001 &lt;is&gt; leak_near" in cells[0]
 
 
-def test_an_audit_of_something_else_is_told(table: Path, tmp_path: Path):
+def test_an_audit_of_something_else_is_reported(table: Path, tmp_path: Path):
     other = write_small_table(tmp_path / "other", {"test": 2})
     write_audit(tmp_path / "audit.parquet", [finding("leak_near", "error", "x", "k0001")], {"x": other})
     summary = write_page(table, tmp_path / "a.html", audit=tmp_path)

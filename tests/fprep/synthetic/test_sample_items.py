@@ -69,7 +69,7 @@ def test_colors_of_items_are_those_of_their_names(items):
     assert np.mean(right) > 0.9
 
 
-def test_sleeves_are_told_apart(items):
+def test_sleeves_are_distinguished(items):
     assert {item.sleeve for item in items} == set(SLEEVES)
     assert {item.fit for item in items} == {"tight", "regular", "loose"}
 

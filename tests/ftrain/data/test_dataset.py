@@ -120,6 +120,6 @@ def test_other_rows_and_samplers(shards: ShardSet, shard_folder: Path) -> None:
         ({"batch_size": 64}, "45 samples, fewer than"),
     ],
 )
-def test_what_cannot_be_is_said_at_once(shard_folder: Path, options: dict[str, Any], words: str) -> None:
+def test_what_cannot_be_is_reported_at_once(shard_folder: Path, options: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         ftrain.ShardDataset(shard_folder, **options)

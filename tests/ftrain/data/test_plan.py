@@ -111,7 +111,7 @@ def test_an_identity_with_few_images_fills_its_places_with_them() -> None:
     assert set(epoch) <= set(range(7))
 
 
-def test_a_image_without_partner_cannot_be_paired() -> None:
+def test_an_image_without_partner_cannot_be_paired() -> None:
     labels = np.array(["a", "b", "b", "", "", "c", "b"])
     assert with_partners(labels, np.array([0, 1, 3, 4, 5, 6])).tolist() == [1, 6]
 

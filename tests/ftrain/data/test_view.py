@@ -84,7 +84,7 @@ def test_no_label_is_no_class() -> None:
     assert names_as_ids(dataset, "category") == {"": -1, "Blouse": 0, "Dress": 1}
 
 
-def test_a_image_is_decoded_as_its_jpeg() -> None:
+def test_an_image_is_decoded_as_its_jpeg() -> None:
     sample = raw()
     image = simplejpeg.decode_jpeg(sample.image, "RGB", fastupsample=True)
     same = view_of_image(ViewConfig(), image).image

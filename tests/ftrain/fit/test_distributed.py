@@ -137,7 +137,9 @@ def test_two_processes_resume_exactly_and_freeze_parts(forks: ForkServer, shard_
     assert not rests("backbone", 6, 10)
 
 
-def test_a_validation_judges_the_weights_that_are_saved(forks: ForkServer, shard_folder: Path, tmp_path: Path) -> None:
+def test_a_validation_evaluates_the_weights_that_are_saved(
+    forks: ForkServer, shard_folder: Path, tmp_path: Path
+) -> None:
     """Norm statistics differ between processes; all of them evaluate the weights that the first one saves."""
     train(forks, shard_folder, tmp_path / "run", 2, ema_decay=0.0, learning_rate=0.1, dump_scores=True)
     shards = ShardSet.open(shard_folder)

@@ -231,7 +231,7 @@ def test_weights_of_another_network_are_refused(labels: str, tmp_path: Path) -> 
         preflight("category", labels, {"weights": str(tmp_path / "other.safetensors")})
 
 
-def test_a_compiler_that_does_not_work_is_said_before_the_first_step(
+def test_a_compiler_that_does_not_work_is_reported_before_the_first_step(
     labels: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from torch._inductor.exc import InvalidCxxCompiler

@@ -47,7 +47,7 @@ def test_a_split_of_the_set_is_taken_as_it_is(tmp_path: Path) -> None:
         splits.evaluated("test")
 
 
-def test_too_small_a_share_says_so(tmp_path: Path) -> None:
+def test_too_small_a_share_reports_so(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"hold_out=0\.001 selects no group"):
         splits_of(tmp_path, {"train": 16}, hold_out=0.001).evaluated("val")
 

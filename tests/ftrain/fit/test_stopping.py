@@ -156,7 +156,7 @@ def test_another_configuration_is_not_taken_up(shards: ShardSet, tmp_path: Path)
         make_trainer(shards, tmp_path, learning_rate=0.02).train()
 
 
-def test_a_damaged_checkpoint_is_said_and_the_one_before_used(
+def test_a_damaged_checkpoint_is_reported_and_the_one_before_used(
     shards: ShardSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = make_trainer(shards, tmp_path / "whole").train()
@@ -185,7 +185,7 @@ def test_logs_of_steps_that_are_done_again_are_forgotten(shards: ShardSet, tmp_p
     assert all(float(row["loss"]) > 0 for row in rows_of(tmp_path, "training"))
 
 
-def test_a_missing_validation_split_is_cut_out_of_training_and_said(
+def test_a_missing_validation_split_is_cut_out_of_training_and_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = write_shard_set(tmp_path / "set", {"train": 40})
@@ -210,7 +210,7 @@ def test_a_run_can_do_without_validation(tmp_path: Path) -> None:
     assert newest[0].name == step_folder(trainer.num_steps)
 
 
-def test_other_surroundings_are_said(shards: ShardSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_surroundings_are_reported(shards: ShardSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_trainer(shards, tmp_path, limit_steps=3).train()
     torch.set_num_threads(2)
     make_trainer(shards, tmp_path, limit_steps=4).train()

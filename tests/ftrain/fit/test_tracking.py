@@ -100,7 +100,7 @@ def test_mlflow_goes_on_with_the_same_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("without_server")
-def test_mlflow_writes_where_it_is_told_and_begins_anew_where_its_run_is_gone(
+def test_mlflow_writes_where_it_is_configured_and_starts_anew_where_its_run_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "elsewhere").as_uri())

@@ -71,7 +71,7 @@ def test_samples_are_shown_their_own_box_as_an_evaluation_shows_it(shards, runs,
     assert not any(SEEN in answer for answer in plain)
 
 
-def test_another_run_says_where_the_garment_is(shards, runs, photo, tmp_path):
+def test_another_run_reports_where_the_garment_is(shards, runs, photo, tmp_path):
     (found,) = predict_images(runs / "whole", [photo], tmp_path / "whole", quick())
     (near,) = predict_images(runs / "close", [photo], tmp_path / "near", quick(detector=runs / "whole"))
     (far,) = predict_images(runs / "close", [photo], tmp_path / "far", quick())
@@ -110,7 +110,7 @@ def test_what_does_not_fit_is_refused(shards, runs, photo, tmp_path):
             train(task, options)
 
 
-def test_the_command_says_that_whole_images_were_shown(runs, photo, tmp_path):
+def test_the_command_reports_that_whole_images_were_shown(runs, photo, tmp_path):
     call = ["predict", str(runs / "close"), str(photo), "--device", "cpu", "--no-overlays", "--out"]
     without = CliRunner().invoke(app, [*call, str(tmp_path / "without")])
     assert "got whole images; choose a run that predicts boxes with --detector" in without.output

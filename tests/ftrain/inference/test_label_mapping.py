@@ -146,7 +146,7 @@ def test_attributes_that_the_data_never_speak_of_are_unknown(known, trained):
     assert translated == {"attributes_positive": [1, 2], "attributes_unknown": [4, 5, 6], "category": "Dress"}
 
 
-def test_evaluation_goes_on_and_says_what_it_leaves_out(known, strange, tmp_path):
+def test_evaluation_goes_on_and_reports_what_it_leaves_out(known, strange, tmp_path):
     run = category_runs.write_run(tmp_path / "run", known)
     metrics = evaluate_run(run, strange.location, tmp_path / "out", workers=0, device="cpu", allow_collapse=True)
     assert metrics["unknown_labels"] == {"category": {"Poncho": 3}, "attributes": {"ruffles": 0}}

@@ -94,7 +94,7 @@ def test_only_visible_points_count_but_occluded_ends_normalize():
 @pytest.mark.parametrize(
     ("images", "lost"), [(skirt((0, 2, 2, 2)), 3), (skirt((0, 0, 2, 1)), 1), (skirt(waist=0.0), 4)]
 )
-def test_a_image_without_normalizer_is_excluded_and_counted(images, lost):
+def test_an_image_without_normalizer_is_excluded_and_counted(images, lost):
     both = [
         np.concatenate((a, b)) if isinstance(a, np.ndarray) else a + b for a, b in zip(skirt(), images, strict=True)
     ]

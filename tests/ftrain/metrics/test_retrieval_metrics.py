@@ -123,7 +123,7 @@ def test_leaving_one_out_agrees_with_pytorch_metric_learning(metric):
     assert_same(found.summary(), musgrave(metric, images, items, images, items, itself=True))
 
 
-def test_a_image_never_finds_itself():
+def test_an_image_never_finds_itself():
     images, items = on_a_line(0, 1, 5), ["a", "a", "b"]
     found = evaluate_retrieval(
         images, images, items, items, query_rows=[7, 8, 9], gallery_rows=[7, 8, 9], metric="euclidean"
@@ -140,7 +140,7 @@ def test_a_image_never_finds_itself():
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_a_foreign_image_as_near_stands_before_the_right_one(metric):
+def test_a_foreign_image_as_near_is_before_the_right_one(metric):
     gallery = np.array([[1, 0], [1, 0], [0, 1]], np.float32)
     found = evaluate_retrieval(gallery[:1], gallery, ["a"], ["a", "b", "c"], metric=metric)
     assert found.first.tolist() == [1]

@@ -171,7 +171,7 @@ def test_runs_and_sets_that_do_not_fit(tmp_path, shards, monkeypatch):
         build(tmp_path, shards, kind="hnsw")
 
 
-def test_without_faiss_a_sentence_says_what_to_do(tmp_path, shards, monkeypatch):
+def test_without_faiss_a_sentence_reports_what_to_do(tmp_path, shards, monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(EnvironmentProblem, match=r"faiss is not installed.*fashionkit\[index\].*--kind exact"):
         build(tmp_path, shards, kind="ivf")
@@ -225,7 +225,7 @@ def test_the_sweep_keeps_its_word(tmp_path, kind):
         IndexFolder.open(tmp_path).searcher()
 
 
-def test_an_index_that_cannot_reach_its_recall_or_gains_nothing_says_so(monkeypatch):
+def test_an_index_that_cannot_reach_its_recall_or_gains_nothing_reports_so(monkeypatch):
     generator = np.random.default_rng(0)
     deep = generator.normal(size=(2000, 512)).astype(np.float32)
     gallery = Features(deep / np.linalg.norm(deep, axis=1, keepdims=True))

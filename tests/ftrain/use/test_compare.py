@@ -52,7 +52,7 @@ def test_validations_and_parameters_stand_side_by_side(runs):
     assert not found["notes"]
 
 
-def test_an_evaluation_counts_more_than_a_validation_and_other_data_are_said(runs, tmp_path):
+def test_an_evaluation_counts_more_than_a_validation_and_other_data_are_reported(runs, tmp_path):
     evaluate(runs[0] / "evaluation", ne=0.4, ne_low=0.3, ne_high=0.5, pck_10=0.6)
     found = compare_runs(runs, tmp_path / "out")
     assert found["metrics"]["ne"][0] == {"value": 0.4, "low": 0.3, "high": 0.5}
@@ -78,7 +78,7 @@ def test_evaluations_of_a_project_are_found_by_the_names_of_the_runs(runs, tmp_p
         compare_runs(runs, reports=tmp_path / "reports")
 
 
-def test_runs_of_the_same_name_are_told_apart_and_other_tasks_compared_in_what_they_share(runs, tmp_path):
+def test_runs_of_the_same_name_are_distinguished_and_other_tasks_compared_in_what_they_share(runs, tmp_path):
     other = write(tmp_path / "others/one", "fit.epochs=5", task="retrieval")
     found = compare_runs([runs[0], other])
     assert [run["name"] for run in found["runs"]] == ["runs/one", "others/one"]

@@ -69,7 +69,7 @@ def test_another_name_of_an_image_is_another_input(runs: list[Path], photo: Path
     assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir()) == ["hard", "link", "photo"]
 
 
-def test_an_answer_that_is_not_drawn_stands_there_in_words(
+def test_an_answer_that_cannot_be_drawn_is_text(
     runs: list[Path], photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keypoints, "draw", lambda task, image, answer: image)
@@ -89,7 +89,7 @@ def test_an_answer_that_is_not_drawn_stands_there_in_words(
     assert prediction_lines(long_answer)[3].startswith("others: a b (x 1); a b (x 1)")
 
 
-def test_a_category_is_told_to_those_that_can_be_told(runs: list[Path], photo: Path) -> None:
+def test_a_category_is_reported_to_those_that_can_be_told(runs: list[Path], photo: Path) -> None:
     description = describe_image(photo, runs, category="skirt", device="cpu")
     assert [part["answer"]["garment"] for part in description["answers"]] == ["skirt", "dress"]
 

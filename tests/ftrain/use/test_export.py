@@ -48,7 +48,7 @@ def expected_of(run: Path, count: int) -> tuple[dict[str, torch.Tensor], dict[st
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_an_onnx_file_says_what_the_checkpoint_says(run: Path, exported: dict[str, Path], count: int) -> None:
+def test_an_onnx_file_reports_what_the_checkpoint_says(run: Path, exported: dict[str, Path], count: int) -> None:
     import onnxruntime
 
     batch, expected = expected_of(run, count)
@@ -60,7 +60,7 @@ def test_an_onnx_file_says_what_the_checkpoint_says(run: Path, exported: dict[st
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_a_torch_archive_says_what_the_checkpoint_says(run: Path, exported: dict[str, Path], count: int) -> None:
+def test_a_torch_archive_reports_what_the_checkpoint_says(run: Path, exported: dict[str, Path], count: int) -> None:
     batch, expected = expected_of(run, count)
     found = torch.export.load(exported["torch-export"] / "model.pt2").module()(batch)
     assert list(found) == NAMES

@@ -38,7 +38,7 @@ def test_a_task_that_names_none_has_its_first_metrics():
 
 
 @pytest.mark.parametrize("task", [*tasks().values(), Joined], ids=lambda task: task.name)
-def test_every_task_says_what_its_runs_are_compared_by(task):
+def test_every_task_reports_what_its_runs_are_compared_by(task):
     assert 0 < len(task.key_metrics) <= MOST - 4
 
 

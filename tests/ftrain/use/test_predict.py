@@ -127,7 +127,7 @@ def broken(folder):
     return {folder / f"{number}.jpg": words for number, words in enumerate(contents)}
 
 
-def test_a_image_that_cannot_be_used_says_why(tmp_path, monkeypatch):
+def test_an_image_that_cannot_be_used_reports_why(tmp_path, monkeypatch):
     with quiet_decoder():
         for path, words in broken(tmp_path).items():
             with pytest.raises(ImageError, match=words):
@@ -370,7 +370,7 @@ def test_a_shard_set_can_be_predicted_without_overlays_and_with_turned_views(sha
         predict_samples(run, shards.location, tmp_path / "out", split="autumn")
 
 
-def test_a_shard_set_is_told_from_a_folder_of_images(shards, album):
+def test_a_shard_set_is_reported_from_a_folder_of_images(shards, album):
     assert is_shard_set(shards.location)
     assert is_shard_set("s3://bucket/set")
     assert not is_shard_set(str(album))

@@ -100,7 +100,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, run: Path) -> None:
         ftrain.load(run, checkpoint="bst")
 
 
-def test_the_api_is_imported_when_it_is_asked_for_and_says_what_it_lacks() -> None:
+def test_the_api_is_imported_when_it_is_asked_for_and_reports_what_it_lacks() -> None:
     code = (
         "import sys, ftrain; assert {'torch', 'numpy'}.isdisjoint(sys.modules), 'not lazy'; sys.modules['torch'] = None\n"
         "assert {'load', 'ShardDataset'} <= set(dir(ftrain))\n"

@@ -109,7 +109,7 @@ DEFECTS = [
 
 
 @pytest.mark.parametrize(("change", "rule", "file", "message"), DEFECTS)
-def test_defect_is_rejected_where_it_stands(tmp_path, change, rule, file, message):
+def test_defect_is_rejected_where_it_is(tmp_path, change, rule, file, message):
     files = {"filenames_train": ["1.jpg", "2.jpg", "3.jpg"], "label_train": ["0 0 1", "1 0 1", "2 0 1"]}
     _, table, rejected = run(write(tmp_path / "kfashion", STYLE, **(files | change)), tmp_path / "out")
     assert rejected.select("rule", "row_file").rows() == [(rule, file)]

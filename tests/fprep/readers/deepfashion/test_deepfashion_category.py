@@ -157,7 +157,7 @@ DEFECTS = [
 
 
 @pytest.mark.parametrize(("name", "old", "new", "rule", "place"), DEFECTS)
-def test_defect_is_rejected_where_it_stands(tmp_path, raw, name, old, new, rule, place):
+def test_defect_is_rejected_where_it_is(tmp_path, raw, name, old, new, rule, place):
     before, _, _ = run(raw, tmp_path / "before")
     edit(raw / "Anno_coarse" / name, old, new)
     report, _, rejected = run(raw, tmp_path / "out")

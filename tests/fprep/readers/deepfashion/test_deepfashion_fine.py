@@ -137,7 +137,7 @@ DEFECTS = [
 
 
 @pytest.mark.parametrize(("defect", "rule", "file", "message"), DEFECTS)
-def test_defect_is_rejected_in_the_file_where_it_stands(tmp_path, defect, rule, file, message):
+def test_defect_is_rejected_in_the_file_where_it_is(tmp_path, defect, rule, file, message):
     good = (PLAIN, BOX, points(15, 15, 185, 185))
     report, table, rejected = run(write_course(tmp_path / "raw", [good, defect, good]), tmp_path / "out")
     assert table["source_line"].to_list() == [1, 3]
@@ -263,7 +263,7 @@ def test_split_of_the_coarse_benchmark(tmp_path):
     assert "1 of 3 train" in report.notes[-1]
 
 
-def test_without_the_coarse_partition_nothing_is_said(tmp_path):
+def test_without_the_coarse_partition_nothing_is_reported(tmp_path):
     raw = write_course(tmp_path / "raw", [(PLAIN, BOX, points(15, 15, 185, 185))])
     with_partition(tmp_path, ["img/00000.jpg test"])  # above the given folder
     _, table, _ = run(raw, tmp_path / "out")

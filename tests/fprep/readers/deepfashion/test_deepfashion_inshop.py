@@ -156,7 +156,7 @@ DEFECTS = [
 
 
 @pytest.mark.parametrize(("file", "old", "new", "rule", "line"), DEFECTS)
-def test_defect_is_rejected_where_it_stands(raw, tmp_path, file, old, new, rule, line):
+def test_defect_is_rejected_where_it_is(raw, tmp_path, file, old, new, rule, line):
     _, before, _ = run(raw, tmp_path / "before")
     edit(raw / file, old, new)
     report, table, rejected = run(raw, tmp_path / "out")

@@ -280,7 +280,7 @@ def test_order_of_sections_does_not_matter(polygons):
     assert [len(points) for points in frame["garment_polygons"][0]] == [8 if polygons else 0]
 
 
-def test_a_image_of_unknown_size_cuts_no_box():
+def test_an_image_of_unknown_size_cuts_no_box():
     frame, result = parse(record({"상의": ((2.0, 4.0, 700, 45), None, {})}, size=("40", 60)))
     assert frame["garment_boxes"].to_list() == [[2.5, 4.5, 702.5, 49.5]]
     assert frame.select("width", "height").row(0) == (0, 0)

@@ -90,7 +90,7 @@ def test_a_long_quoted_cell_is_a_cell(tmp_path):
 
 
 @pytest.mark.parametrize("value", ["semicolon", ";", "Semicolon"])
-def test_the_delimiter_can_be_said(tmp_path, value):
+def test_the_delimiter_can_be_given(tmp_path, value):
     text = "image,a;label,b\n0.jpg,a;x,y\n"  # a comma separates it as well
     _, table = run(tmp_path, text, delimiter=value, image="image,a", category="label,b")
     assert table["category"].to_list() == ["x,y"]

@@ -244,7 +244,7 @@ def test_recall_of_a_type_ranks_that_type_alone(shards):
     assert found["all"]["recall_2_micro"] == 0
 
 
-def test_a_report_stands_beside_its_baselines(shards, tmp_path):
+def test_a_report_is_beside_its_baselines(shards, tmp_path):
     task, results = tiny_task(shards), predicted(tiny_task(shards), shards)
     results["category_scores"] = np.eye(4, dtype=np.float32)[results["category"]] * 0.7
     results["boxes"] = results["true_box"]
@@ -285,7 +285,7 @@ def test_groups_are_evaluated_and_a_set_without_names_of_categories_has_no_such_
     assert [len(said["attributes"][kind]) for kind in ("texture", "shape", "fabric")] == [1, 1, 1]
 
 
-def test_a_report_of_constant_answers_says_that_they_collapsed(grouped, shards, tmp_path):
+def test_a_report_of_constant_answers_reports_that_they_collapsed(grouped, shards, tmp_path):
     for task, opened, name in (
         (tiny_task(grouped), grouped, "attribute_scores"),
         (tiny_task(shards), shards, "category_scores"),

@@ -68,7 +68,7 @@ def joined_run(runs: Path) -> Joined:
     return task
 
 
-def test_the_run_of_retrieval_leads_and_its_untrained_backbone_stands_beside_it(runs: Path) -> None:
+def test_the_run_of_retrieval_leads_and_its_untrained_backbone_is_beside_it(runs: Path) -> None:
     task = joined_run(runs)
     assert [(member.task, member.trained) for member in task.config.members] == [
         ("retrieval", True), ("retrieval", False), ("category", True), ("category", True),
@@ -236,7 +236,7 @@ def test_what_cannot_be_joined(shards: ShardSet, runs: Path, tmp_path: Path) -> 
         export_run(runs / "joined", tmp_path / "exported", to="torch-export")
 
 
-def test_the_command_says_what_it_made(shards: ShardSet, runs: Path, tmp_path: Path) -> None:
+def test_the_command_reports_what_it_made(shards: ShardSet, runs: Path, tmp_path: Path) -> None:
     arguments = [
         "join",
         str(shards.location),

@@ -42,7 +42,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
         ({"backbone": "resnet5"}, (), "timm has no backbone 'resnet5'"),
     ],
 )
-def test_what_cannot_be_learned_is_said(
+def test_what_cannot_be_learned_is_reported(
     tmp_path: Path, model: dict[str, Any], without: tuple[str, ...], said: str
 ) -> None:
     folder = write_label_set(tmp_path / "set", {"train": 12, "val": 12}, items=6, without=without)

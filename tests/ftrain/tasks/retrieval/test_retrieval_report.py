@@ -169,7 +169,7 @@ def test_validation_tries_weights_of_the_color(shards: ShardSet, tmp_path: Path)
     assert one["hit_1"] == pytest.approx(np.mean(items[scores.argmax(axis=1)] == items))
 
 
-def test_nothing_to_find_is_said(shards: ShardSet, tmp_path: Path) -> None:
+def test_nothing_to_find_is_reported(shards: ShardSet, tmp_path: Path) -> None:
     evaluated = evaluated_of(shards, "test", ("test",))
     few = {name: values[:5] for name, values in evaluated.results.items()}
     with pytest.raises(UsageError, match="no image of the split 'test' has another image of the same item"):
