@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from fprep.doctor.finding import Finding
 from fprep.doctor.scan import is_image
-from fprep.doctor.signatures import SIGNATURES
+from fprep.doctor.signatures import signatures
 from fschemas.wording import count
 
 _ARCHIVE = re.compile(r".*\.(zip|tar|tgz|tar\.gz|tar\.xz|7z|rar|gz)|.*\.(zip|7z)\.\d{3}|.*\.z\d\d", re.IGNORECASE)
@@ -125,7 +125,7 @@ def _num_members(path: Path) -> int:
 def _holds(names: list[str]) -> str:
     """Describe the content of an archive by its member names."""
     lasts = {PurePosixPath(name).name.lower() for name in names}
-    telling = [entry for entry in SIGNATURES if entry.reader and entry.location]
+    telling = [entry for entry in signatures() if entry.location]
     known = sorted({entry.reader for entry in telling if PurePosixPath(entry.location).name.lower() in lasts})
     images = sum(map(is_image, names))
     parts = [f"{count(images, 'image')} such as {next(n for n in names if is_image(n))}"] if images else []

@@ -21,10 +21,11 @@ from fprep.doctor.diagnose import diagnose
 from fprep.doctor.finding import ORDER, Diagnosis, Finding, more_than
 from fprep.doctor.own_images import diagnose_own_images
 from fprep.doctor.scan import MAX_ENTRIES, Scan, scan
-from fprep.doctor.signatures import IMAGE_FOLDERS, LABEL_FOLDERS, SIGNATURES, Signature, recognize
+from fprep.doctor.signatures import IMAGE_FOLDERS, LABEL_FOLDERS, recognize, signatures
 from fprep.raw.folder import absent, real_path
 from fprep.raw.safe_open import HOW_TO_FOLLOW
 from fprep.readers.registry import readers
+from fprep.readers.signature import Signature
 from fschemas.command_line import shell_word
 from fschemas.failures import FashionkitError, UsageError
 from fschemas.folder_kinds import kind_of_folder
@@ -77,7 +78,7 @@ class Checkup:
         lines = [f"{self.path}: {scanned}" + (f"; {self.scan.incomplete}" if self.scan.incomplete else "")]
         for diagnosis in self.diagnoses:
             variant = f" ({diagnosis.variant})" if diagnosis.variant else ""
-            lines += ["", f"{diagnosis.reader or 'no reader'}{variant} in {shown(diagnosis.home, self.path)}"]
+            lines += ["", f"{diagnosis.reader}{variant} in {shown(diagnosis.home, self.path)}"]
             lines += self._lines(diagnosis.findings, diagnosis.home)
             lines += [f"  run: {diagnosis.command}"] if diagnosis.command else []
         if self.findings:
@@ -195,7 +196,7 @@ def _know_files(scanned: Scan, progress: Progress) -> tuple[dict[Path, tuple[Sig
                 known[file] = (fitting[0], head)
             elif fitting:
                 ambiguous[file] = (fitting, head)
-            elif any(re.fullmatch(entry.name, name.lower()) for entry in SIGNATURES if entry.location):
+            elif any(re.fullmatch(entry.name, name.lower()) for entry in signatures() if entry.location):
                 message = f"named like an annotation file, but begins with {head.raw[:40]!r}"
                 findings += list(inspect_head(file, head, None)) or [Finding("warning", "unlike", file, message)]
             else:

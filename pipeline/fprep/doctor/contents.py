@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fprep.doctor.finding import Finding
-from fprep.doctor.signatures import HEAD, Signature
 from fprep.raw.dialect import HEAD as TABLE_HEAD
 from fprep.raw.file import ends_in_cr, foreign_encoding, is_text, with_line_feeds
 from fprep.raw.fingerprints import FINGERPRINTS, git_blob
+from fprep.readers.signature import HEAD, Signature
 from fschemas.failures import UsageError
 from fschemas.regular_file import open_regular
 from fschemas.walk import is_utf8, readable

@@ -11,10 +11,11 @@ from fprep.doctor.contents import Head, compare_version, inspect_head
 from fprep.doctor.finding import Diagnosis, Finding
 from fprep.doctor.images_found import find_images, image_findings, sample_rows, size_findings
 from fprep.doctor.scan import Scan
-from fprep.doctor.signatures import COLLECTIVE, DOCUMENTS, LABEL_FOLDERS, SIGNATURES, SPLIT_FOLDERS, Signature
+from fprep.doctor.signatures import LABEL_FOLDERS, SPLIT_FOLDERS
 from fprep.raw.marker import MARKER
 from fprep.readers.reader import Reader
-from fprep.readers.registry import readers
+from fprep.readers.registry import find_reader
+from fprep.readers.signature import Signature
 
 Known = Mapping[Path, tuple[Signature, Head]]
 
@@ -28,67 +29,52 @@ def diagnose(scanned: Scan, known: Known, given: Path) -> list[Diagnosis]:
     for path, entry in known.items():
         by_reader.setdefault(entry[0].reader, {})[path] = entry
     for name, files in sorted(by_reader.items()):
-        if not name:
-            message = "no reader reads this file; see docs/adding-a-dataset.md to write one"
-            for path, (signature, _) in files.items():
-                finding = Finding("note", "no-reader", path, message)
-                found.append(Diagnosis("", signature.gives, path, findings=[finding]))
-            continue
-        for home in _homes(scanned, name, list(files), alone=len(by_reader) == 1):
+        reader = find_reader(name)
+        for home in _homes(scanned, reader, list(files), alone=len(by_reader) == 1):
             matched = {path: entry for path, entry in files.items() if path.is_relative_to(home)}
-            found.append(_diagnose_one(scanned, name, home, matched, known, given))
-    for name, reader in readers().items():
-        if name not in by_reader and all(signature.reader != name for signature in SIGNATURES):
-            found += _by_patterns_alone(scanned, reader, known)
+            found.append(_diagnose_one(scanned, reader, home, matched, known, given))
     return sorted(found, key=lambda diagnosis: (not diagnosis.command, str(diagnosis.home), diagnosis.reader))
 
 
-def _homes(scanned: Scan, name: str, paths: list[Path], *, alone: bool) -> list[Path]:
+def _homes(scanned: Scan, reader: Reader, paths: list[Path], *, alone: bool) -> list[Path]:
     """Return the root folders of the copies of a data set. Archives that one reader combines share one root."""
-    homes = sorted({_home(scanned, name, path) for path in paths})
+    homes = sorted({_home(scanned, reader, path) for path in paths})
     homes = [home for home in homes if not any(home != other and home.is_relative_to(other) for other in homes)]
-    if len(homes) < 2 or name not in COLLECTIVE:
+    if len(homes) < 2 or not reader.collects:
         return homes
     common = Path(os.path.commonpath(homes))
     if common != scanned.root or alone:
-        return [_home(scanned, name, common / "x")]
+        return [_home(scanned, reader, common / "x")]
     parts: dict[str, list[Path]] = {}
     for home in homes:
         parts.setdefault(home.relative_to(common).parts[0], []).append(home)
     return [Path(os.path.commonpath(group)) for group in parts.values()]
 
 
-def _home(scanned: Scan, name: str, path: Path) -> Path:
+def _home(scanned: Scan, reader: Reader, path: Path) -> Path:
     """Return the parent of the topmost folder that contains annotation files."""
     parts = path.parent.relative_to(scanned.root).parts
     depth = next((index for index, part in enumerate(parts) if part.lower() in LABEL_FOLDERS), len(parts))
-    if name in DOCUMENTS and depth and parts[depth - 1].lower() in SPLIT_FOLDERS:
+    if reader.collects == "documents" and depth and parts[depth - 1].lower() in SPLIT_FOLDERS:
         depth -= 1
     return scanned.root.joinpath(*parts[:depth])
 
 
-def _diagnose_one(scanned: Scan, name: str, home: Path, matched: Known, known: Known, given: Path) -> Diagnosis:
-    diagnosis = Diagnosis(name, "", home)
+def _diagnose_one(scanned: Scan, reader: Reader, home: Path, matched: Known, known: Known, given: Path) -> Diagnosis:
+    diagnosis = Diagnosis(reader.name, "", home)
     findings = diagnosis.findings
     if home != given and given.is_dir():
         inside = given.is_relative_to(home)
         where = "the given folder is part of it" if inside else "below the given folder"
         findings.append(Finding("note", "too-deep" if inside else "nested", home, f"the data set begins here, {where}"))
     files = dict.fromkeys(path for path in scanned.files() if path.is_relative_to(home))
-    missing: list[str] = []
-    claimed = {path for path, (signature, _) in known.items() if signature.reader != name}
-    reader = readers().get(name)
-    complete = False
-    if reader is None:
-        findings.append(Finding("problem", "no-reader", home, f"no reader is called {name} in this version"))
-    else:
-        names = [path.relative_to(home).as_posix() for path in files if path not in claimed]
-        diagnosis.variant, missing = best_variant(reader, names)
-        complete = not missing
-        needs = f"the variant {diagnosis.variant!r} of the reader needs it"
-        findings += [
-            Finding("problem", "missing", home, f"{_release_file(name, pattern)}; {needs}") for pattern in missing
-        ]
+    claimed = {path for path, (signature, _) in known.items() if signature.reader != reader.name}
+    names = [path.relative_to(home).as_posix() for path in files if path not in claimed]
+    diagnosis.variant, missing = best_variant(reader, names)
+    needs = f"the variant {diagnosis.variant!r} of the reader needs it"
+    findings += [
+        Finding("problem", "missing", home, f"{_release_file(reader, pattern)}; {needs}") for pattern in missing
+    ]
     is_synthetic = (home / MARKER).is_file()
     if is_synthetic:
         findings.append(
@@ -97,12 +83,14 @@ def _diagnose_one(scanned: Scan, name: str, home: Path, matched: Known, known: K
     for path, (signature, head) in sorted(matched.items()):
         found = _file_findings(path, signature, head, {other.name for other in matched})
         findings += [finding for finding in found if finding.code != "edited" or not is_synthetic]
-    findings += _cut(_missing(name, home, matched, missing), "missing")
+    findings += _cut(_missing(reader, home, matched, missing), "missing")
     images = [
-        finding for finding in _check_images(scanned, home, matched) if finding.code != "resolution" or not is_synthetic
+        finding
+        for finding in _check_images(scanned, reader, home, matched)
+        if finding.code != "resolution" or not is_synthetic
     ]
     findings += images
-    if complete and not any(finding.code in ("utf-16", "empty") for finding in findings):
+    if not missing and not any(finding.code in ("utf-16", "empty") for finding in findings):
         without = any(finding.code == "no-images" for finding in images)
         diagnosis.command = "convert"
         diagnosis.options = ["--check-images", "none"] if without else []
@@ -129,13 +117,13 @@ def _file_findings(path: Path, signature: Signature, head: Head, names: set[str]
         )
 
 
-def _missing(name: str, home: Path, matched: Known, needed: list[str]) -> Iterator[Finding]:
+def _missing(reader: Reader, home: Path, matched: Known, needed: list[str]) -> Iterator[Finding]:
     """Report missing files of the release and what they are needed for. `needed` are patterns already reported."""
     present = {path.name for path in matched}
     layouts = {signature.layout for signature, _ in matched.values() if signature.rows} or {""}
     anno = "Anno" if (home / "Anno").is_dir() and not (home / "Anno_coarse").is_dir() else "Anno_coarse"
-    for signature in SIGNATURES:
-        if signature.reader != name or not signature.location or (signature.layout and signature.layout not in layouts):
+    for signature in reader.signatures:
+        if not signature.location or (signature.layout and signature.layout not in layouts):
             continue
         location = signature.location.replace("Anno_coarse", anno)
         file = PurePosixPath(location).name
@@ -152,18 +140,17 @@ def _cut(findings: Iterator[Finding], code: str) -> list[Finding]:
     return [*listed[:_MAX_LISTED], more]
 
 
-def _check_images(scanned: Scan, home: Path, matched: Known) -> Iterator[Finding]:
+def _check_images(scanned: Scan, reader: Reader, home: Path, matched: Known) -> Iterator[Finding]:
     listing = [path for path, (signature, _) in matched.items() if signature.rows]
     if not listing:
         yield from _check_documents(scanned, home, matched)
         return
-    name = matched[listing[0]][0].reader
-    homes = [home, *(_home(scanned, name, path) for path in listing), *(path.parent for path in listing)]
-    if name == "coco":  # COCO images may be in any folder
+    homes = [home, *(_home(scanned, reader, path) for path in listing), *(path.parent for path in listing)]
+    if listing[0].suffix == ".json":  # images of COCO files may be in any folder
         homes += [path for path, folder in scanned.folders.items() if folder.images and path.is_relative_to(home)]
     sampled = find_images(scanned, list(dict.fromkeys(homes)), sample_rows(listing))
-    yield from image_findings(sampled, home, nested=name not in COLLECTIVE)
-    yield from size_findings(sampled, home, name)
+    yield from image_findings(sampled, home, nested=not reader.collects)
+    yield from size_findings(sampled, home, reader.image_side)
 
 
 def _check_documents(scanned: Scan, home: Path, matched: Known) -> Iterator[Finding]:
@@ -181,11 +168,11 @@ def _check_documents(scanned: Scan, home: Path, matched: Known) -> Iterator[Find
         yield Finding("good", "images", home, f"all of {len(stems)} scanned annotation files have an image")
 
 
-def _release_file(name: str, pattern: str) -> str:
+def _release_file(reader: Reader, pattern: str) -> str:
     """Return the file of the release that a pattern matches."""
     file = pattern.rpartition("/")[2]
-    for entry in SIGNATURES:
-        if entry.reader == name and _matches(file, PurePosixPath(entry.location).name):
+    for entry in reader.signatures:
+        if _matches(file, PurePosixPath(entry.location).name):
             return f"{entry.location if pattern.startswith('**/') else pattern} is missing ({entry.gives})"
     return f"{pattern} is missing"
 
@@ -200,7 +187,7 @@ def best_variant(reader: Reader, names: list[str]) -> tuple[str, list[str]]:
         missing = [pattern for pattern in patterns if not any(_matches(pattern, name) for name in names)]
         scored.append((min(len(missing), 1), len(missing) - len(patterns), number, variant, missing))
     whole = [variant for lacking, _, _, variant, _ in scored if not lacking]
-    if len(whole) > 1 and reader.name in COLLECTIVE:
+    if len(whole) > 1 and reader.collects:
         return ", ".join(whole), []
     *_, variant, missing = min(scored)
     return variant, missing
@@ -211,13 +198,3 @@ def _matches(pattern: str, name: str) -> bool:
     parts = re.split(r"(\*\*/|\*|\?)", pattern)
     words = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
     return re.fullmatch("".join(words.get(part, re.escape(part)) for part in parts), name) is not None
-
-
-def _by_patterns_alone(scanned: Scan, reader: Reader, known: Known) -> Iterator[Diagnosis]:
-    """Diagnose a reader without a signature by its file patterns, on files that no other reader claims."""
-    if reader.name in ("folders", "csv"):
-        return
-    names = [path.relative_to(scanned.root).as_posix() for path in scanned.files() if path not in known]
-    variant, missing = best_variant(reader, names)
-    if not missing:
-        yield Diagnosis(reader.name, variant, scanned.root, "convert")

@@ -14,7 +14,6 @@ from PIL import Image
 
 from fprep.doctor.finding import Finding
 from fprep.doctor.scan import Scan
-from fprep.doctor.signatures import LONG_SIDE
 from fprep.raw.file import with_line_feeds
 from fprep.raw.image_names import MAX_LISTED, ImageFinder, clean_path, image_path_problem
 from fschemas import wording
@@ -157,13 +156,12 @@ def image_findings(sampled: Sampled, home: Path, *, nested: bool) -> Iterator[Fi
         yield Finding("warning", "nested-images", Path(front), message)
 
 
-def size_findings(sampled: Sampled, home: Path, reader: str) -> Iterator[Finding]:
-    """Check whether the images have the resolution of the coordinates."""
+def size_findings(sampled: Sampled, home: Path, expected: int) -> Iterator[Finding]:
+    """Check whether the images have the resolution of the coordinates: a long side of `expected` pixels, if not 0."""
     sizes = {row: size for row, path in sampled.found.items() if (size := _size(path)) is not None}
     if len(sizes) < 3:
         return
     long_side = median(max(size) for size in sizes.values())
-    expected = LONG_SIDE.get(reader)
     shares = [max(row.box[2] / width, row.box[3] / height) for row, (width, height) in sizes.items() if row.box]
     boxes, side = f"{len(shares)} sampled boxes", f"(long side {long_side:.0f} px)"
     images = f"the images have a long side of {long_side:.0f} px, the coordinates were made for {expected} px"

@@ -19,6 +19,7 @@ import polars as pl
 
 from fprep.raw.folder import RawFolder, RawLine, chosen_option
 from fprep.readers.orientation import COORDINATES
+from fprep.readers.signature import Signature, signatures_of
 from fschemas.failures import UsageError, did_you_mean
 from fschemas.landmarks import LandmarkSet
 from fschemas.tables import SampleTable
@@ -50,6 +51,10 @@ class Reader:
     each a different garment in it; `mapping`, the `--map KEY=VALUE` keys of the reader with their descriptions (the
     values arrive in `RawFolder.mapping`); `orientation`, the pixel grid of the coordinates if an image has an EXIF
     orientation and no size is stated: "stored" or "upright".
+
+    For `fprep doctor`: `signatures` of the annotation files (default: their names in `variants`); `collects`, what the
+    reader combines below one folder: several annotation "files" or archives, or "documents", one per image, in folders
+    of splits; `image_side`, the long side in pixels of the images that the coordinates belong to.
     """
 
     name: str
@@ -68,9 +73,15 @@ class Reader:
     instances: bool = False
     mapping: Mapping[str, str] = field(default_factory=dict[str, str])
     orientation: Literal["stored", "upright"] = "stored"
+    signatures: tuple[Signature, ...] = ()
+    collects: Literal["", "files", "documents"] = ""
+    image_side: int = 0
 
     def __post_init__(self) -> None:
-        """Add `--map orientation=` to every reader of coordinates."""
+        """Complete the signatures, and add `--map orientation=` to every reader of coordinates."""
+        patterns = (pattern for patterns in self.variants.values() for pattern in patterns)
+        signatures = self.signatures or signatures_of(patterns)
+        object.__setattr__(self, "signatures", tuple(replace(entry, reader=self.name) for entry in signatures))
         if set(COORDINATES) & set(self.table.column_names()) or "unit" in self.mapping:
             other = "stored" if self.orientation == "upright" else "upright"
             sentence = (

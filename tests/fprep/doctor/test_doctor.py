@@ -27,7 +27,7 @@ from fprep.convert.command import convert
 from fprep.doctor.command import doctor
 from fprep.doctor.diagnose import best_variant
 from fprep.doctor.scan import scan
-from fprep.doctor.signatures import SIGNATURES, recognize
+from fprep.doctor.signatures import recognize, signatures
 from fprep.raw.fingerprints import git_blob
 from fprep.readers.registry import readers
 from fschemas.command_line import printable
@@ -374,7 +374,7 @@ def test_pipes_are_not_opened(tmp_path):
 
 
 def test_every_place_fits_its_signature():
-    for signature in SIGNATURES:
+    for signature in signatures():
         name = signature.location.rpartition("/")[2]
         assert not name or signature.fits(name, b"") or signature.head, signature
 
@@ -496,3 +496,17 @@ def test_images_alone_are_reported_how_to_get_labels_and_who_takes_them_as_they_
     Image.new("RGB", (40, 40)).save(tmp_path / "a.jpg")
     assert "convert with `folders`" in doctor(tmp_path).to_text()
     assert "`ftrain predict`" in doctor(tmp_path).to_text()
+
+
+def test_file_names_in_variants_are_the_signatures_of_a_reader_without_any():
+    base = readers()["fashionpedia"]
+    own = replace(
+        base, name="own", signatures=(), variants={"all": ("**/mine_*.json", "labels/**/*.json", "**/list_bbox.txt")}
+    )
+    assert [entry.reader for entry in own.signatures] == ["own", "own"]
+    json_files, lists = own.signatures
+    assert json_files.fits("mine_2.JSON", b'{"images"')
+    assert not json_files.fits("other.json", b'{"images"')
+    assert lists.fits("list_bbox.txt", b"")
+    order = [(entry.fallback, not entry.head) for entry in signatures()]  # those with a head first, `coco` last
+    assert order == sorted(order)

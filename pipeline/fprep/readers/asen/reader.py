@@ -22,6 +22,7 @@ from fprep.raw.image_names import clean_path, image_path_problem
 from fprep.readers.asen.layout import SPLITS, Layout, find_layout, image_home, parse_label, spelling_on_disk
 from fprep.readers.fashionai import attributes as fashionai_attributes
 from fprep.readers.reader import frame_of, reader, safe_key, source_columns
+from fprep.readers.signature import Signature
 from fschemas.failures import UsageError
 from fschemas.splits import QUERY_AND_GALLERY
 from fschemas.tables import SampleTable, table_class
@@ -34,6 +35,7 @@ _SPLIT_OF = {
     ("train", "label"): "train", ("train", "query"): "train", ("train", "candidate"): "train",
 }  # fmt: skip
 _ORDER = ("query", "candidate", "label")
+_SPLITS = r"(train|valid|test)\w*\.txt"
 
 
 @dataclass
@@ -49,6 +51,12 @@ class _Image:
 @reader(
     name="kfashion-asen",
     table=SampleTable,
+    signatures=(
+        Signature(rf"filenames_{_SPLITS}", rb"^.+/.+\.(jpe?g|png)\s*$", "names", rows=True),
+        *(Signature(f"{kind}_{_SPLITS}", rb"\A\d+ \d+ \d+", gives)
+          for kind, gives in (("label", "labels"), ("query", "queries"), ("candidate", "candidates"))),
+        Signature(r"meta.*\.json", rb'"ATTRIBUTES|"fname_list"|"attributes"\s*:', "names of the attributes", crlf=True),
+    ),
     variants={"lists": ("**/filenames_*.txt",)},
     totals={
         "kfashion-train": 159732, "kfashion-valid": 93217, "fashionai-train": 144000, "fashionai-valid": 18000,

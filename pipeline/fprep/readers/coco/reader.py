@@ -15,6 +15,7 @@ from fprep.raw.folder import RawFolder
 from fprep.readers.coco.exported import read_rows
 from fprep.readers.coco.file import coco_files, read_coco
 from fprep.readers.reader import reader
+from fprep.readers.signature import Signature
 from fprep.readers.units import COORDINATE_KEYS
 from fschemas.tables import SampleTable
 
@@ -22,6 +23,16 @@ from fschemas.tables import SampleTable
 @reader(
     name="coco",
     table=SampleTable,
+    signatures=(
+        Signature(
+            r".*\.json",
+            rb'\A\s*\{\s*"(info|images|annotations|categories|licenses|attributes|type)"\s*:',
+            "a COCO file",
+            rows=True,
+            fallback=True,
+        ),
+    ),
+    collects="files",
     variants={"coco": ("**/*.json",)},
     splits="cut",
     any_groups=True,

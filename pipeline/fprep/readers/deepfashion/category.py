@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from fprep.raw.folder import RawFolder
+from fprep.readers.deepfashion import signatures
 from fprep.readers.deepfashion.attribute_matrix import read_attributes
 from fprep.readers.deepfashion.landmark_rows import GARMENTS, LandmarkRows
 from fprep.readers.deepfashion.lists import ListFile, join_lists, read_list
@@ -42,6 +43,8 @@ _LISTS = {"category": "list_category_img.txt", "attributes": "list_attr_img.txt"
     name="deepfashion-category",
     table=table_class("category", "attributes", "box", "landmarks"),
     vocabularies={"attributes": _ATTRIBUTES, "category": _CATEGORIES},
+    signatures=signatures.CATEGORY,
+    image_side=301,
     variants={
         "present release (Anno_coarse)": ("**/Anno_coarse/list_category_img.txt", "**/Eval/list_eval_partition.txt"),
         "old release (Anno)": ("**/Anno/list_category_img.txt", "**/Eval/list_eval_partition.txt"),

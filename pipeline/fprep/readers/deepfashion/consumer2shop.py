@@ -15,6 +15,7 @@ from pathlib import Path
 import polars as pl
 
 from fprep.raw.folder import RawFolder
+from fprep.readers.deepfashion import signatures
 from fprep.readers.deepfashion.image_folders import find_images, spelling_on_disk
 from fprep.readers.deepfashion.item_attributes import add_item_attributes, check_items, compare_names, vocabulary_lines
 from fprep.readers.deepfashion.landmark_rows import LandmarkRows
@@ -54,6 +55,8 @@ _SIDE = 301  # pixels of the longest side of the images that the coordinates bel
     name="deepfashion-consumer2shop",
     table=_TABLE,
     vocabularies={"attributes": _ATTRIBUTES},
+    signatures=signatures.CONSUMER2SHOP,
+    image_side=_SIDE,
     variants={
         "boxes": ("**/list_eval_partition.txt", f"**/{_BOXES}"),
         "landmarks only": ("**/list_eval_partition.txt", f"**/{_LANDMARKS}"),

@@ -20,6 +20,7 @@ import polars as pl
 from fprep.raw.file import is_file
 from fprep.raw.folder import RawFile, RawFolder, RawLine, text_problem
 from fprep.raw.image_names import clean_path, image_path_problem
+from fprep.readers.deepfashion import signatures
 from fprep.readers.deepfashion.coarse_split import add_coarse_split
 from fprep.readers.deepfashion.packed_landmarks import (
     GARMENTS,
@@ -49,6 +50,7 @@ _COORDINATE_COLUMNS = (*COLUMN_GROUPS["box"], *COLUMN_GROUPS["landmarks"])
     name="deepfashion-fine",
     table=_TABLE,
     vocabularies={"attributes": _VOCABULARY, "category": _CATEGORIES},
+    signatures=signatures.FINE,
     variants={
         "course": tuple(f"split/train{end}.txt" for end in ("", "_attr", "_bbox", "_land*")),
         "official": tuple(f"Anno_fine/train{end}.txt" for end in ("", "_attr", "_bbox", "_land*")),

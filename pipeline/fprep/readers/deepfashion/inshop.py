@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from fprep.raw.folder import RawFolder
+from fprep.readers.deepfashion import signatures
 from fprep.readers.deepfashion.descriptions import add_descriptions, read_descriptions
 from fprep.readers.deepfashion.image_folders import find_images
 from fprep.readers.deepfashion.item_attributes import add_item_attributes, check_items, compare_names, vocabulary_lines
@@ -51,6 +52,8 @@ _SIDE = 256  # pixels of a side of the images that the coordinates belong to
     name="deepfashion-inshop",
     table=_TABLE,
     vocabularies={"attributes": _ATTRIBUTES, "category": _CATEGORIES},
+    signatures=signatures.INSHOP,
+    image_side=_SIDE,
     variants={
         "version 1.3 and later (attributes)": (
             "**/list_eval_partition.txt",

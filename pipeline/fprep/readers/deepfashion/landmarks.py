@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from fprep.raw.folder import RawFolder
+from fprep.readers.deepfashion import signatures
 from fprep.readers.deepfashion.landmark_rows import LandmarkRows
 from fprep.readers.deepfashion.lists import ListFile, join_lists, read_list
 from fprep.readers.deepfashion.tree import Benchmark, benchmark_reader, find_benchmarks, image_paths, read_partition
@@ -27,6 +28,8 @@ _CODES = np.array([Visibility.VISIBLE, Visibility.OCCLUDED, Visibility.ABSENT], 
 @benchmark_reader(
     name="deepfashion-landmarks",
     table=table_class("box", "landmarks", "variation", "joints"),
+    signatures=signatures.LANDMARKS,
+    image_side=512,
     variants={
         "version 1.1 (with joints)": ("**/list_landmarks.txt", "**/list_joints.txt", "**/list_eval_partition.txt"),
         "version 1.0": ("**/list_landmarks.txt", "**/list_bbox.txt", "**/list_eval_partition.txt"),

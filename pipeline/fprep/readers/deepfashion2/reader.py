@@ -24,6 +24,7 @@ from fprep.readers.coco.rows import stated_size
 from fprep.readers.deepfashion2.items import Garments, domain_of, item_numbers, read_annotation, read_item
 from fprep.readers.json_document import Problem, parse_document, whole_number_of
 from fprep.readers.reader import IMAGE_COLUMNS, columns_of, frame_of, reader, safe_key
+from fprep.readers.signature import Signature
 from fschemas.failures import UsageError
 from fschemas.landmarks import DEEPFASHION2_294
 from fschemas.tables import table_class
@@ -42,6 +43,16 @@ _CHUNK = 4096  # documents that are converted to columns at once
     table=_TABLE,
     landmark_set=DEEPFASHION2_294,
     vocabularies={"category": vocabulary("deepfashion2-category-13")},
+    signatures=(
+        Signature(r"\d+\.json", rb'"(pair_id|item\d+)"\s*:', "labels of an image"),
+        Signature(
+            r".*deepfash?ion_?2.*\.json",
+            rb'"(info|images|annotations|categories|licenses)"\s*:',
+            "COCO conversion",
+            rows=True,
+        ),
+    ),
+    collects="documents",
     variants={"documents": ("**/annos/*.json",), "coco": ("**/*.json",)},
     totals={"train-images": 191961, "val-images": 32153},
     instances=True,

@@ -14,6 +14,7 @@ _MAX_DEPTH = 4  # levels of folders to search
 fashionai_reader = partial(
     Reader,
     splits="cut",
+    collects="files",
     license="Tianchi terms of the FashionAI challenge: research use, no redistribution",
     citation="@inproceedings{zou2019fashionai, title={FashionAI: A Hierarchical Dataset for Fashion Understanding}, "
     "author={Zou, Xingxing and Kong, Xiangheng and Wong, Waikeung and Wang, Congde and Liu, Yuguang and Cao, Yang}, "

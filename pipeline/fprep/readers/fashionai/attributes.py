@@ -24,6 +24,7 @@ from fprep.raw.folder import RawFile, RawFolder, RawLine
 from fprep.raw.image_names import clean_path, image_path_problem
 from fprep.readers.fashionai.archive import annotation_files, fashionai_reader
 from fprep.readers.reader import frame_of, safe_key, source_columns
+from fprep.readers.signature import Signature
 from fschemas import wording
 from fschemas.regular_file import open_regular
 from fschemas.tables import table_class
@@ -69,6 +70,7 @@ class _Rows:
     name="fashionai-attributes",
     table=_TABLE,
     vocabularies={"attributes": _VOCABULARY},
+    signatures=(Signature(r".*\.csv", rb"^[^,\n]*,[a-z]+_(length|design)_labels,", "rows", rows=True, widths=(3, 4)),),
     variants={
         "base archive": ("**/Annotations/label.csv",),
         "web archive": ("**/Annotations/*_labels.csv",),

@@ -23,6 +23,7 @@ from fprep.raw.folder import ANNOTATION_FOLDERS, RawFile, RawFolder, RawLine
 from fprep.raw.image_names import clean_path, image_path_problem
 from fprep.readers.fashionai.archive import annotation_files, fashionai_reader
 from fprep.readers.reader import frame_of, safe_key, source_columns
+from fprep.readers.signature import Signature
 from fschemas import wording
 from fschemas.failures import UsageError
 from fschemas.landmarks import FASHIONAI_24, Visibility
@@ -84,6 +85,16 @@ class _Rows:
     name="fashionai-keypoints",
     table=_TABLE,
     landmark_set=FASHIONAI_24,
+    signatures=(
+        Signature(
+            r".*\.csv",
+            rb"\Aimage_id,image_category|^Images/(blouse|outwear|dress|skirt|trousers)/[^,]+,",
+            "rows",
+            rows=True,
+            widths=(2, 26),
+        ),
+    ),
+    image_side=512,
     variants={
         "train archive": ("**/Annotations/train.csv",),
         "warm-up archive": ("**/Annotations/annotations.csv",),

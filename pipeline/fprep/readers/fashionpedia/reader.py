@@ -14,6 +14,7 @@ from fprep.raw.folder import RawFolder
 from fprep.readers.coco.file import coco_files, read_coco
 from fprep.readers.coco.rows import Annotations, Plan, frame_of_rows
 from fprep.readers.reader import reader
+from fprep.readers.signature import Signature
 from fschemas.tables import table_class
 from fschemas.vocabularies import vocabulary
 
@@ -26,6 +27,11 @@ _CATEGORIES, _ATTRIBUTES = vocabulary("fashionpedia-category-46"), vocabulary("f
     table=table_class(*_GROUPS),
     vocabularies={"category": _CATEGORIES, "attributes": _ATTRIBUTES},
     variants={"release": ("**/instances_attributes_*2020.json",)},
+    signatures=(
+        Signature(r"instances_attributes_(train|val)2020\.json", b"", "garments and parts", rows=True),
+        Signature(r"(attributes_(train|val)|info_test)2020\.json", b"", "whole images, which are not read"),
+    ),
+    collects="files",
     instances=True,
     orientation="upright",
     paper="Jia et al., Fashionpedia: Ontology, Segmentation, and an Attribute Localization Dataset, ECCV 2020",

@@ -22,6 +22,7 @@ from fprep.readers.kfashion.documents import Task, TaskResult, read_task
 from fprep.readers.kfashion.labels import ATTRIBUTES, STYLES, folder_style, shoot_of
 from fprep.readers.kfashion.tree import Folder, ImageFolders, scan, split_of
 from fprep.readers.reader import reader, safe_key
+from fprep.readers.signature import Signature
 from fschemas.failures import EnvironmentProblem
 from fschemas.tables import table_class
 from fschemas.vocabularies import vocabulary
@@ -37,6 +38,14 @@ _ALONE = 8 * _TASK  # files up to which no other processes are started
     name="kfashion",
     table=table_class("style", "garments", "attributes"),
     vocabularies={"attributes": ATTRIBUTES, "style": STYLES, "part": vocabulary("kfashion-part-4")},
+    signatures=(
+        Signature(
+            r".*\.json",
+            "이미지 정보|데이터셋 정보".encode() + rb"|\\uc774\\ubbf8\\uc9c0 \\uc815\\ubcf4",
+            "labels of an image",
+        ),
+    ),
+    collects="documents",
     variants={"release": ("**/라벨링*/**/*.json",), "renamed": ("**/labels/**/*.json",), "flat": ("**/*.json",)},
     splits="cut",
     mapping={"polygons": "no: leave the polygons out, which are two thirds of the work and of the table"},
