@@ -1,6 +1,7 @@
 """Vocabularies: the 0-based line number of a name in its file is its id in tables, shards and models.
 
-Each is a file in `vocabulary/` with one value per line, followed by a tab and its group if there are groups.
+Each is a file with one value per line, followed by a tab and its group if there are groups: in `vocabulary/`, or in the
+folder of the only reader that uses it.
 `<name>.english.tsv` translates names of values and groups in other scripts. Sources: READMEs and list files of
 DeepFashion (Liu et al., CVPR 2016), DeepFashion2 (Ge et al., CVPR 2019), the FashionAI challenge (Tianchi 2018) and
 K-Fashion (AI-Hub 2020).
@@ -49,7 +50,7 @@ class Vocabulary:
 
 
 def vocabulary_names() -> tuple[str, ...]:
-    """Names of all vocabularies."""
+    """Names of the vocabularies in `vocabulary/`."""
     return tuple(sorted(path.stem for path in _FOLDER.glob("*.txt")))
 
 
@@ -58,15 +59,20 @@ def vocabulary(name: str) -> Vocabulary:
     """Return the vocabulary of that name. Raises `UsageError`, with the known names, if there is none."""
     if name not in vocabulary_names():
         raise UsageError(f"unknown vocabulary {name!r}; known are {', '.join(vocabulary_names())}")
-    lines = (_FOLDER / f"{name}.txt").read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    return read_vocabulary(_FOLDER / f"{name}.txt", exclusive=name in _EXCLUSIVE)
+
+
+def read_vocabulary(path: Path, *, exclusive: bool = False) -> Vocabulary:
+    """Return the vocabulary in a file, named after it."""
+    lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     rows = [line.partition("\t") for line in lines]
     groups: dict[str, list[int]] = {}
     for number, (_, tab, group) in enumerate(rows):
         if tab:
             groups.setdefault(group, []).append(number)
     values = tuple(value for value, _, _ in rows)
-    assert len(set(values)) == len(values), f"{name}: a value occurs twice"
-    return Vocabulary(name, values, {group: tuple(members) for group, members in groups.items()}, name in _EXCLUSIVE)
+    assert len(set(values)) == len(values), f"{path.name}: a value occurs twice"
+    return Vocabulary(path.stem, values, {group: tuple(members) for group, members in groups.items()}, exclusive)
 
 
 @functools.cache

@@ -14,6 +14,7 @@ import polars as pl
 from fprep.convert.source_table import check_table_digest, table_path
 from fprep.near_duplicates.perceptual_hash import BLANK_CONTRAST, ImageHash, ImageTask, Views, hash_images
 from fprep.raw.safe_open import follows_links
+from fprep.readers.registry import readers
 from fschemas.failures import IntegrityError, UsageError
 from fschemas.publish import sha256_of
 from fschemas.splits import SIDES
@@ -46,7 +47,8 @@ class AuditTable:
     def open_vocabularies(self) -> dict[str, list[str]]:
         """Vocabularies by column that come from the raw files instead of a published data set."""
         stored: dict[str, dict[str, Any]] = dict(self.metadata.get("vocabularies") or {})
-        known = vocabulary_names()
+        published = (entry.name for reader in readers().values() for entry in reader.vocabularies.values())
+        known = {*vocabulary_names(), *published}
         return {name: list(entry.get("values", ())) for name, entry in stored.items() if entry.get("name") not in known}
 
     @property

@@ -125,7 +125,7 @@ def account(report: ConvertReport, raw: RawFolder, kept: pl.DataFrame) -> None:
 
 def recognized(reader: Reader, raw: RawFolder) -> list[str]:
     """Return the recognized variants of the reader; one that shares files with an earlier variant does not count."""
-    names = [PurePosixPath(name) for name in (*raw.files, *raw.documents)]
+    names = [PurePosixPath(name) for name in (*raw.files, *raw.documents, *raw.collections)]
     covered: set[PurePosixPath] = set()
     found: list[str] = []
     for variant, patterns in reader.variants.items():

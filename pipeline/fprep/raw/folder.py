@@ -60,7 +60,7 @@ class RawFolder:
     only the files determine them; `splits_are_given` means that no split is cut from train, even if the reader leaves
     splits to `convert`. `spill`, created by readers with wide columns for more rows than fit in memory, spills to a
     file below `scratch`. With `follow_links`, files reached by links that leave the root may be read. `walked` counts the
-    entries that `walk` skipped.
+    entries that `walk` skipped, `collections` the JSON files with many rows each, which `documents` counts by folder.
     """
 
     given: tuple[Path, ...]
@@ -86,6 +86,7 @@ class RawFolder:
     guessed: dict[str, str] = field(default_factory=dict[str, str])
     instances: bool = False
     documents: dict[str, Counter[str]] = field(default_factory=dict[str, Counter[str]])
+    collections: set[str] = field(default_factory=set[str])
     joins: dict[str, dict[str, tuple[str, list[int]]]] = field(
         default_factory=dict[str, dict[str, tuple[str, list[int]]]]
     )

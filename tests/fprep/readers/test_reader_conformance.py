@@ -57,6 +57,12 @@ def test_counts_are_the_expected_ones(converted):
     assert {name: report.to_json()[name] for name in expected} == expected
 
 
+def test_report_names_the_variants(converted):
+    reader, _, report = converted
+    assert report.variants
+    assert set(report.variants) <= reader.variants.keys()
+
+
 def test_law_of_rows(converted):
     _, out, report = converted
     rejected, table = (
@@ -116,8 +122,9 @@ def test_metadata_is_complete(converted):
     assert (out / metadata["raw_root"]).resolve() == tree_of(reader).resolve()
     landmark_set = metadata["landmark_set"]
     assert landmark_set is None or landmark_set == LANDMARK_SETS[landmark_set["name"]].to_json()
-    stored = [stored for stored in metadata["vocabularies"].values() if stored["name"] in vocabulary_names()]
-    assert all(entry == vocabulary(entry["name"]).to_json() for entry in stored)
+    published = {entry.name: entry for entry in (*map(vocabulary, vocabulary_names()), *reader.vocabularies.values())}
+    stored = [stored for stored in metadata["vocabularies"].values() if stored["name"] in published]
+    assert all(entry == published[entry["name"]].to_json() for entry in stored)
     assert len(stored) >= len(reader.vocabularies)
 
 

@@ -114,6 +114,7 @@ def read_coco(raw: RawFolder, path: Path) -> CocoFile:
     document = parse_document(read_unchanged(path, name))
     if isinstance(document, Problem):
         raise UsageError(f"{name}: {document.message}; restore the file")
+    raw.collections.add(name)
     images, annotations = (_entries(document, key, name) for key in ("images", "annotations"))
     optional = [_entries(document, key, name) if document.get(key) else [] for key in ("categories", "attributes")]
     categories, attributes = optional

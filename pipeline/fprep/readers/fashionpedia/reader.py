@@ -8,6 +8,8 @@ The other files of the release, `attributes_*2020.json` (labels of whole images)
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import polars as pl
 
 from fprep.raw.folder import RawFolder
@@ -16,10 +18,11 @@ from fprep.readers.coco.rows import Annotations, Plan, frame_of_rows
 from fprep.readers.reader import reader
 from fprep.readers.signature import Signature
 from fschemas.tables import table_class
-from fschemas.vocabularies import vocabulary
+from fschemas.vocabularies import read_vocabulary
 
 _GROUPS = ("category", "box", "polygons", "attributes")
-_CATEGORIES, _ATTRIBUTES = vocabulary("fashionpedia-category-46"), vocabulary("fashionpedia-attribute-294")
+_CATEGORIES = read_vocabulary(Path(__file__).with_name("fashionpedia-category-46.txt"))
+_ATTRIBUTES = read_vocabulary(Path(__file__).with_name("fashionpedia-attribute-294.txt"))
 
 
 @reader(

@@ -4,10 +4,10 @@ import polars as pl
 from tests.trees import tree_of
 
 from fprep.convert.command import convert
+from fprep.readers.registry import find_reader
 from fschemas.table_file import read_table
-from fschemas.vocabularies import vocabulary
 
-ATTRIBUTES = vocabulary("fashionpedia-attribute-294").values
+ATTRIBUTES = find_reader("fashionpedia").vocabularies["attributes"].values
 
 
 def test_rows(tmp_path):
