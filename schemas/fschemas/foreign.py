@@ -1,4 +1,4 @@
-"""Messages for errors of other libraries, from the table in `foreign_errors`; system error numbers take precedence.
+"""Messages for errors of other libraries, from `foreign_errors.toml`; system error numbers take precedence.
 
 Libraries are never imported here. An error that is not in the table is reported as an internal error.
 """
@@ -8,9 +8,13 @@ from __future__ import annotations
 import errno
 import os
 import re
+import tomllib
+from pathlib import Path
+from typing import Any
 
-from fschemas.foreign_errors import KNOWN
-
+# Entries of the file, which describes them. Read at import: no file may be opened when the limit on open files is reached.
+_FILE = Path(__file__).with_name("foreign_errors.toml")
+KNOWN: list[dict[str, Any]] = tomllib.loads(_FILE.read_text(encoding="utf-8"))["known"]
 _LONGEST = 200  # maximum length of a quoted message
 
 _FULL = (
@@ -78,11 +82,11 @@ def _explained(error: BaseException) -> tuple[int, str] | None:
     names = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__]
     message = str(error)
     for known in KNOWN:
-        found = known.words.search(message)
-        if found and any(_is(kind, names) for kind in known.kinds):
+        found = re.search(known.get("words", ""), message, re.IGNORECASE | re.DOTALL)
+        if found and any(_is(kind, names) for kind in known["kinds"]):
             words = shortened(message) or type(error).__name__
             groups = {name: value or "" for name, value in found.groupdict().items()}
-            return known.code, known.sentence.format(words=words, **groups)
+            return known["code"], known["sentence"].format(words=words, **groups)
     return None
 
 

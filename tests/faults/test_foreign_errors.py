@@ -26,7 +26,7 @@ import pytest
 import torch
 
 from fschemas.failures import EnvironmentProblem, ExitCode, explain
-from fschemas.foreign_errors import KNOWN
+from fschemas.foreign import KNOWN
 from fschemas.publish import publish
 
 ENVIRONMENT, INTEGRITY, USAGE = ExitCode.ENVIRONMENT, ExitCode.INTEGRITY, ExitCode.USAGE
@@ -383,7 +383,7 @@ def test_one_sentence_and_exit_code(junk: Path, name: str) -> None:
 def test_every_library_of_the_table_is_tried() -> None:
     tried = {name.partition(":")[0] for name in RAISED}
     assert {"torch", "safetensors", "faiss", "fsspec", "timm", "OpenCV", "Pillow", "numpy", "pyarrow", "polars", "DVCLive", "DVC",
-            "onnx", "onnxruntime", "mlflow"} <= tried & {known.library for known in KNOWN}  # fmt: skip
+            "onnx", "onnxruntime", "mlflow"} <= tried & {known["library"] for known in KNOWN}  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,22 @@
-"""Defects of real archives that are inserted into synthetic ones: damaged images, and a record of each change."""
+"""Defects of real archives that are inserted into synthetic ones: changed lines, damaged images, and their record."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+import json
+import re
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from fprep.synthetic.skeleton import Defect
+from fprep.synthetic.skeleton import Defect, chance, shuffled
 
-T = TypeVar("T")
 Change = Callable[[bytes], bytes]
 
 
@@ -23,13 +26,10 @@ def _as_png(content: bytes) -> bytes:
     return cv2.imencode(".png", image)[1].tobytes()
 
 
-def _in_mode(mode: str) -> Change:
-    def convert(content: bytes) -> bytes:
-        buffer = io.BytesIO()
-        Image.open(io.BytesIO(content)).convert(mode).save(buffer, "JPEG", quality=88)
-        return buffer.getvalue()
-
-    return convert
+def _in_mode(mode: str, content: bytes) -> bytes:
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(content)).convert(mode).save(buffer, "JPEG", quality=88)
+    return buffer.getvalue()
 
 
 def _with_orientation(content: bytes) -> bytes:
@@ -46,42 +46,137 @@ IMAGE_DEFECTS: dict[str, tuple[str, Change | None, str]] = {
     "not_an_image": ("the file holds an HTML page", lambda _: b"<html><body>403 Forbidden</body></html>\n", "rejected"),
     "wrong_extension": ("PNG bytes under a name that ends in .jpg", _as_png, "kept"),
     "exif_orientation": (_ORIENTATION, _with_orientation, "kept"),
-    "grayscale_image": ("a JPEG with one channel", _in_mode("L"), "kept"),
-    "cmyk_image": ("a JPEG with four channels, CMYK", _in_mode("CMYK"), "kept"),
+    "grayscale_image": ("a JPEG with one channel", partial(_in_mode, "L"), "kept"),
+    "cmyk_image": ("a JPEG with four channels, CMYK", partial(_in_mode, "CMYK"), "kept"),
     "missing_image": ("the file was deleted", None, "rejected"),
 }
 """By rule: description, change (None: delete the file), and the verdict on a row with such an image."""
 
+# Rule, description, pattern, replacement, and the verdict if it is not `rejected`.
+LineDefect = tuple[str, str, str, str] | tuple[str, str, str, str, str]
 
-class Spoiler(Generic[T]):
-    """Selects unmodified rows one by one, so that none gets two defects, and records defects in `defects`."""
 
-    def __init__(self, folder: Path, unmodified: Sequence[T]) -> None:
-        """`unmodified` are the rows (or images, or documents) in the order of use."""
-        self.folder = folder
-        self.unmodified = list(unmodified)
+def damage(path: Path, rule: str) -> tuple[str, str, str]:
+    """Damage an image file as defined by `IMAGE_DEFECTS`; return rule, description and verdict."""
+    what, change, verdict = IMAGE_DEFECTS[rule]
+    if change is None:
+        path.unlink()
+    else:
+        path.write_bytes(change(path.read_bytes()))
+    return rule, what, verdict
+
+
+@dataclass(eq=False)
+class Line:
+    """A line of a list, and its defect, whose line number is set at the end."""
+
+    text: str
+    defect: Defect | None = None
+
+
+class ListSpoiler:
+    """Inserts defects into lists of images, and into the images. Each image gets at most one."""
+
+    def __init__(
+        self, folder: Path, seed: int, files: dict[str, str], images: str, *, header: int = 0, separator: str = ","
+    ) -> None:
+        """`files` maps short names to lists below `folder` whose rows start with an image, relative to `images`.
+
+        The first list has all images, below `header` lines.
+        """
+        self.folder, self.images, self.files, self._separator = folder, folder / images, files, separator
+        self.lines = {
+            name: [Line(text) for text in (folder / file).read_text(encoding="utf-8").splitlines()]
+            for name, file in files.items()
+        }
+        rows = next(iter(self.lines.values()))[header:]
+        self.unmodified = shuffled(list(dict.fromkeys(self._image(row) for row in rows)), chance(seed, 127))
         self.defects: list[Defect] = []
 
-    def take(self, suits: Callable[[T], bool] = lambda _: True) -> T:
-        """Return the next unmodified row that suits."""
-        return self.unmodified.pop(next(index for index, row in enumerate(self.unmodified) if suits(row)))
+    def take(self, name: str, suits: Callable[[str], bool] = lambda _: True) -> Line:
+        """Return the row in a list of the next unmodified image whose row suits."""
+        for image in self.unmodified:
+            row = next(row for row in self.lines[name] if self._image(row) == image)
+            if suits(row.text):
+                self.unmodified.remove(image)
+                return row
+        raise AssertionError("`least_for_defects` images are enough")
 
-    def note(
-        self, file: str, line: int | None, image: str | None, rule: str, what: str, verdict: str = "rejected"
-    ) -> None:
-        """Record a defect."""
-        self.defects.append(Defect(file, line, image, rule, what, verdict))
+    def mark(self, name: str, row: Line, rule: str, what: str, verdict: str = "rejected", image: str = "") -> None:
+        """Record the defect of a row."""
+        row.defect = Defect(self.files[name], None, image or self._image(row) or None, rule, what, verdict)
 
-    def change_file(self, file: str, change: Change) -> None:
-        """Rewrite the bytes of a file below the folder."""
-        path = self.folder / file
+    def edit(self, name: str, rule: str, what: str, edit: Callable[[str], str], verdict: str = "rejected",
+             suits: Callable[[str], bool] = lambda _: True) -> None:  # fmt: skip
+        """Rewrite a row of a list that suits."""
+        row = self.take(name, suits)
+        row.text = edit(row.text)
+        self.mark(name, row, rule, what, verdict)
+
+    def change(self, name: str, *defects: LineDefect) -> None:
+        """Rewrite one row of a list for each defect."""
+        for rule, what, pattern, replacement, *verdict in defects:
+            self.edit(name, rule, what, partial(re.sub, pattern, replacement), verdict[0] if verdict else "rejected")
+
+    def insert(self, name: str, rule: str, what: str, edit: Callable[[str], str], verdict: str = "rejected") -> None:
+        """Add a line after a row: an edited copy of it."""
+        row = self.take(name)
+        copy = Line(edit(row.text))
+        self.lines[name].insert(self.lines[name].index(row) + 1, copy)
+        self.mark(name, copy, rule, what, verdict)
+
+    def remove(self, name: str, verdict: str = "rejected") -> None:
+        """Delete the row of an image from one list; its count line is then too high by one."""
+        row = self.take(name)
+        self.lines[name].remove(row)
+        self.note(name, "missing_row", "the row was deleted", verdict, self._image(row))
+
+    def spoil_images(self, name: str, rules: Iterable[str] = IMAGE_DEFECTS) -> None:
+        """Damaged, missing and mislabeled image files."""
+        for rule in rules:
+            row = self.take(name)
+            self.mark(name, row, *damage(self.images / self._image(row), rule))
+
+    def note(self, name: str, rule: str, what: str, verdict: str = "kept", image: str | None = None) -> None:
+        """Record a defect of a whole list, or of a row that it lacks."""
+        self.defects.append(Defect(self.files[name], None, image, rule, what, verdict))
+
+    def finish(self, **newlines: str) -> list[Defect]:
+        """Write the lists, with optional line endings by list, and return the inserted defects."""
+        for name, lines in self.lines.items():
+            newline = newlines.get(name, "\n")
+            (self.folder / self.files[name]).write_bytes("".join(line.text + newline for line in lines).encode())
+            self.defects += [replace(line.defect, line=number) for number, line in enumerate(lines, 1) if line.defect]
+        return self.defects
+
+    def _image(self, row: Line) -> str:
+        return row.text.split(self._separator, 1)[0]
+
+
+def edited(change: Callable[[dict[str, Any]], object]) -> Change:
+    """Return a function that edits the values of a JSON document."""
+
+    def edit(content: bytes) -> bytes:
+        document = json.loads(content)
+        change(document)
+        return json.dumps(document, ensure_ascii=False).encode()
+
+    return edit
+
+
+def spoil_documents(
+    folder: Path, generator: np.random.Generator, labels: str, images: str, defects: Iterable[tuple[str, str, Change, str]],
+    rules: Collection[str] = tuple(IMAGE_DEFECTS),
+) -> list[Defect]:  # fmt: skip
+    """Insert defects (rule, description, change, verdict) into documents `labels/*.json`, and `rules` into images."""
+    stems = sorted(str(path.relative_to(folder / labels))[:-5] for path in (folder / labels).rglob("*.json"))
+    order = iter(shuffled(stems, generator))
+    found: list[Defect] = []
+    for (rule, what, change, verdict), stem in zip(defects, order, strict=False):
+        path = folder / labels / f"{stem}.json"
         path.write_bytes(change(path.read_bytes()))
-
-    def damage(self, image: str, rule: str) -> tuple[str, str, str]:
-        """Damage an image file as defined by `IMAGE_DEFECTS`; return rule, description and verdict."""
-        what, change, verdict = IMAGE_DEFECTS[rule]
-        if change is None:
-            (self.folder / image).unlink()
-        else:
-            self.change_file(image, change)
-        return rule, what, verdict
+        found.append(Defect(f"{labels}/{stem}.json", 1, f"{images}/{stem}.jpg", rule, what, verdict))
+    for rule, stem in zip(rules, order, strict=False):
+        image = f"{images}/{stem}.jpg"
+        found.append(Defect(f"{labels}/{stem}.json", 1, image, *damage(folder / image, rule)))
+    return found

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cache
+from dataclasses import asdict, dataclass, replace
+from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +27,8 @@ from fschemas.publish import new_folder, publish
 from fschemas.wording import are, count
 
 T = TypeVar("T")
+R = TypeVar("R")
+G = TypeVar("G", bound="Group")
 JPEG_QUALITY = 88
 _IMAGES_PER_WORKER = 8  # below this, starting a process costs more than rendering
 _DOCUMENTS_PER_WORKER = 2000
@@ -108,21 +110,58 @@ class Layout:
         return counts
 
 
+@dataclass(frozen=True)
+class Group:
+    """Images of one item or outfit: `first` is the number of images of earlier groups."""
+
+    number: int
+    first: int
+    count: int
+
+
+def draw_groups(request: Request, low: int, high: int, mean_at_full_size: int = 0, least: int = 1) -> list[Group]:
+    """Sample groups of `low` to `high` images, until all images are assigned.
+
+    In samples of more than 20,000 images, `mean_at_full_size` replaces the range. The last group takes up to
+    `least` - 1 more images, so that none has fewer than `least`.
+    """
+    if request.images > 20_000 and mean_at_full_size:
+        low, high = mean_at_full_size // 2, mean_at_full_size + mean_at_full_size // 2
+    generator, first, groups = chance(request.seed, 102), 0, list[Group]()
+    while (left := request.images - first) > 0:
+        size = min(int(generator.integers(low, high + 1)), left)
+        size = left if left - size < least else size
+        groups.append(Group(len(groups), first, size))
+        first += size
+    return groups
+
+
 def map_groups(
-    request: Request, render: Callable[[Any], Any], groups: Sequence[Any], sizes: Iterable[int], *, spread: bool = False
-) -> Iterator[Any]:
-    """Yield `render(group)` for each group of images, in order; reports progress by images.
+    folder: Path,
+    request: Request,
+    render: Callable[[Path, Request, G], R],
+    groups: Sequence[G],
+    *,
+    spread: bool = False,
+) -> Iterator[R]:
+    """Yield `render(folder, request, group)` for each group, in order; reports progress by images.
 
     Without images, one process does all the work, unless `spread` is set.
     """
     busy = request.images // (_IMAGES_PER_WORKER if request.with_images else _DOCUMENTS_PER_WORKER)
     workers = min(request.workers, busy) if request.with_images or spread else 1
     chunk = 2 if request.with_images else 100
-    results = map_tasks(render, groups, workers=max(1, workers), trusted=True, timeout=600.0, chunk=chunk)
-    for result, size in zip(results, sizes, strict=True):
+    work = partial(render, folder, replace(request, progress=None))
+    results = map_tasks(work, groups, workers=max(1, workers), trusted=True, timeout=600.0, chunk=chunk)
+    for result, group in zip(results, groups, strict=True):
         yield result
         if request.progress is not None:
-            request.progress(size)
+            request.progress(group.count)
+
+
+def map_images(folder: Path, request: Request, render: Callable[[Path, Request, Group], R]) -> list[R]:
+    """Return `render(folder, request, group)` for each image, as a group of one."""
+    return list(map_groups(folder, request, render, [Group(index, index, 1) for index in range(request.images)]))
 
 
 @cache
@@ -146,22 +185,6 @@ def draw_splits(generator: np.random.Generator, shares: Mapping[str, float], num
     bounds = np.cumsum(list(shares.values())) / sum(shares.values())
     names = list(shares)
     return [names[index] for index in np.searchsorted(bounds, generator.random(num_images))]
-
-
-def group_sizes(request: Request, low: int, high: int, mean_at_full_size: int = 0, least: int = 1) -> Iterator[int]:
-    """Yield the number of images per item, from `low` to `high`, until all images are assigned.
-
-    In samples of more than 20,000 images, `mean_at_full_size` replaces the range. The last item takes up to `least` - 1
-    more images, so that none has fewer than `least`.
-    """
-    if request.images > 20_000 and mean_at_full_size:
-        low, high = mean_at_full_size // 2, mean_at_full_size + mean_at_full_size // 2
-    generator, left = chance(request.seed, 102), request.images
-    while left > 0:
-        size = min(int(generator.integers(low, high + 1)), left)
-        size = left if left - size < least else size
-        left -= size
-        yield size
 
 
 def write_image(path: Path, image: NDArray[np.uint8], quality: int = JPEG_QUALITY) -> None:

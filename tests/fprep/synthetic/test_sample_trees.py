@@ -17,7 +17,7 @@ import fprep.synthetic.layouts
 from fprep.convert.command import convert
 from fprep.raw.marker import MARKER
 from fprep.synthetic.command import find_layout, find_sample, layouts, published_images
-from fprep.synthetic.skeleton import Request, group_sizes
+from fprep.synthetic.skeleton import Request, draw_groups
 from fschemas.failures import UsageError
 from fschemas.vocabularies import vocabulary
 
@@ -250,9 +250,12 @@ def test_consumer_to_shop_lists_have_their_oddities(synthetic):
         assert split in ("train", "val", "test")
 
 
-def test_group_sizes_give_away_all_images():
+def group_sizes(images, *options, **more):
+    return [group.count for group in draw_groups(Request(images, 0, 1), *options, **more)]
+
+
+def test_groups_share_all_images():
     for images in (1, 5, 100, 30_000):
-        sizes = list(group_sizes(Request(images, 0, 1), 2, 9, 50, 1))
-        assert sum(sizes) == images
-    assert min(group_sizes(Request(101, 0, 1), 3, 9, least=2)) >= 2
-    assert Counter(group_sizes(Request(30_000, 0, 1), 2, 9, 50)).most_common(1)[0][0] > 20
+        assert sum(group_sizes(images, 2, 9, 50, 1)) == images
+    assert min(group_sizes(101, 3, 9, least=2)) >= 2
+    assert Counter(group_sizes(30_000, 2, 9, 50)).most_common(1)[0][0] > 20

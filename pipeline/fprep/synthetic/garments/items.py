@@ -6,7 +6,8 @@ every label of a sample agrees with the pixels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,11 @@ class Item:
         return self.design.cloth.kind
 
     @property
+    def pattern(self) -> str:
+        """The print, or the motif on the chest: disc, star or bars."""
+        return self.print if self.design.motif == "none" else self.design.motif
+
+    @property
     def sleeve(self) -> str:
         """The nearest key of `SLEEVES`; "none" without sleeves."""
         return min(SLEEVES, key=lambda name: abs(SLEEVES[name] - self.design.sleeve))
@@ -63,6 +69,8 @@ class Item:
         """The collar, or the neckline if there is none; "" for skirts and trousers."""
         if self.category in ("skirt", "trousers"):
             return ""
+        if self.kind == "polo":
+            return "polo"
         return self.design.collar if self.design.collar != "none" else self.design.neckline
 
     @property
@@ -75,6 +83,50 @@ class Item:
         """The fit: tight, regular or loose."""
         tight, loose = (1.0, 2.6) if self.category in ("skirt", "trousers") else (1.8, 4.2)
         return "tight" if self.design.ease < tight else "loose" if self.design.ease > loose else "regular"
+
+    @property
+    def length(self) -> str:
+        """The length: mini, knee, midi or maxi; shorts, cropped or long trousers; crop, regular or longline tops."""
+        if self.category == "trousers":
+            return _step(self.leg_share, (0.45, 0.8), ("shorts", "cropped", "long"))
+        if self.category in ("dress", "skirt"):
+            return _step(self.end, (98, 116, 123), ("mini", "knee", "midi", "maxi"))
+        return _step(self.end, (50, 74), ("crop", "regular", "longline"))
+
+    @property
+    def cut(self) -> str:
+        """The cut by the width of the hem: skinny, straight or wide; pencil, a-line or flared; "" for tops."""
+        if self.category in ("blouse", "outwear"):
+            return ""
+        if self.category == "trousers":
+            return _step(self.design.hem, (6, 14), ("skinny", "straight", "wide"))
+        return _step(self.design.hem, (21, 34), ("pencil", "a-line", "flared"))
+
+    def facets(self) -> Iterator[tuple[str, str]]:
+        """Yield what can be seen: pairs of a property and its value, such as ("neck", "v")."""
+        design = self.design
+        yield from (("look", self.look), ("kind", self.kind), ("category", self.category), ("fabric", self.fabric))
+        yield from (("fit", self.fit), ("length", self.length), ("closure", design.closure), ("print", self.pattern))
+        if self.neck:
+            yield from (("neck", self.neck), ("sleeve", self.sleeve))
+        details = {"pockets": design.pockets != "none", "belt": design.belt, "pleats": design.pleats > 5}
+        yield from (("detail", name) for name, has in {**details, "tiers": design.tiers > 0}.items() if has)
+        if design.sleeve:
+            yield "sleeve_shape", design.sleeve_shape
+        yield "cut", self.cut
+
+    def words(self, tables: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, str]]:
+        """Yield (property, word) for the words of a data set for what can be seen, from tables by property.
+
+        A table named `length of skirt` replaces `length` for skirts. Cells are words separated by commas.
+        """
+        for facet, value in self.facets():
+            cell = tables.get(f"{facet} of {self.category}", tables.get(facet, {})).get(value, "")
+            yield from ((facet, word) for word in cell.split(",") if word)
+
+
+def _step(value: float, bounds: tuple[float, ...], names: tuple[str, ...]) -> str:
+    return names[bisect_right(bounds, value)]
 
 
 def draw_item(seed: int, number: int, kinds: Mapping[str, float], looks: Mapping[str, float] | None = None) -> Item:

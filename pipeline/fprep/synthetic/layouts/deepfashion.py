@@ -14,19 +14,17 @@ Coordinates in the files are integer, 1-based pixels. Visibility: 0 visible, 1 o
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fprep.synthetic.defects import IMAGE_DEFECTS, Spoiler
+from fprep.synthetic.defects import LineDefect, ListSpoiler
 from fprep.synthetic.garments.design import WAIST
 from fprep.synthetic.garments.items import Item
 from fprep.synthetic.garments.shoot import Piece, Shot
-from fprep.synthetic.skeleton import JPEG_QUALITY, Defect, chance, shuffled, write_image, write_text
+from fprep.synthetic.skeleton import JPEG_QUALITY, Request, chance, write_image, write_text
 from fschemas.landmarks import DEEPFASHION_8, FASHIONAI_24, Visibility
 
 EVAL, IMAGES = "Eval/list_eval_partition.txt", "Img"
@@ -151,15 +149,21 @@ def landmark_header(*, variation: bool) -> str:
     return padded("image_name") + "  ".join(["clothes_type", *(["variation_type"] if variation else []), *names])
 
 
+def draw_side(generator: np.random.Generator) -> int:
+    """Sample the longer side of an image: mostly 300 pixels, as in the release."""
+    return 301 if generator.random() < 0.13 else 300
+
+
 def render_marks(
-    folder: Path | None, item: Item, paths: Sequence[str], keys: tuple[int, ...], side: int,
+    folder: Path, request: Request, item: Item, paths: Sequence[str], stream: int, side: int,
     shoot: Callable[[np.random.Generator, int], Shot], qualities: Sequence[int] = (),
 ) -> NDArray[np.int32]:  # fmt: skip
-    """Render the images of an item below `folder`, or make up coordinates if it is None; return marks (count, 31).
+    """Render the images of an item below `folder`, or make up coordinates; return marks (count, 31).
 
-    `shoot` photographs image `index` with a generator seeded by (*keys, index).
+    `shoot` photographs image `index` with a generator seeded by (seed, stream, number of the item, index).
     """
-    if folder is None:
+    keys = (request.seed, stream, item.number)
+    if not request.with_images:
         return invent(item, chance(*keys), len(paths), side)
     marks: list[NDArray[np.int32]] = []
     for index, path in enumerate(paths):
@@ -174,87 +178,32 @@ def write_list(path: Path, header: str, lines: Sequence[str], num_items: int | N
     write_text(path, [str(len(lines) if num_items is None else num_items), header, *lines])
 
 
-# Rule, description, pattern, replacement, and the verdict if it is not `rejected`.
-ListDefect = tuple[str, str, str, str] | tuple[str, str, str, str, str]
-
 _BOX = r"(\d{3}) (\d{3}) (\d{3}) (\d{3})$"
-BAD_BOX_CELL: ListDefect = ("bad_cell", "x_1 is 1_2", _BOX, r"1_2 \2 \3 \4")
-BOX_INVERTED: ListDefect = ("box_inverted", "x_2 and x_1 changed places", _BOX, r"\3 \2 \1 \4")
-BOX_DEFECTS: tuple[ListDefect, ...] = (
-    BAD_BOX_CELL,
-    ("bad_cell", "y_2 is nan", r"\d{3}$", "nan"),
-    ("wrong_columns", "three numbers", r" \d{3}$", ""),
-    BOX_INVERTED,
-    ("box_outside", "x_2 is 999", r"\d{3} (\d{3})$", r"999 \1"),
-)
-UNKNOWN_SPLIT: ListDefect = ("unknown_split", "the status is valid", r"\w+$", "valid")
-
-
-def landmark_defects(cut: int) -> tuple[ListDefect, ...]:
-    """Return defects of unreadable or impossible landmarks. With `cut` numbers removed, a row fits neither layout."""
-    return (
+_LIST_DEFECTS: dict[str, tuple[LineDefect, ...]] = {
+    "bbox": (
+        ("bad_cell", "x_1 is 1_2", _BOX, r"1_2 \2 \3 \4"),
+        ("bad_cell", "y_2 is nan", r"\d{3}$", "nan"),
+        ("wrong_columns", "three numbers", r" \d{3}$", ""),
+        ("box_inverted", "x_2 and x_1 changed places", _BOX, r"\3 \2 \1 \4"),
+        ("box_outside", "x_2 is 999", r"\d{3} (\d{3})$", r"999 \1"),
+    ),
+    "landmarks": (
         ("bad_visibility", "the last visibility is 3", r"\d (\d{3} \d{3}) $", r"3 \1 "),
-        ("wrong_columns", f"cut by {cut}: the last numbers are missing", rf"( \d{{3}}){{{cut}}} $", " "),
         ("point_outside", "x of the last landmark is 999", r"\d \d{3} (\d{3}) $", r"0 999 \1 "),
-    )
+    ),
+}
+UNKNOWN_SPLIT: LineDefect = ("unknown_split", "the status is valid", r"\w+$", "valid")
 
 
-class ListSpoiler(Spoiler[str]):
-    """Inserts defects into rows of unmodified images, or into the images. Line numbers refer to the final lists."""
+def spoil_lists(folder: Path, request: Request, files: dict[str, str], cut: int = 2) -> ListSpoiler:
+    """Insert the defects that all benchmarks have into images and lists; `files` has `bbox` and `landmarks`.
 
-    def __init__(self, folder: Path, seed: int, files: dict[str, str]) -> None:
-        """`files` maps short names to lists below `folder`; the first one lists the images, relative to `IMAGES`."""
-        self.files = files
-        self.lines = {name: (folder / file).read_text(encoding="utf-8").splitlines() for name, file in files.items()}
-        rows = next(iter(self.lines.values()))[2:]
-        super().__init__(folder, shuffled(list(dict.fromkeys(row.split()[0] for row in rows)), chance(seed, 127)))
-        self._texts: list[tuple[str, str]] = []  # short name and line text of each entry
-
-    def change(self, name: str, *defects: ListDefect) -> None:
-        """Rewrite one row of a list for each defect."""
-        for rule, what, pattern, replacement, *verdict in defects:
-            path = self.take()
-            index = self._index(name, path)
-            self.lines[name][index] = text = re.sub(pattern, replacement, self.lines[name][index])
-            self.enter(name, path, rule, what, *verdict, text=text)
-
-    def remove(self, name: str, verdict: str = "rejected") -> None:
-        """Delete the row of an image from one list; its count line is then too high by one."""
-        path = self.take()
-        del self.lines[name][self._index(name, path)]
-        self.enter(name, path, "missing_row", "the row was deleted", verdict)
-
-    def repeat(self, name: str) -> None:
-        """Write a row twice."""
-        path = self.take()
-        index = self._index(name, path)
-        self.lines[name].insert(index + 1, self.lines[name][index])
-        self.enter(name, path, "repeated_row", "the row stands twice", "kept")
-
-    def spoil_images(self, name: str) -> None:
-        """Damaged, missing and mislabeled image files."""
-        for rule in IMAGE_DEFECTS:
-            path = self.take()
-            self.enter(
-                name, path, *self.damage(f"{IMAGES}/{path}", rule), text=self.lines[name][self._index(name, path)]
-            )
-
-    def enter(
-        self, name: str, image: str | None, rule: str, what: str, verdict: str = "rejected", text: str = ""
-    ) -> None:
-        """Record a defect of the line `text` of a list, or of the whole list."""
-        self._texts.append((name, text))
-        self.note(self.files[name], None, image, rule, what, verdict)
-
-    def finish(self, **newlines: str) -> list[Defect]:
-        """Write the lists, with optional line endings by list, and return the inserted defects."""
-        for name, lines in self.lines.items():
-            newline = newlines.get(name, "\n")
-            (self.folder / self.files[name]).write_bytes("".join(line + newline for line in lines).encode())
-        return [
-            replace(defect, line=self.lines[name].index(text) + 1 if text else None)
-            for defect, (name, text) in zip(self.defects, self._texts, strict=True)
-        ]
-
-    def _index(self, name: str, path: str) -> int:
-        return next(index for index, line in enumerate(self.lines[name]) if line.startswith(path + " "))
+    With `cut` numbers removed, a row of landmarks fits neither layout of such a list.
+    """
+    spoiler = ListSpoiler(folder, request.seed, files, IMAGES, header=2, separator=" ")
+    for name, defects in _LIST_DEFECTS.items():
+        spoiler.change(name, *defects)
+    what = f"cut by {cut}: the last numbers are missing"
+    spoiler.change("landmarks", ("wrong_columns", what, rf"( \d{{3}}){{{cut}}} $", " "))
+    spoiler.spoil_images(next(iter(files)))
+    return spoiler

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +21,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fprep.synthetic.defects import Spoiler
+from fprep.synthetic.defects import Change, edited, spoil_documents
 from fprep.synthetic.garments.items import Item, draw_outfit, pick
 from fprep.synthetic.garments.palette import LOOKS
 from fprep.synthetic.garments.shoot import VIEWS, Piece, Shot, photograph
 from fprep.synthetic.skeleton import (
     Defect,
+    Group,
     Layout,
     Request,
     chance,
-    group_sizes,
+    draw_groups,
     map_groups,
     read_words,
-    shuffled,
     write_image,
 )
 from fschemas.landmarks import DEEPFASHION2_294, FASHIONAI_24, Visibility
@@ -49,47 +48,36 @@ _SLING_NECKS = ("straps", "sweetheart")
 
 
 @dataclass(frozen=True)
-class Pair:
-    """An outfit with `count` images, the first by a shop. `first` is the number of earlier images in its split."""
+class Pair(Group):
+    """An outfit, whose first image is by a shop. `first` is the number of earlier images in its split."""
 
-    number: int
     split: str
-    first: int
-    count: int
 
 
 def _write(folder: Path, request: Request) -> dict[str, int]:
-    pairs = list(_pairs(request))
+    counts, pairs = dict.fromkeys(_SPLITS, 0), list[Pair]()
+    for group in draw_groups(request, 2, 6):
+        split = {1: "validation", 3: "test"}.get(group.number % 9, "train")
+        pairs.append(Pair(group.number, counts[split], group.count, split))
+        counts[split] += group.count
     for split in dict.fromkeys(pair.split for pair in pairs):
         for kind in ("image", "annos")[: 1 if split == "test" else 2]:
             (folder / split / kind).mkdir(parents=True)
-    counts = dict.fromkeys(_SPLITS, 0)
-    render = partial(_render_pair, folder, request.with_images, request.seed)
-    for pair, _ in zip(
-        pairs, map_groups(request, render, pairs, [pair.count for pair in pairs], spread=True), strict=True
-    ):
-        counts[pair.split] += pair.count
+    for _ in map_groups(folder, request, _render_pair, pairs, spread=True):
+        pass
     return counts
 
 
-def _pairs(request: Request) -> Iterator[Pair]:
-    counts = dict.fromkeys(_SPLITS, 0)
-    for number, count in enumerate(group_sizes(request, 2, 6)):
-        split = "validation" if number % 9 == 1 else "test" if number % 9 == 3 else "train"
-        yield Pair(number, split, counts[split], count)
-        counts[split] += count
-
-
-def _render_pair(folder: Path, with_images: bool, seed: int, pair: Pair) -> int:
-    generator = chance(seed, 124, pair.number)
+def _render_pair(folder: Path, request: Request, pair: Pair) -> None:
+    generator = chance(request.seed, 124, pair.number)
     look = pick(generator, dict.fromkeys(LOOKS, 1.0))
     outfit = draw_outfit(generator, pair.number, look)
     styles = [int(generator.integers(1, 4)) if generator.random() < 0.9 else 0 for _ in outfit]
     for index in range(pair.count):
-        chances = chance(seed, 125, pair.number, index)
+        chances = chance(request.seed, 125, pair.number, index)
         name = f"{pair.first + index + 1:06d}"
         source = "shop" if index == 0 else "user"
-        if with_images:
+        if request.with_images:
             view = "shop" if source == "shop" else "street" if chances.random() < 0.4 else "home"
             shot = photograph(outfit, chances, VIEWS[view], _SIZE)
             write_image(folder / pair.split / "image" / f"{name}.jpg", shot.image, 85)
@@ -101,7 +89,6 @@ def _render_pair(folder: Path, with_images: bool, seed: int, pair: Pair) -> int:
             entries = {f"item{number}": item for number, item in zip(numbers, items, strict=True)}
             document: dict[str, Any] = {"source": source, "pair_id": pair.number + 1, **entries}
             (folder / pair.split / "annos" / f"{name}.json").write_text(json.dumps(document))
-    return pair.count
 
 
 def _entry(shot: Shot, piece: Piece, style: int) -> dict[str, Any]:
@@ -249,37 +236,26 @@ def oval_points(category: str, low: NDArray[np.int64], high: NDArray[np.int64]) 
     return np.round(low + share * (high - low)).astype(np.int64)
 
 
+def _set(**fields: Any) -> Change:
+    return edited(lambda document: document["item1"].update(fields))
+
+
+_DEFECTS: tuple[tuple[str, str, Change, str], ...] = (
+    ("unknown_category", "category_id 14", _set(category_id=14), "rejected"),
+    ("bad_number", "three numbers", _set(bounding_box=[1, 2, 3]), "rejected"),
+    ("box_inverted", "x2 is left of x1", _set(bounding_box=[300, 10, 200, 400]), "rejected"),
+    ("wrong_number_of_points", "two numbers too few", _set(landmarks=[0]), "rejected"),
+    ("bad_polygon", "a polygon of five numbers", _set(segmentation=[[1.0, 2.0, 3.0, 4.0, 5.0]]), "rejected"),
+    ("bad_json", "cut after 100 bytes", lambda content: content[:100], "rejected"),
+    ("empty_file", "an empty file", lambda _: b"", "rejected"),
+)
+
+
 def _insert_defects(folder: Path, request: Request, _counts: dict[str, int]) -> list[Defect]:
-    """Insert defects into training documents and images. Entries are about `item1` unless stated otherwise."""
-    names = sorted(path.stem for path in (folder / "train/annos").iterdir())
-    spoiler = Spoiler(folder, shuffled(names, chance(request.seed, 126)))
-
-    def change(rule: str, what: str, edit: Callable[[bytes], bytes]) -> None:
-        name = spoiler.take()
-        spoiler.change_file(f"train/annos/{name}.json", edit)
-        spoiler.note(f"train/annos/{name}.json", 1, f"train/image/{name}.jpg", rule, what)
-
-    def set_fields(**fields: Any) -> Callable[[bytes], bytes]:
-        def edit(content: bytes) -> bytes:
-            document = json.loads(content)
-            document["item1"] |= fields
-            return json.dumps(document).encode()
-
-        return edit
-
-    change("unknown_category", "category_id 14", set_fields(category_id=14))
-    change("bad_number", "three numbers", set_fields(bounding_box=[1, 2, 3]))
-    change("box_inverted", "x2 is left of x1", set_fields(bounding_box=[300, 10, 200, 400]))
-    change("wrong_number_of_points", "two numbers too few", set_fields(landmarks=[0]))
-    change("bad_polygon", "a polygon of five numbers", set_fields(segmentation=[[1.0, 2.0, 3.0, 4.0, 5.0]]))
-    change("bad_json", "cut after 100 bytes", lambda content: content[:100])
-    change("empty_file", "an empty file", lambda _: b"")
-    for rule in ("missing_image", "truncated_image"):
-        name = spoiler.take()
-        image = f"train/image/{name}.jpg"
-        _, what, verdict = spoiler.damage(image, rule)
-        spoiler.note(f"train/annos/{name}.json", None, image, rule, what + "; all items", verdict)
-    return spoiler.defects
+    """Insert defects into training documents (their `item1`) and images."""
+    rules = ("missing_image", "truncated_image")
+    generator = chance(request.seed, 126)
+    return spoil_documents(folder, generator, "train/annos", "train/image", _DEFECTS, rules)
 
 
 LAYOUT = Layout(

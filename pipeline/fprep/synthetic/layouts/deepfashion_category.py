@@ -8,9 +8,8 @@ have no headers: row i of each belongs to image i of `<split>.txt`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +20,16 @@ from fprep.synthetic.garments.shoot import Shot, photograph_seen
 from fprep.synthetic.layouts import deepfashion as df
 from fprep.synthetic.skeleton import (
     Defect,
+    Group,
     Layout,
     Request,
     chance,
+    draw_groups,
     draw_splits,
-    group_sizes,
     map_groups,
     read_words,
     write_text,
-)  # fmt: skip
+)
 from fschemas.vocabularies import vocabulary
 
 COARSE, FINE = "Anno_coarse", "Anno_fine"
@@ -37,7 +37,6 @@ _VIEWS = {"shop": 6.0, "any": 2.0, "home": 1.0, "street": 1.0, "zoom": 0.5, "bac
 _SPLITS = {"train": 209_222.0, "val": 40_000.0, "test": 40_000.0}
 _FINE_SPLITS = {"train": 0.7, "val": 0.1, "test": 0.2}
 _PUBLISHED_FINE = 20_000
-_LINES_AT_ONCE = 500
 _TYPES = ("texture", "fabric", "shape", "part", "style")
 
 WORDS = read_words(__file__)
@@ -46,14 +45,11 @@ KIND_WEIGHTS: dict[str, float] = WORDS["weight"]
 
 
 @dataclass(frozen=True)
-class Product:
-    """A folder of images of one item. `first` is the row of the first of its `count` images in every list."""
+class Product(Group):
+    """A folder of images of one item."""
 
-    number: int
     name: str
     kind: str
-    first: int
-    count: int
 
     @property
     def paths(self) -> list[str]:
@@ -77,30 +73,21 @@ def item_of(seed: int, number: int) -> Item:
 
 def render_coarse(folder: Path, request: Request) -> Coarse:
     """Render the images (or make up boxes and landmarks) and collect the content of the lists."""
-    products = list(_products(request))
-    render = partial(_render_product, folder if request.with_images else None, request.seed)
-    marks = np.concatenate(list(map_groups(request, render, products, [product.count for product in products])))
+    products, taken = list[Product](), set[str]()
+    for group in draw_groups(request, 2, 9, 50):
+        item = item_of(request.seed, group.number)
+        products.append(Product(group.number, group.first, group.count, product_name(item, taken), item.kind))
+    marks = np.concatenate(list(map_groups(folder, request, _render_product, products)))
     return Coarse(products, marks, [path for product in products for path in product.paths])
 
 
-def _products(request: Request) -> Iterator[Product]:
-    taken: set[str] = set()
-    first = 0
-    for number, count in enumerate(group_sizes(request, 2, 9, 50)):
-        item = item_of(request.seed, number)
-        yield Product(number, product_name(item, taken), item.kind, first, count)
-        first += count
-
-
-def _render_product(folder: Path | None, seed: int, product: Product) -> NDArray[np.int32]:
-    item = item_of(seed, product.number)
+def _render_product(folder: Path, request: Request, product: Product) -> NDArray[np.int32]:
+    item = item_of(request.seed, product.number)
 
     def shoot(generator: np.random.Generator, _index: int) -> Shot:
-        return photograph_seen(
-            [item], generator, lambda: (pick(generator, _VIEWS), 301 if generator.random() < 0.13 else 300)
-        )
+        return photograph_seen([item], generator, lambda: (pick(generator, _VIEWS), df.draw_side(generator)))
 
-    return df.render_marks(folder, item, product.paths, (seed, 104, product.number), 300, shoot)
+    return df.render_marks(folder, request, item, product.paths, 104, 300, shoot)
 
 
 def _write(folder: Path, request: Request) -> dict[str, int]:
@@ -144,9 +131,8 @@ def _write_attributes(path: Path, products: Sequence[Product], seed: int) -> Non
             positive, unknown = attribute_ids(item_of(seed, product.number))
             cells[positive] = np.frombuffer(b"  1", np.uint8)
             cells[unknown] = np.frombuffer(b"  0", np.uint8)
-            values, paths = cells.tobytes() + b"\n", product.paths
-            for start in range(0, product.count, _LINES_AT_ONCE):
-                file.writelines(f"{name:<70}".encode() + values for name in paths[start : start + _LINES_AT_ONCE])
+            values = cells.tobytes() + b"\n"
+            file.writelines(f"{name:<70}".encode() + values for name in product.paths)
 
 
 def write_fine(folder: Path, coarse: Coarse, seed: int) -> dict[str, int]:
@@ -187,67 +173,27 @@ def _packed_text(marks: list[int]) -> str:
 def _insert_defects(folder: Path, request: Request, _counts: dict[str, int]) -> list[Defect]:
     stems = {"bbox": "bbox", "landmarks": "landmarks", "category": "category_img", "attr": "attr_img"}
     files = {name: f"{COARSE}/list_{stem}.txt" for name, stem in stems.items()} | {"eval": df.EVAL}
-    spoiler = df.ListSpoiler(folder, request.seed, files)
-    spoiler.change("bbox", *df.BOX_DEFECTS)
+    spoiler = df.spoil_lists(folder, request, files, cut=1)
     spoiler.remove("bbox")
-    spoiler.change("landmarks", *df.landmark_defects(1))
     spoiler.change("category", *(("unknown_category", f"category {code}", r"\d+$", code) for code in ("51", "0")))
     spoiler.change("attr", ("bad_cell", "the last attribute is 2", r" -?\d$", " 2"))
     spoiler.change("attr", ("wrong_columns", "999 attributes", r" +-?\d$", ""))
     spoiler.change("eval", df.UNKNOWN_SPLIT, ("path_escape", "a path that leaves the tree", r"^", "img/../../"))
-    spoiler.repeat("category")
-    spoiler.spoil_images("eval")
-    spoiler.enter("category", None, "crlf", "every line ends with CR LF", "kept")
-    spoiler.lines["landmarks"][0] = str(request.images + 7)
-    spoiler.enter("landmarks", None, "count_differs", "the count line is 7 too high", "kept")
+    spoiler.insert("category", "repeated_row", "the row stands twice", str, "kept")
+    spoiler.note("category", "crlf", "every line ends with CR LF")
+    spoiler.lines["landmarks"][0].text = str(request.images + 7)
+    spoiler.note("landmarks", "count_differs", "the count line is 7 too high")
     return spoiler.finish(category="\r\n")
 
 
 def attribute_ids(item: Item) -> tuple[list[int], list[int]]:
     """Return positive and unknown ids of the 1,000 attributes. Fabrics that look alike in images are unknown."""
     ids = vocabulary("deepfashion-attribute-1000").ids
-    positive = {ids[word] for word in _words(item)}
+    positive = {ids[word] for _, word in item.words(WORDS["words"])}
+    if item.print == "blobs" and item.color in ("khaki", "green", "brown"):
+        positive |= {ids["camo"], ids["camouflage"]}
     unsure = WORDS["unsure_fabric"].get(item.fabric, "").split(",")
     return sorted(positive), sorted({ids[word] for word in unsure if word} - positive)
-
-
-def _words(item: Item) -> Iterator[str]:
-    design = item.design
-    yield from WORDS["print"][item.print].split(",")
-    if item.print == "blobs" and item.color in ("khaki", "green", "brown"):
-        yield from ("camo", "camouflage")
-    if design.motif != "none":
-        yield from ("graphic", *(("star", "stars") if design.motif == "star" else ()))
-    yield from WORDS["fabric"][item.fabric].split(",")
-    if item.neck:
-        yield from WORDS["neck"][item.neck].split(",")
-        yield from WORDS["sleeve"][item.sleeve].split(",") if item.sleeve in WORDS["sleeve"] else ()
-        yield from ("bell", "bell-sleeve") if design.sleeve_shape == "bell" and design.sleeve else ()
-    if item.category in ("blouse", "outwear", "dress") and design.closure in WORDS["closure"]:
-        yield from WORDS["closure"][design.closure].split(",")
-    yield from _shape_words(item)
-    yield from ("pocket",) if design.pockets != "none" else ()
-    yield from ("belted",) if design.belt else ()
-    yield from ("pleat", "pleated") if design.pleats > 5 else ()
-    yield from ("tiered",) if design.tiers else ()
-    yield WORDS["look"][item.look]
-
-
-def _shape_words(item: Item) -> tuple[str, ...]:
-    hem = item.design.hem
-    if item.category in ("dress", "skirt"):
-        length = {"mini": ("mini",), "midi": ("midi", "knee-length"), "maxi": ("maxi",)}[dress_length(item)]
-        return length + (("pencil", "bodycon") if hem < 21 else ("flared", "skater") if hem > 34 else ("a-line",))
-    if item.category == "trousers":
-        width = ("skinny", "slim") if hem < 6.0 else ("wide-leg",) if hem > 14 else ("straight-leg",)
-        return width + (("cropped",) if item.leg_share < 0.8 else ("ankle",))
-    length = ("crop", "cropped") if item.end < 50 else ("longline",) if item.end > 74 else ()
-    return length + {"tight": ("fitted",), "loose": ("loose", "oversized"), "regular": ("fit",)}[item.fit]
-
-
-def dress_length(item: Item) -> str:
-    """Return the length of a dress: mini above the knee, midi to the calf, maxi below."""
-    return "mini" if item.end < 98 else "midi" if item.end < 123 else "maxi"
 
 
 def fine_ids(item: Item) -> list[int]:
@@ -255,12 +201,10 @@ def fine_ids(item: Item) -> list[int]:
 
     Dots map to embroidery, thin linen to chiffon, fleece to faux fur.
     """
-    striped, lattice = item.print.startswith("stripes"), item.print in ("gingham", "tartan", "houndstooth")
-    texture = WORDS["fine_print"].get(item.print, "striped" if striped else "lattice" if lattice else "solid")
+    texture = WORDS["fine_print"].get(item.print, "striped")
     texture = "graphic" if item.design.motif != "none" else "pleated" if item.design.pleats > 5 else texture
     sleeve = "sleeveless" if item.sleeve == "none" else "long_sleeve" if item.design.sleeve > 0.6 else "short_sleeve"
-    long = {"mini": "mini_length", "midi": "maxi_length", "maxi": "maxi_length"}
-    length = long[dress_length(item)] if item.category in ("dress", "skirt") else "no_dress"
+    length = WORDS["fine_length"].get(item.length, "no_dress")
     neck = WORDS["fine_neck"].get(item.neck, "crew_neckline") if item.neck else "no_neckline"
     fit = {"tight": "tight", "loose": "loose", "regular": "conventional"}[item.fit]
     ids, fabric = vocabulary("deepfashion-fine-26").ids, WORDS["fine_fabric"].get(item.fabric, item.fabric)
@@ -273,15 +217,10 @@ def product_name(item: Item, taken: set[str]) -> str:
     It ends in the category and contains HTML entities, as in the release.
     """
     generator, design, flavors = np.random.default_rng(item.design.seed), item.design, WORDS["product"]["flavors"]
-    words = [WORDS["print_name"].get(item.print, ""), WORDS["neck_name"].get(item.neck, "")]
-    words += [
-        "Belted" if design.belt else "",
-        item.fabric.capitalize() if item.fabric in ("denim", "knit", "linen") else "",
-    ]
-    words += [
-        "Pleated" if design.pleats > 5 else "",
-        dress_length(item).capitalize() if item.category == "dress" else "",
-    ]
+    words = [WORDS["print_name"].get(item.print), WORDS["neck_name"].get(item.neck), "Belted" if design.belt else ""]
+    words.append(item.fabric.capitalize() if item.fabric in ("denim", "knit", "linen") else "")
+    words.append("Pleated" if design.pleats > 5 else "")
+    words.append(WORDS["length_name"].get(item.length) if item.category == "dress" else "")
     used = [word for word in words if word][: int(generator.integers(1, 3))]
     for attempt in range(len(flavors) * 3):
         chosen = [flavors[int(generator.integers(len(flavors)))] for _ in range(1 + attempt // len(flavors))]

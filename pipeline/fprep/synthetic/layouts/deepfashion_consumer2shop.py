@@ -9,9 +9,8 @@ this module are vocabularies: Chinese and English names of 303 attributes, and o
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,17 @@ from numpy.typing import NDArray
 from fprep.synthetic.garments.items import Item, draw_item
 from fprep.synthetic.garments.shoot import Shot, photograph_seen
 from fprep.synthetic.layouts import deepfashion as df
-from fprep.synthetic.skeleton import Defect, Layout, Request, chance, group_sizes, map_groups, read_words, write_text
+from fprep.synthetic.skeleton import (
+    Defect,
+    Group,
+    Layout,
+    Request,
+    chance,
+    draw_groups,
+    map_groups,
+    read_words,
+    write_text,
+)
 
 _BOXES, _LANDMARKS = "Anno/list_bbox_consumer2shop.txt", "Anno/list_landmarks_consumer2shop.txt"
 WORDS = read_words(__file__)
@@ -28,20 +37,18 @@ _KIND_WEIGHTS = {**dict.fromkeys(WORDS["folder"], 1.0), "tee": 4.0, "dress": 3.0
 
 
 @dataclass(frozen=True)
-class Listing:
-    """One item: the number of `shops` and `consumers` images."""
+class Listing(Group):
+    """One item; the first `consumers` of its images are those of consumers."""
 
-    number: int
     name: str
     folder: str
-    shops: int
     consumers: int
     split: str
 
     @property
     def paths(self) -> list[str]:
         """The image paths, consumers first, as in the lists."""
-        counts = (("comsumer", self.consumers), ("shop", self.shops))
+        counts = (("comsumer", self.consumers), ("shop", self.count - self.consumers))
         images = [f"{who}_{number:02d}" for who, count in counts for number in range(1, count + 1)]
         return [f"img/{self.folder}/{self.name}/{image}.jpg" for image in images]
 
@@ -51,40 +58,36 @@ def item_of(seed: int, number: int) -> Item:
     return draw_item(seed, number, _KIND_WEIGHTS)
 
 
-def _listings(request: Request) -> Iterator[Listing]:
-    for number, count in enumerate(group_sizes(request, 3, 9, least=2)):
-        generator = chance(request.seed, 119, number)
-        split = str(generator.choice(["train", "val", "test"], p=[0.7, 0.1, 0.2]))
-        shops = 1 if count < 4 else int(generator.integers(1, 3))
-        name = f"id_{number + 1 + number // 500:08d}"  # ids have gaps in the release
-        yield Listing(number, name, folder_of(item_of(request.seed, number)), shops, count - shops, split)
+def _listing(seed: int, group: Group) -> Listing:
+    generator = chance(seed, 119, group.number)
+    split = str(generator.choice(["train", "val", "test"], p=[0.7, 0.1, 0.2]))
+    shops = 1 if group.count < 4 else int(generator.integers(1, 3))
+    name = f"id_{group.number + 1 + group.number // 500:08d}"  # ids have gaps in the release
+    folder = folder_of(item_of(seed, group.number))
+    return Listing(group.number, group.first, group.count, name, folder, group.count - shops, split)
 
 
-def _render_listing(folder: Path | None, seed: int, listing: Listing) -> NDArray[np.int32]:
-    item = item_of(seed, listing.number)
-
+def _render_listing(folder: Path, request: Request, listing: Listing) -> NDArray[np.int32]:
     def shoot(generator: np.random.Generator, index: int) -> Shot:
-        view = "home" if index < listing.consumers else "shop"
-        return photograph_seen(
-            [item], generator,
-            lambda: (
-                "street" if view == "home" and generator.random() < 0.25 else view,
-                301 if generator.random() < 0.13 else 300,
-            ),
-        )  # fmt: skip
+        def choose() -> tuple[str, int]:
+            is_shop = index >= listing.consumers
+            view = "shop" if is_shop else "street" if generator.random() < 0.25 else "home"
+            return view, df.draw_side(generator)
 
-    qualities = [62] * listing.consumers + [90] * listing.shops
-    return df.render_marks(folder, item, listing.paths, (seed, 120, listing.number), 300, shoot, qualities)
+        return photograph_seen([item], generator, choose)
+
+    item = item_of(request.seed, listing.number)
+    qualities = [62] * listing.consumers + [90] * (listing.count - listing.consumers)
+    return df.render_marks(folder, request, item, listing.paths, 120, 300, shoot, qualities)
 
 
 def _write(folder: Path, request: Request) -> dict[str, int]:
-    listings, seed, anno = list(_listings(request)), request.seed, folder / "Anno"
-    render = partial(_render_listing, folder if request.with_images else None, seed)
-    sizes = [len(listing.paths) for listing in listings]
+    seed, anno = request.seed, folder / "Anno"
+    listings = [_listing(seed, group) for group in draw_groups(request, 3, 9, least=2)]
     boxes: list[str] = []
     points: list[str] = []
     attributes: list[str] = []
-    for listing, marks in zip(listings, map_groups(request, render, listings, sizes), strict=True):
+    for listing, marks in zip(listings, map_groups(folder, request, _render_listing, listings), strict=True):
         item = item_of(seed, listing.number)
         positive = set(attribute_ids(item))
         for index, (path, row) in enumerate(zip(listing.paths, marks.tolist(), strict=True)):
@@ -123,12 +126,9 @@ def _write_partition(folder: Path, listings: list[Listing], seed: int) -> dict[s
 
 
 def _insert_defects(folder: Path, request: Request, _counts: dict[str, int]) -> list[Defect]:
-    spoiler = df.ListSpoiler(folder, request.seed, {"bbox": _BOXES, "landmarks": _LANDMARKS})
-    spoiler.change("landmarks", *df.landmark_defects(2))
-    spoiler.change("bbox", df.BAD_BOX_CELL, df.BOX_INVERTED)
+    spoiler = df.spoil_lists(folder, request, {"bbox": _BOXES, "landmarks": _LANDMARKS})
     source = r" \d( \d{3} \d{3} \d{3} \d{3})$"
     spoiler.change("bbox", ("source_differs", "the source type is 3", source, r" 3\1", "kept"))
-    spoiler.spoil_images("bbox")
     return spoiler.finish()
 
 
@@ -158,31 +158,11 @@ def folder_of(item: Item) -> str:
 def attribute_ids(item: Item) -> list[int]:
     """Return the ids of visible attributes. If a name has several ids in one type, use the first."""
     ids = {(int(number), english): code for code, (_, english, number) in reversed(list(enumerate(attribute_names())))}
-    return sorted(ids[pair] for pair in set(_words(item)))
-
-
-def _words(item: Item) -> Iterator[tuple[int, str]]:
-    """Yield (number of a type, attribute of the item in this type)."""
-    design = item.design
-    yield 10, "Pattern" if design.motif != "none" else WORDS["print"][item.print]
-    if item.fabric in WORDS["fabric"]:
-        yield 7, WORDS["fabric"][item.fabric]
-    if item.category == "trousers":
-        yield 2, "Skinny/Pencil pants" if design.hem < 6 else "Wide-legs" if design.hem > 14 else "Straight pants"
-        yield 5, "Shorts" if item.leg_share < 0.45 else "Cropped pants" if item.leg_share < 0.8 else "Long pants"
-    elif item.category != "skirt":
-        yield 13, WORDS["sleeve"].get(item.sleeve, "Long Sleeves")
-        if item.neck in WORDS["collar"]:
-            yield 15, "Polo Collar" if item.kind == "polo" else WORDS["collar"][item.neck]
-        if design.closure in WORDS["closure"]:
-            yield 4, WORDS["closure"][design.closure]
-        yield 14, "Wide/Loose" if item.fit == "loose" else "Slim Fit"
-    if item.category in ("dress", "skirt"):
-        yield 11, "Above Knee" if item.end < 98 else "Knee" if item.end < 116 else "Midi"
-        yield 16, "Bodycon" if design.hem < 21 else "A-lined Dress"
-    yield from ((3, "Pleated"),) if design.pleats > 5 else ()
-    yield from ((3, "Waistbelt"),) if design.belt else ()
-    yield from ((3, "Pockets"),) if design.pockets != "none" else ()
+    types = WORDS["type"]
+    found = {
+        (types.get(f"{facet} of {item.category}", types[facet]), word) for facet, word in item.words(WORDS["words"])
+    }
+    return sorted(ids[pair] for pair in found)
 
 
 LAYOUT = Layout(published=239_557, write=_write, insert_defects=_insert_defects, least=2, least_for_defects=60)

@@ -8,9 +8,7 @@ plain background. Names, row widths, trailing spaces and row order follow the re
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +20,17 @@ from fprep.synthetic.garments.palette import COLORS, draw_named_color
 from fprep.synthetic.garments.people import draw_person
 from fprep.synthetic.garments.shoot import Shot, photograph_seen
 from fprep.synthetic.layouts import deepfashion as df
-from fprep.synthetic.skeleton import Defect, Layout, Request, chance, group_sizes, map_groups, read_words, write_text
+from fprep.synthetic.skeleton import (
+    Defect,
+    Group,
+    Layout,
+    Request,
+    chance,
+    draw_groups,
+    map_groups,
+    read_words,
+    write_text,
+)
 from fschemas.vocabularies import vocabulary
 
 SIDE = 256
@@ -36,10 +44,9 @@ WORDS = read_words(__file__)
 
 
 @dataclass(frozen=True)
-class Listing:
+class Listing(Group):
     """One item with its images: (path, view, variant) each."""
 
-    number: int
     images: tuple[tuple[str, str, int], ...]
     is_test: bool
 
@@ -60,24 +67,25 @@ def item_of(seed: int, number: int, variant: int = 0) -> Item:
     return replace(item, color=color, design=replace(item.design, color=draw_named_color(generator, color)))
 
 
-def _listings(request: Request) -> Iterator[Listing]:
-    for number, count in enumerate(group_sizes(request, 3, 10)):
-        generator = chance(request.seed, 107, number)
-        item = item_of(request.seed, number)
-        folder, variant = folder_of(item), int(generator.integers(1, 9))
-        both = generator.random() < 0.0125 and gender_of(item) == "WOMEN"
-        views = [*_SHOWN, *(view for view, share in (("4_full", 0.6), ("6_flat", 0.1)) if generator.random() < share)]
-        images: list[tuple[str, str, int]] = []
-        for index in range(count):
-            second, view = divmod(index, len(views))
-            department = WORDS["second_folder"].get(folder, folder) if second and both else folder
-            name = f"img/{gender_of(item)}/{department}/id_{number + 1:08d}/{variant + second:02d}_{views[view]}.jpg"
-            images.append((name, views[view], second))
-        yield Listing(number, tuple(images), count >= 2 and bool(generator.random() < 0.5))
+def _listing(seed: int, group: Group) -> Listing:
+    generator = chance(seed, 107, group.number)
+    item = item_of(seed, group.number)
+    folder, gender, variant = folder_of(item), gender_of(item), int(generator.integers(1, 9))
+    both = generator.random() < 0.0125 and gender == "WOMEN"
+    views = [*_SHOWN, *(view for view, share in (("4_full", 0.6), ("6_flat", 0.1)) if generator.random() < share)]
+    images: list[tuple[str, str, int]] = []
+    for index in range(group.count):
+        second, view = divmod(index, len(views))
+        department = WORDS["second_folder"].get(folder, folder) if second and both else folder
+        name = f"img/{gender}/{department}/id_{group.number + 1:08d}/{variant + second:02d}_{views[view]}.jpg"
+        images.append((name, views[view], second))
+    is_test = group.count >= 2 and bool(generator.random() < 0.5)
+    return Listing(group.number, group.first, group.count, tuple(images), is_test)
 
 
-def _render_listing(folder: Path | None, seed: int, listing: Listing) -> NDArray[np.int32]:
+def _render_listing(folder: Path, request: Request, listing: Listing) -> NDArray[np.int32]:
     """Return the marks of an item's images, which all show the same model."""
+    seed = request.seed
     item, wearer = item_of(seed, listing.number), draw_person(chance(seed, 109, listing.number))
     if gender_of(item) == "MEN":
         wearer = replace(wearer, hair_style="short", tights=None)
@@ -88,20 +96,19 @@ def _render_listing(folder: Path | None, seed: int, listing: Listing) -> NDArray
         return photograph_seen([colored], generator, lambda: (_VIEWS[view][0], (SIDE, SIDE)), wearer)
 
     paths = [path for path, _, _ in listing.images]
-    return df.render_marks(folder, item, paths, (seed, 108, listing.number), SIDE, shoot, [92] * len(paths))
+    return df.render_marks(folder, request, item, paths, 108, SIDE, shoot, [92] * len(paths))
 
 
 def _write(folder: Path, request: Request) -> dict[str, int]:
-    listings, seed, anno = list(_listings(request)), request.seed, folder / "Anno"
-    render = partial(_render_listing, folder if request.with_images else None, seed)
-    sizes = [len(listing.images) for listing in listings]
+    seed, anno = request.seed, folder / "Anno"
+    listings = [_listing(seed, group) for group in draw_groups(request, 3, 10)]
     boxes: list[str] = []
     points: list[str] = []
     colors: list[str] = []
     attributes: list[str] = []
     described: list[dict[str, object]] = []
     ids = vocabulary("deepfashion-inshop-attribute-463").ids
-    for listing, marks in zip(listings, map_groups(request, render, listings, sizes), strict=True):
+    for listing, marks in zip(listings, map_groups(folder, request, _render_listing, listings), strict=True):
         item = item_of(seed, listing.number)
         for (path, view, variant), row in zip(listing.images, marks.tolist(), strict=True):
             start = f"{df.padded(path)}{df.clothes_type(item)}"
@@ -143,13 +150,10 @@ def _write_partition(folder: Path, listings: list[Listing], seed: int) -> dict[s
 
 
 def _insert_defects(folder: Path, request: Request, _counts: dict[str, int]) -> list[Defect]:
-    spoiler = df.ListSpoiler(folder, request.seed, {"eval": df.EVAL, "bbox": _BOXES, "landmarks": _LANDMARKS})
-    spoiler.change("bbox", *df.BOX_DEFECTS)
+    spoiler = df.spoil_lists(folder, request, {"eval": df.EVAL, "bbox": _BOXES, "landmarks": _LANDMARKS})
     spoiler.remove("bbox", "kept")
-    spoiler.change("landmarks", *df.landmark_defects(2))
     spoiler.change("eval", ("unknown_split", "the status is testing", r"(train|query|gallery) +$", "testing    "))
     spoiler.change("eval", ("item_path_mismatch", "the item id has a letter", r" id_0", " id_x"))
-    spoiler.spoil_images("eval")
     return spoiler.finish()
 
 
@@ -175,27 +179,7 @@ def color_of(item: Item) -> str:
 
 def attribute_words(item: Item) -> list[str]:
     """Return the attributes of the item, out of the 463 names."""
-    return sorted(set(filter(None, _words(item))))
-
-
-def _words(item: Item) -> Iterator[str]:
-    design = item.design
-    found = [WORDS["print"][item.print], WORDS["fabric"][item.fabric], WORDS["category"][item.category]]
-    found += [WORDS["sleeve"][item.sleeve], WORDS["neck"][item.neck]] if item.neck else []
-    if item.category in ("blouse", "outwear", "dress"):
-        found.append(WORDS["closure"].get(design.closure, ""))
-    else:
-        yield from ("fly", "zip fly") if design.closure == "zip" and item.category == "trousers" else ()
-        yield from ("skinny", "slim") if design.hem < 6.0 else ("flared",) if design.hem > 34 else ()
-    yield from ",".join(found).split(",")
-    yield {"tight": "fitted", "regular": "classic", "loose": "relaxed"}[item.fit]
-    yield from ("belt",) if design.belt else ()
-    yield from ("pleated", "pleats") if design.pleats > 5 else ()
-    yield from ("pocket", "pockets") if design.pockets != "none" else ()
-    yield from ("maxi",) if item.category == "dress" and item.end > 123 else ()
-    yield from ("mini",) if item.category in ("dress", "skirt") and item.end < 98 else ()
-    yield from ("graphic",) if design.motif != "none" else ()
-    yield from (item.kind,) if item.kind in ("tee", "tank", "shorts", "sweater", "blazer") else ()
+    return sorted({word for _, word in item.words(WORDS["words"])})
 
 
 def description_of(item: Item) -> list[str]:

@@ -7,7 +7,6 @@ that of `shoot.JOINTS`.
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from fprep.synthetic.garments.items import draw_item, pick
 from fprep.synthetic.garments.shoot import JOINTS, Shot, photograph_seen
 from fprep.synthetic.layouts import deepfashion as df
 from fprep.synthetic.layouts.deepfashion_category import KIND_WEIGHTS
-from fprep.synthetic.skeleton import Defect, Layout, Request, chance, draw_splits, map_groups, write_image
+from fprep.synthetic.skeleton import Defect, Group, Layout, Request, chance, draw_splits, map_images, write_image
 
 _BOXES, _LANDMARKS = "Anno/list_bbox.txt", "Anno/list_landmarks.txt"
 _VIEWS = {"any": 4.0, "shop": 2.0, "home": 2.0, "street": 2.0, "side": 1.0, "back": 0.7, "zoom": 1.0, "full": 1.0}
@@ -26,8 +25,7 @@ _Row = tuple[str, int, list[int], list[list[int]]]  # path, clothes type, marks 
 
 
 def _write(folder: Path, request: Request) -> dict[str, int]:
-    render = partial(_render_image, folder if request.with_images else None, request.seed)
-    rows: list[_Row] = list(map_groups(request, render, range(request.images), [1] * request.images))
+    rows = map_images(folder, request, _render_image)
     texts = [f"{path} {df.box_text(marks)}" for path, _, marks, _ in rows]
     df.write_list(folder / _BOXES, "image_name x_1 y_1 x_2 y_2", texts)
     starts = [f"{df.padded(path)}{kind} {marks[df.VARIATION]}" for path, kind, marks, _ in rows]
@@ -46,10 +44,11 @@ def _write(folder: Path, request: Request) -> dict[str, int]:
     return {split: splits.count(split) for split in _SPLITS}
 
 
-def _render_image(folder: Path | None, seed: int, index: int) -> _Row:
-    item, generator = draw_item(seed, index, KIND_WEIGHTS), chance(seed, 122, index)
+def _render_image(folder: Path, request: Request, image: Group) -> _Row:
+    index = image.number
+    item, generator = draw_item(request.seed, index, KIND_WEIGHTS), chance(request.seed, 122, index)
     path = f"img/img_{index + 1 + index // 90:08d}.jpg"  # some numbers are skipped
-    if folder is None:
+    if not request.with_images:
         marks = df.invent(item, generator, 1, 512)[0]
         joints = np.concatenate([generator.integers(0, 2, (14, 1)), generator.integers(1, 300, (14, 2))], axis=1)
     else:
@@ -75,12 +74,9 @@ def _joints(shot: Shot) -> NDArray[np.int64]:
 
 
 def _insert_defects(folder: Path, request: Request, _counts: dict[str, int]) -> list[Defect]:
-    spoiler = df.ListSpoiler(folder, request.seed, {"eval": df.EVAL, "bbox": _BOXES, "landmarks": _LANDMARKS})
-    spoiler.change("bbox", *df.BOX_DEFECTS)
+    spoiler = df.spoil_lists(folder, request, {"eval": df.EVAL, "bbox": _BOXES, "landmarks": _LANDMARKS})
     spoiler.remove("bbox")
-    spoiler.change("landmarks", *df.landmark_defects(2))
     spoiler.change("eval", df.UNKNOWN_SPLIT)
-    spoiler.spoil_images("eval")
     return spoiler.finish()
 
 

@@ -9,14 +9,12 @@ occur.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
-from fprep.synthetic.defects import Spoiler
+from fprep.synthetic.defects import LineDefect, ListSpoiler
 from fprep.synthetic.garments.items import Item, draw_item, pick
 from fprep.synthetic.garments.shoot import Piece, photograph_seen
-from fprep.synthetic.skeleton import Defect, Layout, Request, chance, jpeg_bytes, map_groups, shuffled, write_text
+from fprep.synthetic.skeleton import Defect, Group, Layout, Request, chance, jpeg_bytes, map_images, write_text
 from fschemas.landmarks import FASHIONAI_24, Visibility
 from fschemas.vocabularies import vocabulary
 
@@ -52,33 +50,14 @@ _PARTS = {  # landmarks, one of which must be in the image for the part to be vi
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Row:
-    """A labeled image: its path in the archive, attribute, label and the list of its archive."""
-
-    path: str
-    attribute: str
-    label: str
-    file: str = BASE
-
-    @classmethod
-    def parse(cls, line: str) -> Row:
-        """Parse a line of the base list."""
-        path, attribute, label = line.split(",")
-        return cls(path, attribute.removesuffix("_labels"), label)
-
-    def text(self) -> str:
-        """Return the line of the list."""
-        return f"{self.path},{self.attribute}_labels,{'?' if self.file == RANK else self.label}"
-
-
 def _write(folder: Path, request: Request) -> dict[str, int]:
-    render = partial(_render_row, folder if request.with_images else None, request.seed)
-    rows: list[Row] = list(map_groups(request, render, range(request.images), [1] * request.images))
-    lines = {file: [row.text() for row in rows if row.file == file] for file in (BASE, WEB, RANK)}
-    for file, texts in lines.items():
-        write_text(folder / file, texts)
-    return {file.split("/", 1)[0]: len(texts) for file, texts in lines.items()}
+    rows = map_images(folder, request, _render_row)
+    counts: dict[str, int] = {}
+    for file in (BASE, WEB, RANK):
+        lines = [line for found, line in rows if found == file]
+        write_text(folder / file, lines)
+        counts[file.split("/", 1)[0]] = len(lines)
+    return counts
 
 
 def label_of(attribute: str, item: Item, *, seen: bool) -> str:
@@ -104,7 +83,7 @@ def label_of(attribute: str, item: Item, *, seen: bool) -> str:
 
 def _design(attribute: str, item: Item) -> str:
     if attribute == "collar_design":
-        return "Shirt Collar" if item.neck == "shirt" else "Rib Collar"
+        return "Shirt Collar" if item.neck in ("shirt", "polo") else "Rib Collar"
     if attribute == "lapel_design":
         return "Notched" if item.neck == "lapel" else "Collarless"
     if attribute == "neck_design":
@@ -113,31 +92,31 @@ def _design(attribute: str, item: Item) -> str:
     return "Deep V Neckline" if deep else _NECKLINES.get(item.neck, "Round Neckline")
 
 
-def _render_row(folder: Path | None, seed: int, index: int) -> Row:
-    attribute = list(_KINDS)[index % len(_KINDS)]
-    generator = chance(seed, 115, index)
-    item = draw_item(seed, index, dict.fromkeys(_KINDS[attribute], 1.0))
+def _render_row(folder: Path, request: Request, image: Group) -> tuple[str, str]:
+    """Return the list of an image and its line, `path,attribute_labels,label`."""
+    attribute, index = list(_KINDS)[image.number % len(_KINDS)], image.number
+    generator = chance(request.seed, 115, index)
+    item = draw_item(request.seed, index, dict.fromkeys(_KINDS[attribute], 1.0))
     while not _suits(attribute, item):
         item = draw_item(int(generator.integers(2**31)), index, dict.fromkeys(_KINDS[attribute], 1.0))
     file = RANK if index % 10 == 9 else WEB if attribute == "skirt_length" and index % 3 == 0 else BASE
-    directory = f"Images/{attribute}_labels"
-    if folder is None:
-        name = hashlib.md5(f"{seed} {index}".encode(), usedforsecurity=False).hexdigest()
-        return Row(
-            f"{directory}/{name}.jpg", attribute, label_of(attribute, item, seen=generator.random() < 0.93), file
-        )
-    hidden = generator.random() < 0.1
-    views = {"shop": 2.0, "any": 3.0, "street": 1.0}
-    if hidden:
-        views = {"zoom": 1.0} if attribute in _STEPS else {"back": 1.0}
-    shot = photograph_seen([item], generator, lambda: (pick(generator, views), _SIDE))
-    content = jpeg_bytes(shot.image)
-    path = f"{directory}/{hashlib.md5(content, usedforsecurity=False).hexdigest()}.jpg"
-    target = folder / file.split("/", 1)[0] / path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(content)
-    seen = _is_seen(attribute, shot.pieces[0]) and not (shot.figure.back and attribute not in _STEPS)
-    return Row(path, attribute, label_of(attribute, item, seen=seen), file)
+    if request.with_images:
+        hidden = generator.random() < 0.1
+        views = {"shop": 2.0, "any": 3.0, "street": 1.0}
+        if hidden:
+            views = {"zoom": 1.0} if attribute in _STEPS else {"back": 1.0}
+        shot = photograph_seen([item], generator, lambda: (pick(generator, views), _SIDE))
+        content = jpeg_bytes(shot.image)
+        seen = _is_seen(attribute, shot.pieces[0]) and not (shot.figure.back and attribute not in _STEPS)
+    else:
+        content, seen = f"{request.seed} {index}".encode(), generator.random() < 0.93
+    path = f"Images/{attribute}_labels/{hashlib.md5(content, usedforsecurity=False).hexdigest()}.jpg"
+    if request.with_images:
+        target = folder / file.split("/", 1)[0] / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+    label = "?" if file == RANK else label_of(attribute, item, seen=seen)
+    return file, f"{path},{attribute}_labels,{label}"
 
 
 def _suits(attribute: str, item: Item) -> bool:
@@ -155,31 +134,25 @@ def _is_seen(attribute: str, piece: Piece) -> bool:
     return bool((piece.visibility[points] >= Visibility.OCCLUDED).any())
 
 
+_DEFECTS: tuple[LineDefect, ...] = (
+    ("bad_label", "two letters y", r"\w+$", "yynnn"),
+    ("bad_label", "no letter y", r"\w+$", "nnnnn"),
+    ("bad_label", "a letter x", r"\w+$", "xnnnn"),
+    ("bad_label", "a letter too many", r"\w+$", "ynnnnnnnnnnn"),
+    ("unknown_attribute", "an attribute that does not exist", r",\w+_labels,", ",shoe_design_labels,"),
+    ("path_escape", "a path that leaves the archive", r"^[^,]+", "Images/../../../escape.jpg"),
+    ("absolute_path", "a path that starts at the root", r"^[^,]+", "/Images/collar_design_labels/a.jpg"),
+)
+
+
 def _insert_defects(folder: Path, request: Request, counts: dict[str, int]) -> list[Defect]:
     """Insert defects into rows of base and images."""
-    rows = [Row.parse(line) for line in (folder / BASE).read_text(encoding="utf-8").splitlines()]
-    spoiler = Spoiler(folder, shuffled(range(len(rows)), chance(request.seed, 116)))
-
-    def change(rule: str, what: str, **fields: str) -> None:
-        index = spoiler.take()
-        rows[index] = replace(rows[index], **fields)
-        spoiler.note(BASE, index + 1, rows[index].path, rule, what)
-
-    change("bad_label", "two letters y", label="yynnn")
-    change("bad_label", "no letter y", label="nnnnn")
-    change("bad_label", "a letter x", label="xnnnn")
-    change("bad_label", "a letter too many", label="ynnnnnnnnnnn")
-    change("unknown_attribute", "an attribute that does not exist", attribute="shoe_design")
-    change("path_escape", "a path that leaves the archive", path="Images/../../../escape.jpg")
-    change("absolute_path", "a path that starts at the root", path="/Images/collar_design_labels/a.jpg")
-    for rule in ("missing_image", "truncated_image", "zero_byte_image"):
-        index = spoiler.take()
-        spoiler.note(BASE, index + 1, rows[index].path, *spoiler.damage(f"base/{rows[index].path}", rule))
-    rows.append(rows[spoiler.take()])
-    spoiler.note(BASE, len(rows), rows[-1].path, "duplicate_row", "an earlier line once more")
-    write_text(folder / BASE, (row.text() for row in rows))
-    counts["base"] = len(rows)
-    return spoiler.defects
+    spoiler = ListSpoiler(folder, request.seed, {"base": BASE}, "base")
+    spoiler.change("base", *_DEFECTS)
+    spoiler.spoil_images("base", ("missing_image", "truncated_image", "zero_byte_image"))
+    spoiler.insert("base", "duplicate_row", "the line before once more", str)
+    counts["base"] += 1
+    return spoiler.finish()
 
 
 LAYOUT = Layout(

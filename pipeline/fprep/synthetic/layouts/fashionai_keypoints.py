@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from PIL import Image as PillowImage
 
-from fprep.synthetic.defects import Spoiler
+from fprep.synthetic.defects import IMAGE_DEFECTS, LineDefect, ListSpoiler, damage
 from fprep.synthetic.garments.design import CATEGORIES
 from fprep.synthetic.garments.render import Image, render
 from fprep.synthetic.garments.wardrobe import draw_design
-from fprep.synthetic.skeleton import Defect, Layout, Request, chance, jpeg_bytes, map_groups, shuffled, write_text
+from fprep.synthetic.skeleton import Defect, Group, Layout, Request, chance, jpeg_bytes, map_images, write_text
 from fschemas.landmarks import FASHIONAI_24, Visibility
 
 TRAIN = "fashionAI_key_points_train_20180227"
@@ -32,41 +31,19 @@ ANSWER_CSV = "fashionAI_key_points_test_a_answer_20180426.csv"
 NOT_ANNOTATED = "-1_-1_-1"
 _HEADER = ",".join(("image_id", "image_category", *FASHIONAI_24.names))
 _WARM_UP_IMAGES = 5
-_TRAIN_CYCLE = [
-    CATEGORIES[index] for index in (0, 1, 2, 3, 4, 0, 2, 4, 1, 0, 3, 2, 4)
-]  # proportions of the real train archive
-
-
-@dataclass(frozen=True)
-class Row:
-    """One annotated image: path relative to the archive, category and 24 cells `x_y_v`."""
-
-    image_id: str
-    category: str
-    cells: tuple[str, ...]
-
-    @classmethod
-    def parse(cls, line: str) -> Row:
-        """Parse a line of a 26-column CSV."""
-        image_id, category, *cells = line.split(",")
-        return cls(image_id, category, tuple(cells))
-
-    def text(self) -> str:
-        """Return the line of a 26-column CSV, without line ending."""
-        return ",".join((self.image_id, self.category, *self.cells))
+_TRAIN_CYCLE = (0, 1, 2, 3, 4, 0, 2, 4, 1, 0, 3, 2, 4)  # of categories, in the proportions of the real archive
 
 
 def _write(folder: Path, request: Request) -> dict[str, int]:
     for archive in (TRAIN, TEST_A):
         _make_folders(folder, archive)
     (folder / TRAIN_CSV).parent.mkdir()
-    render = partial(_render_row, folder, request.seed, None)
-    rows: list[Row] = list(map_groups(request, render, range(request.images), [1] * request.images))
-    train = _by_category([row for index, row in enumerate(rows) if not _is_test(index)])
-    test = _by_category([row for index, row in enumerate(rows) if _is_test(index)])
-    write_text(folder / TEST_CSV, ["image_id,image_category", *(f"{row.image_id},{row.category}" for row in test)])
-    write_text(folder / ANSWER_CSV, [_HEADER, *(row.text() for row in test)])
-    write_text(folder / TRAIN_CSV, [_HEADER, *(row.text() for row in train)])
+    lines = map_images(folder, request, _render_line)
+    train = _by_category([line for index, line in enumerate(lines) if not _is_test(index)])
+    test = _by_category([line for index, line in enumerate(lines) if _is_test(index)])
+    write_text(folder / TEST_CSV, ["image_id,image_category", *(",".join(line.split(",")[:2]) for line in test)])
+    write_text(folder / ANSWER_CSV, [_HEADER, *test])
+    write_text(folder / TRAIN_CSV, [_HEADER, *train])
     return {"train": len(train), "test": len(test)}
 
 
@@ -86,13 +63,16 @@ def cells_of(image: Image) -> tuple[str, ...]:
     )
 
 
-def _render_row(folder: Path, seed: int, archive: str | None, index: int) -> Row:
-    """Write image `index` to the given archive or its own one, named after its bytes as in the real archives."""
-    image = draw_image(seed, index)
+def _render_line(folder: Path, request: Request, group: Group, archive: str = "") -> str:
+    """Write an image to the given archive or its own one, named after its bytes as in the real archives.
+
+    Returns its line: path relative to the archive, category and 24 cells `x_y_v`.
+    """
+    image = draw_image(request.seed, group.number)
     content = jpeg_bytes(image.image)
-    image_id = f"Images/{image.category}/{_digest(content)}.jpg"
-    (folder / (archive or (TEST_A if _is_test(index) else TRAIN)) / image_id).write_bytes(content)
-    return Row(image_id, image.category, cells_of(image))
+    path = f"Images/{image.category}/{_digest(content)}.jpg"
+    (folder / (archive or (TEST_A if _is_test(group.number) else TRAIN)) / path).write_bytes(content)
+    return ",".join((path, image.category, *cells_of(image)))
 
 
 def _digest(content: bytes) -> str:
@@ -113,160 +93,136 @@ def _category(index: int) -> str:
     """Return the category of image `index`: a fixed cycle, so that small samples contain all five."""
     if _is_test(index):
         return CATEGORIES[index // 5 % 5]
-    return _TRAIN_CYCLE[(index - index // 5) % len(_TRAIN_CYCLE)]
+    return CATEGORIES[_TRAIN_CYCLE[(index - index // 5) % len(_TRAIN_CYCLE)]]
 
 
-def _by_category(rows: Sequence[Row]) -> list[Row]:
-    """Group the rows by category, in the order of the archives."""
-    return sorted(rows, key=lambda row: CATEGORIES.index(row.category))
+def _by_category(lines: Sequence[str]) -> list[str]:
+    """Group the lines by category, in the order of the archives."""
+    return sorted(lines, key=lambda line: CATEGORIES.index(line.split(",")[1]))
+
+
+_ROW_DEFECTS: tuple[LineDefect, ...] = (
+    ("wrong_columns", "25 cells", r",[^,]*$", ""),
+    ("wrong_columns", "27 cells", r"$", f",{NOT_ANNOTATED}"),
+    ("path_escape", "a path that leaves the archive", r"^[^,]+", "Images/../../../escape.jpg"),
+    ("absolute_path", "a path that starts at the root", r"^", "/"),
+)
+_CELL_DEFECTS = (  # of the rightmost visible landmark
+    ("bad_cell", "the cell is 12_x_1", "12_x_1", "rejected"),
+    ("bad_cell", "the cell is 1_000_5_1", "1_000_5_1", "rejected"),
+    ("bad_cell", "the cell is nan_3_1", "nan_3_1", "rejected"),
+    ("bad_visibility", "visibility 3", "{x}_{y}_3", "rejected"),
+    ("point_outside", "x is the width plus 7", "{outside}_{y}_1", "rejected"),
+    ("point_outside", "y is -5", "{x}_-5_1", "rejected"),
+    ("point_at_border", "x equals the width", "{width}_{y}_1", "kept"),
+)
 
 
 def _insert_defects(folder: Path, request: Request, counts: dict[str, int]) -> list[Defect]:
     """Insert defects into training rows and images, at least one row per rule, and add the warm-up archive."""
-    spoiler = _RowSpoiler(folder, request)
-    spoiler.spoil_images()
-    spoiler.spoil_rows()
-    spoiler.spoil_cells()
-    spoiler.repeat()
-    blank = _Line(None, None, ("empty_row", "a blank line between two rows", "blank"))
-    spoiler.lines.insert(len(spoiler.lines) // 2, blank)
-    write_text(folder / TRAIN_CSV, [_HEADER, *(line.row.text() if line.row else "" for line in spoiler.lines)])
-    for number, line in enumerate(spoiler.lines, start=2):
-        if line.defect:
-            spoiler.note(TRAIN_CSV, number, line.row.image_id if line.row else None, *line.defect)
-    repeated = spoiler.unmodified[-1]
-    warm_up = _write_warm_up(folder, repeated, request)
-    what = f"the bytes of an image of {TRAIN}"
-    spoiler.note(WARM_UP_CSV, 2 + warm_up.index(repeated), repeated.image_id, "duplicate_image", what)
-    spoiler.note(WARM_UP_CSV, None, None, "bom", "EF BB BF before the header", "kept")
-    spoiler.note(WARM_UP_CSV, None, None, "crlf", "every line ends with CR LF", "kept")
-    counts |= {"train": len(spoiler.lines) - 1, "warm_up": len(warm_up)}
-    return spoiler.defects
+    archive, test = folder / TRAIN, (folder / ANSWER_CSV).read_text(encoding="utf-8").splitlines()[1]
+    spoiler = ListSpoiler(folder, request.seed, {"train": TRAIN_CSV}, TRAIN, header=1)
+    edit, insert = partial(spoiler.edit, "train"), partial(spoiler.insert, "train")
+    what = "left and right landmarks were swapped"
+    edit("swapped_left_right", what, _swapped, "kept", lambda row: ",blouse," in row and _has_armpits(row))
+    what = "armpit_left is not annotated"
+    edit("missing_normalizer", what, partial(_with_cell, 7, NOT_ANNOTATED), "kept", _has_armpits)
+    what, is_skirt = "a skirt with neckline_left", lambda row: ",skirt," in row
+    edit("not_applicable_point", what, partial(_with_cell, 2, "100_50_1"), suits=is_skirt)
+    edit("unknown_category", "category and folder hat", partial(_moved, archive, "hat", True))
+    what = "an image in the folder of another category"
+    edit(
+        "category_folder_mismatch", what, partial(_moved, archive, "skirt", False), suits=lambda row: not is_skirt(row)
+    )
+    spoiler.change("train", *_ROW_DEFECTS)
+    for rule, what, cell, verdict in _CELL_DEFECTS:
+        edit(rule, what, partial(_with_visible_cell, archive, cell), verdict)
+    for rule in IMAGE_DEFECTS:
+        row = spoiler.take("train")
+        defect = damage(archive / row.text.split(",")[0], rule)
+        row.text = _renamed(archive, row.text)
+        spoiler.mark("train", row, *defect)
+    insert("duplicate_row", "the line before once more", str)
+    insert("duplicate_image", "the bytes of the line before under another name", partial(_copied, archive))
+    insert("leaked_image", "an image of test a", lambda _: test)
+    insert("empty_row", "a blank line between two rows", lambda _: "", "blank")
+    leaked = test.split(",")[0]
+    (archive / leaked).write_bytes((folder / TEST_A / leaked).read_bytes())
+    warm_up = _write_warm_up(folder, repeated := spoiler.take("train").text, request)
+    counts |= {"train": len(spoiler.lines["train"]) - 2, "warm_up": len(warm_up)}
+    number, what = 2 + warm_up.index(repeated), f"the bytes of an image of {TRAIN}"
+    return [
+        *spoiler.finish(),
+        Defect(WARM_UP_CSV, number, repeated.split(",")[0], "duplicate_image", what),
+        Defect(WARM_UP_CSV, None, None, "bom", "EF BB BF before the header", "kept"),
+        Defect(WARM_UP_CSV, None, None, "crlf", "every line ends with CR LF", "kept"),
+    ]
 
 
-def _write_warm_up(folder: Path, repeated: Row, request: Request) -> list[Row]:
+def _write_warm_up(folder: Path, repeated: str, request: Request) -> list[str]:
     """Write a second, older training archive with BOM and CRLF; it repeats one image of the train archive."""
     _make_folders(folder, WARM_UP)
     (folder / WARM_UP_CSV).parent.mkdir()
-    indices = range(request.images, request.images + _WARM_UP_IMAGES)
-    rows = [_render_row(folder, request.seed, WARM_UP, index) for index in indices]
-    (folder / WARM_UP / repeated.image_id).write_bytes((folder / TRAIN / repeated.image_id).read_bytes())
-    rows = _by_category([*rows, repeated])
-    texts = [_HEADER, *(row.text() for row in rows)]
-    write_text(folder / WARM_UP_CSV, texts, newline="\r\n", encoding="utf-8-sig")
-    return rows
+    groups = [Group(index, index, 1) for index in range(request.images, request.images + _WARM_UP_IMAGES)]
+    lines = [repeated, *(_render_line(folder, request, group, WARM_UP) for group in groups)]
+    image = repeated.split(",", maxsplit=1)[0]
+    (folder / WARM_UP / image).write_bytes((folder / TRAIN / image).read_bytes())
+    lines = _by_category(lines)
+    write_text(folder / WARM_UP_CSV, [_HEADER, *lines], newline="\r\n", encoding="utf-8-sig")
+    return lines
 
 
-@dataclass(frozen=True)
-class _Line:
-    """A line of the CSV: original row, current row, and the rule, description and verdict of its defect."""
-
-    origin: Row | None
-    row: Row | None
-    defect: tuple[str, ...] = ()
+def _has_armpits(row: str) -> bool:
+    return NOT_ANNOTATED not in row.split(",")[7:9]
 
 
-class _RowSpoiler(Spoiler[Row]):
-    """Inserts defects into unmodified training rows, one by one."""
+def _with_cell(index: int, cell: str, row: str) -> str:
+    cells = row.split(",")
+    return ",".join((*cells[:index], cell, *cells[index + 1 :]))
 
-    def __init__(self, folder: Path, request: Request) -> None:
-        lines = {file: (folder / file).read_text(encoding="utf-8").splitlines()[1:] for file in (TRAIN_CSV, ANSWER_CSV)}
-        rows = [Row.parse(line) for line in lines[TRAIN_CSV]]
-        super().__init__(folder / TRAIN, shuffled(rows, chance(request.seed, request.images, 9)))
-        self.leaked = Row.parse(lines[ANSWER_CSV][0])
-        self.lines = [_Line(row, row) for row in rows]
 
-    def spoil_images(self) -> None:
-        """Damaged, missing and mislabeled image files."""
-        for rule in ("truncated_image", "zero_byte_image", "not_an_image", "missing_image"):
-            row = self.take()
-            self.put(row, row, *self.damage(row.image_id, rule))
-        for rule in ("wrong_extension", "exif_orientation", "grayscale_image", "cmyk_image"):
-            row = self.take()
-            defect = self.damage(row.image_id, rule)
-            digest = _digest((self.folder / row.image_id).read_bytes())
-            self.put(row, self.move(row, f"Images/{row.category}/{digest}.jpg"), *defect)
+def _with_visible_cell(archive: Path, pattern: str, row: str) -> str:
+    """Rewrite the rightmost visible cell. `pattern` may contain `{x}`, `{y}`, `{width}` and `{outside}`."""
+    path, _, *cells = row.split(",")
+    visible = [index for index, cell in enumerate(cells) if cell.endswith("_1") and cell != NOT_ANNOTATED]
+    index = max(visible, key=lambda index: int(cells[index].split("_")[0]))
+    x, y, _ = cells[index].split("_")
+    with PillowImage.open(archive / path) as image:
+        width = image.width
+    return _with_cell(2 + index, pattern.format(x=x, y=y, width=width, outside=width + 7), row)
 
-    def spoil_rows(self) -> None:
-        """Wrong numbers of cells, wrong categories, wrong paths."""
-        row = self.take()
-        self.put(row, replace(row, cells=row.cells[:-1]), "wrong_columns", "25 cells")
-        row = self.take()
-        self.put(row, replace(row, cells=(*row.cells, NOT_ANNOTATED)), "wrong_columns", "27 cells")
-        row = self.take()
-        moved = replace(self.move(row, f"Images/hat/{Path(row.image_id).name}"), category="hat")
-        self.put(row, moved, "unknown_category", "category and folder hat")
-        row = self.take()
-        other = CATEGORIES[(CATEGORIES.index(row.category) + 1) % len(CATEGORIES)]
-        moved = self.move(row, f"Images/{other}/{Path(row.image_id).name}")
-        self.put(row, moved, "category_folder_mismatch", f"a {row.category} in the folder {other}")
-        row = self.take()
-        escaped = replace(row, image_id="Images/../../../escape.jpg")
-        self.put(row, escaped, "path_escape", "a path that leaves the archive")
-        row = self.take()
-        self.put(row, replace(row, image_id="/" + row.image_id), "absolute_path", "a path that starts at the root")
 
-    def spoil_cells(self) -> None:
-        """Unreadable cells, landmarks outside the image, and swapped, missing or inapplicable landmarks."""
-        for cell in ("12_x_1", "1_000_5_1", "nan_3_1"):
-            self.change_cell("bad_cell", cell, "the cell is " + cell)
-        self.change_cell("bad_visibility", "{x}_{y}_3", "visibility 3")
-        self.change_cell("point_outside", "{outside}_{y}_1", "x is the width plus 7")
-        self.change_cell("point_outside", "{x}_-5_1", "y is -5")
-        self.change_cell("point_at_border", "{width}_{y}_1", "x equals the width", "kept")
-        row = self.take(lambda row: NOT_ANNOTATED not in row.cells[5:7] and row.category == "blouse")
-        swapped = replace(row, cells=tuple(row.cells[partner] for partner in FASHIONAI_24.flip_index))
-        self.put(row, swapped, "swapped_left_right", "left and right landmarks were swapped", "kept")
-        row = self.take(lambda row: NOT_ANNOTATED not in row.cells[5:7])
-        bare = replace(row, cells=(*row.cells[:5], NOT_ANNOTATED, *row.cells[6:]))
-        self.put(row, bare, "missing_normalizer", "armpit_left is not annotated", "kept")
-        row = self.take(lambda row: row.category == "skirt")
-        wrong = replace(row, cells=("100_50_1", *row.cells[1:]))
-        self.put(row, wrong, "not_applicable_point", "a skirt with neckline_left")
+def _swapped(row: str) -> str:
+    path, category, *cells = row.split(",")
+    return ",".join((path, category, *(cells[partner] for partner in FASHIONAI_24.flip_index)))
 
-    def repeat(self) -> None:
-        """A duplicate row, a duplicate image, and a test image in training."""
-        row = self.take()
-        self.insert(row, row, "duplicate_row", "the line before once more")
-        row = self.take()
-        content = (self.folder / row.image_id).read_bytes()
-        copy = replace(row, image_id=f"Images/{row.category}/{_digest(content + b'copy')}.jpg")
-        (self.folder / copy.image_id).write_bytes(content)
-        self.insert(row, copy, "duplicate_image", "the bytes of the line before under another name")
-        row, test = self.take(), self.folder.parent / TEST_A
-        (self.folder / self.leaked.image_id).write_bytes((test / self.leaked.image_id).read_bytes())
-        self.insert(row, self.leaked, "leaked_image", "an image of test a")
 
-    def put(self, row: Row, spoilt: Row, *defect: str) -> None:
-        """Replace a row with a defective one."""
-        self.lines[self._index(row)] = _Line(row, spoilt, defect)
+def _moved(archive: Path, category: str, in_row: bool, row: str) -> str:
+    """Move the image of a row to the folder of another category, which may become that of the row."""
+    path, own, *cells = row.split(",")
+    target = f"Images/{category}/{Path(path).name}"
+    (archive / target).parent.mkdir(exist_ok=True)
+    (archive / path).rename(archive / target)
+    return ",".join((target, category if in_row else own, *cells))
 
-    def insert(self, row: Row, copy: Row, *defect: str) -> None:
-        """Add a line after that of the row."""
-        self.lines.insert(self._index(row) + 1, _Line(None, copy, defect))
 
-    def move(self, row: Row, image_id: str) -> Row:
-        """Rename the image of a row."""
-        target = self.folder / image_id
-        target.parent.mkdir(exist_ok=True)
-        (self.folder / row.image_id).rename(target)
-        return replace(row, image_id=image_id)
+def _renamed(archive: Path, row: str) -> str:
+    """Name a changed image after its bytes, unless it is gone or empty."""
+    path, category, *cells = row.split(",")
+    content = (archive / path).read_bytes() if (archive / path).exists() else b""
+    target = f"Images/{category}/{_digest(content)}.jpg" if content else path
+    if content:
+        (archive / path).rename(archive / target)
+    return ",".join((target, category, *cells))
 
-    def change_cell(self, rule: str, pattern: str, what: str, verdict: str = "rejected") -> None:
-        """Rewrite the rightmost visible cell of a row. `pattern` may contain `{x}`, `{y}` and `{width}`."""
-        row = self.take()
-        cells = [cell.split("_") for cell in row.cells]
-        visible = [index for index, cell in enumerate(row.cells) if cell.endswith("_1") and cell != NOT_ANNOTATED]
-        index = max(visible, key=lambda index: int(cells[index][0]))
-        x, y, _ = cells[index]
-        with PillowImage.open(self.folder / row.image_id) as image:
-            width = image.width
-        cell = pattern.format(x=x, y=y, width=width, outside=width + 7)
-        changed = replace(row, cells=(*row.cells[:index], cell, *row.cells[index + 1 :]))
-        self.put(row, changed, rule, f"{FASHIONAI_24.names[index]}: {what}", verdict)
 
-    def _index(self, row: Row) -> int:
-        return next(index for index, line in enumerate(self.lines) if line.origin is row)
+def _copied(archive: Path, row: str) -> str:
+    """Copy the image of a row under a new name."""
+    path, category, *cells = row.split(",")
+    content = (archive / path).read_bytes()
+    target = f"Images/{category}/{_digest(content + b'copy')}.jpg"
+    (archive / target).write_bytes(content)
+    return ",".join((target, category, *cells))
 
 
 LAYOUT = Layout(

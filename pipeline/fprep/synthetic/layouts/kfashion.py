@@ -8,26 +8,24 @@ for absent parts, polygon keys numbered in arbitrary order, rectangles half a pi
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fprep.synthetic.defects import IMAGE_DEFECTS, Spoiler
+from fprep.synthetic.defects import Change, edited, spoil_documents
 from fprep.synthetic.garments.items import Item, draw_outfit, pick
 from fprep.synthetic.garments.people import draw_person
 from fprep.synthetic.garments.shoot import VIEWS, Shot, photograph
 from fprep.synthetic.skeleton import (
     Defect,
+    Group,
     Layout,
     Request,
     chance,
-    group_sizes,
+    draw_groups,
     map_groups,
     read_words,
     shuffled,
@@ -48,29 +46,17 @@ Document = dict[str, Any]
 Polygon = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Shoot:
-    """A shoot of one outfit. `first` is the index of its first image."""
-
-    number: int
-    first: int
-    count: int
-
-    @property
-    def split(self) -> str:
-        """The split: every eighth outfit is for validation."""
-        return "Validation" if self.number % 8 == 7 else "Training"
-
-
 def _write(folder: Path, request: Request) -> dict[str, int]:
-    sizes = list(group_sizes(request, 1, 5))
-    firsts = np.cumsum([0, *sizes]).tolist()
-    shoots = [Shoot(number, firsts[number], size) for number, size in enumerate(sizes)]
-    render = partial(_render_shoot, folder, request.with_images, request.seed)
+    shoots = draw_groups(request, 1, 5)
     counts = {"Training": 0, "Validation": 0}
-    for shoot, _ in zip(shoots, map_groups(request, render, shoots, sizes, spread=True), strict=True):
-        counts[shoot.split] += shoot.count
+    for shoot, _ in zip(shoots, map_groups(folder, request, _render_shoot, shoots, spread=True), strict=True):
+        counts[_split(shoot)] += shoot.count
     return counts
+
+
+def _split(shoot: Group) -> str:
+    """Return the split of an outfit: every eighth is for validation."""
+    return "Validation" if shoot.number % 8 == 7 else "Training"
 
 
 def identifier_of(index: int) -> int:
@@ -85,7 +71,8 @@ def outfit_of(seed: int, number: int) -> tuple[str, list[Item]]:
     return look, draw_outfit(generator, number, look)
 
 
-def _render_shoot(folder: Path, with_images: bool, seed: int, shoot: Shoot) -> int:
+def _render_shoot(folder: Path, request: Request, shoot: Group) -> None:
+    seed, base = request.seed, folder / ROOT / _split(shoot)
     look, outfit = outfit_of(seed, shoot.number)
     wearer = draw_person(chance(seed, 112, shoot.number))
     shop = chance(seed, 113, shoot.number)
@@ -98,25 +85,20 @@ def _render_shoot(folder: Path, with_images: bool, seed: int, shoot: Shoot) -> i
         identifier = identifier_of(shoot.first + index)
         stem = f"{STYLE_OF_LOOK[look]}/{identifier}"
         shapes: list[tuple[Item, Polygon]] = []
-        if with_images:
+        if request.with_images:
             size = round(height * _RENDERED_WIDTH / WIDTH), _RENDERED_WIDTH
             shot = photograph(outfit, generator, VIEWS[pick(generator, _VIEWS)], size, wearer)
             shapes = _shapes(shot, (WIDTH, height))
             large = np.asarray(cv2.resize(shot.image, (WIDTH, height), interpolation=cv2.INTER_CUBIC), np.uint8)
-            write_image(folder / ROOT / shoot.split / IMAGES / f"{stem}.jpg", large, 82)
+            write_image(base / IMAGES / f"{stem}.jpg", large, 82)
         else:
             shapes = [(item, _invented(generator, item, height)) for item in outfit]
         hour, minute, second = (int(generator.integers(low, high)) for low, high in ((8, 20), (0, 60), (0, 60)))
         time = f"{date} {hour:02d}:{minute:02d}:{second:02d}"
         document = document_of(identifier, f"{name}_{index + 1:02d}.{extension}", time, height, look, shapes, generator)
-        path = folder / ROOT / shoot.split / LABELS / f"{stem}.json"
+        path = base / LABELS / f"{stem}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(_encoded(document))
-    return shoot.count
-
-
-def _encoded(document: Document) -> bytes:
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+        path.write_bytes(json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode())
 
 
 def document_of(
@@ -199,24 +181,28 @@ def part_of(item: Item) -> str:
 
 def labels_of(item: Item) -> dict[str, Any]:
     """Return the labels of a part, in the order of the released files."""
-    two = item.print != "plain" or item.design.motif != "none"
     labels: dict[str, Any] = {"기장": length_of(item), "색상": WORDS["color"][item.color]}
-    labels |= {"서브색상": WORDS["color"][item.accent]} if two else {}
-    labels |= {"카테고리": category_of(item)}
-    details = _detail_words(item)
+    if item.pattern != "plain":
+        labels["서브색상"] = WORDS["color"][item.accent]
+    labels["카테고리"] = category_of(item)
+    details = [word for _, word in item.words(WORDS["words"])]
     labels |= {"디테일": details} if details else {}
+    if item.neck in WORDS["collar"]:
+        labels["옷깃"] = WORDS["collar"][item.neck]
     if item.neck:
-        labels |= (
-            {"옷깃": "폴로칼라" if item.kind == "polo" else WORDS["collar"][item.neck]}
-            if item.neck in WORDS["collar"]
-            else {}
-        )
-        labels |= {"소매기장": WORDS["sleeve"].get(item.sleeve, "긴팔")}
+        labels["소매기장"] = WORDS["sleeve"].get(item.sleeve, "긴팔")
     wool = item.category == "outwear" and item.fabric == "fleece"
-    labels |= {"소재": ["울/캐시미어" if wool else WORDS["fabric"][item.fabric]], "프린트": [_print(item)]}
+    labels["소재"] = ["울/캐시미어" if wool else WORDS["fabric"][item.fabric]]
+    camouflage = item.print == "blobs" and item.color in ("khaki", "green")
+    labels["프린트"] = ["카무플라쥬" if camouflage else WORDS["print"][item.pattern]]
     if item.neck in WORDS["neck"]:
-        labels |= {"넥라인": WORDS["neck"][item.neck]}
-    return labels | {"핏": _fit(item)}
+        labels["넥라인"] = WORDS["neck"][item.neck]
+    fit = WORDS["fit"][item.fit]
+    if item.category == "trousers":
+        fit = {"skinny": "스키니", "wide": "와이드"}.get(item.cut, fit)
+    elif item.category in ("blouse", "outwear") and item.design.ease > 5.5:
+        fit = "오버사이즈"
+    return {**labels, "핏": fit}
 
 
 def category_of(item: Item) -> str:
@@ -236,46 +222,18 @@ def length_of(item: Item) -> str:
     return next((name for end, name in steps if item.end < end), "맥시")
 
 
-def _print(item: Item) -> str:
-    if item.design.motif != "none":
-        return "그래픽"
-    if item.print == "blobs" and item.color in ("khaki", "green"):
-        return "카무플라쥬"
-    return "스트라이프" if item.print.startswith("stripes") else WORDS["print"][item.print]
-
-
-def _fit(item: Item) -> str:
-    if item.category == "trousers" and item.design.hem < 6:
-        return "스키니"
-    if item.category == "trousers" and item.design.hem > 14:
-        return "와이드"
-    if item.category in ("blouse", "outwear") and item.design.ease > 5.5:
-        return "오버사이즈"
-    return {"tight": "타이트", "loose": "루즈", "regular": "노멀"}[item.fit]
-
-
-def _detail_words(item: Item) -> list[str]:
-    design = item.design
-    found = [WORDS["detail"][design.closure]] if design.closure in WORDS["detail"] else []
-    found += ["포켓"] if design.pockets != "none" else []
-    found += ["띠"] if design.belt else []
-    found += ["플리츠"] if design.pleats > 5 else []
-    found += ["퍼프"] if design.sleeve_shape == "puff" and design.sleeve else []
-    return found + (["플레어"] if item.category in ("dress", "skirt") and design.hem > 34 else [])
-
-
 def _details(document: Document) -> Document:
-    return cast("Document", document["데이터셋 정보"]["데이터셋 상세설명"])
+    return document["데이터셋 정보"]["데이터셋 상세설명"]
 
 
 def _first(document: Document, kind: str) -> Document:
     """Return the first part that is present."""
-    return next(cast("Document", part[0]) for part in _details(document)[kind].values() if part[0])
+    return next(part[0] for part in _details(document)[kind].values() if part[0])
 
 
 def _labels(document: Document) -> Document:
     labels = _details(document)["라벨링"]
-    return next(cast("Document", labels[part][0]) for part in ("상의", "원피스", "하의", "아우터") if labels[part][0])
+    return next(labels[part][0] for part in ("상의", "원피스", "하의", "아우터") if labels[part][0])
 
 
 def _set_other_style(document: Document) -> None:
@@ -284,34 +242,23 @@ def _set_other_style(document: Document) -> None:
     labels["스타일"] = [{"스타일": "밀리터리" if style != "밀리터리" else "펑크"}]
 
 
-def _edit(change: Callable[[Document], object]) -> Callable[[bytes], bytes]:
-    """Return a function that edits the values of a document."""
-
-    def edited(content: bytes) -> bytes:
-        document = cast("Document", json.loads(content))
-        change(document)
-        return _encoded(document)
-
-    return edited
-
-
 # Rule, description, edit and verdict: quirks found in real documents, and damaged files.
-_DEFECTS: tuple[tuple[str, str, Callable[[bytes], bytes], str], ...] = (
+_DEFECTS: tuple[tuple[str, str, Change, str], ...] = (
     ("box_cut_at_border", "X좌표 of a rectangle is -3.5",
-     _edit(lambda document: _first(document, "렉트좌표").update({"X좌표": -3.5})), "kept"),
+     edited(lambda document: _first(document, "렉트좌표").update({"X좌표": -3.5})), "kept"),
     ("garment_of_no_size", "가로 and 세로 of a rectangle are 0",
-     _edit(lambda document: _first(document, "렉트좌표").update({"가로": 0, "세로": 0})), "kept"),
+     edited(lambda document: _first(document, "렉트좌표").update({"가로": 0, "세로": 0})), "kept"),
     ("polygon_with_gaps", "a polygon without its X좌표2",
-     _edit(lambda document: _first(document, "폴리곤좌표").pop("X좌표2")), "kept"),
+     edited(lambda document: _first(document, "폴리곤좌표").pop("X좌표2")), "kept"),
     ("unknown_label", "a color that the vocabulary does not have",
-     _edit(lambda document: _labels(document).update({"색상": "자주초록"})), "kept"),
+     edited(lambda document: _labels(document).update({"색상": "자주초록"})), "kept"),
     ("alias", "a neckline spelled `원 숄더`, with a space",
-     _edit(lambda document: _labels(document).update({"넥라인": "원 숄더"})), "kept"),
+     edited(lambda document: _labels(document).update({"넥라인": "원 숄더"})), "kept"),
     ("unknown_style", "a style that does not exist",
-     _edit(lambda document: _details(document)["라벨링"].update({"스타일": [{"스타일": "엘레강스"}]})), "kept"),
-    ("style_is_not_the_folder", "another style than that of the folder", _edit(_set_other_style), "kept"),
-    ("missing_key", "no 렉트좌표", _edit(lambda document: _details(document).pop("렉트좌표")), "rejected"),
-    ("missing_key", "no 데이터셋 정보", _edit(lambda document: document.pop("데이터셋 정보")), "rejected"),
+     edited(lambda document: _details(document)["라벨링"].update({"스타일": [{"스타일": "엘레강스"}]})), "kept"),
+    ("style_is_not_the_folder", "another style than that of the folder", edited(_set_other_style), "kept"),
+    ("missing_key", "no 렉트좌표", edited(lambda document: _details(document).pop("렉트좌표")), "rejected"),
+    ("missing_key", "no 데이터셋 정보", edited(lambda document: document.pop("데이터셋 정보")), "rejected"),
     ("bad_json", "cut after 200 bytes", lambda content: content[:200], "rejected"),
     ("empty_file", "the file is empty", lambda _: b"", "rejected"),
     ("bad_encoding", "the document in EUC-KR", lambda content: content.decode().encode("euc-kr", "replace"), "rejected"),
@@ -323,17 +270,7 @@ _DEFECTS: tuple[tuple[str, str, Callable[[bytes], bytes], str], ...] = (
 def _insert_defects(folder: Path, request: Request, _counts: dict[str, int]) -> list[Defect]:
     """Insert defects into training documents and images."""
     labels, images = f"{ROOT}/Training/{LABELS}", f"{ROOT}/Training/{IMAGES}"
-    stems = sorted(str(path.relative_to(folder / labels))[:-5] for path in (folder / labels).rglob("*.json"))
-    spoiler = Spoiler(folder, shuffled(stems, chance(request.seed, 128)))
-    for rule, what, change, verdict in _DEFECTS:
-        stem = spoiler.take()
-        spoiler.change_file(f"{labels}/{stem}.json", change)
-        spoiler.note(f"{labels}/{stem}.json", 1, f"{images}/{stem}.jpg", rule, what, verdict)
-    for rule in IMAGE_DEFECTS:
-        stem = spoiler.take()
-        image = f"{images}/{stem}.jpg"
-        spoiler.note(f"{labels}/{stem}.json", 1, image, *spoiler.damage(image, rule))
-    return spoiler.defects
+    return spoil_documents(folder, chance(request.seed, 128), labels, images, _DEFECTS)
 
 
 LAYOUT = Layout(

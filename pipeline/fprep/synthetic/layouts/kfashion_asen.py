@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
-from fprep.synthetic.defects import Spoiler
+from fprep.synthetic.defects import Line, ListSpoiler
 from fprep.synthetic.garments.items import Item, pick
 from fprep.synthetic.garments.palette import ACHROMATIC
 from fprep.synthetic.garments.people import draw_person
@@ -20,10 +19,11 @@ from fprep.synthetic.garments.shoot import VIEWS, photograph
 from fprep.synthetic.layouts.kfashion import STYLE_OF_LOOK, identifier_of, outfit_of
 from fprep.synthetic.skeleton import (
     Defect,
+    Group,
     Layout,
     Request,
     chance,
-    group_sizes,
+    draw_groups,
     map_groups,
     shuffled,
     write_image,
@@ -46,15 +46,14 @@ def class_of(outfit: Sequence[Item]) -> int:
     return 0 if item.color in ACHROMATIC else 1
 
 
-def _render_shoot(folder: Path | None, seed: int, shoot: tuple[int, int, int]) -> list[Named]:
-    number, first, count = shoot
-    look, outfit = outfit_of(seed, number)
-    wearer, is_valid = draw_person(chance(seed, 112, number)), number % 8 in (2, 5, 7)
+def _render_shoot(folder: Path, request: Request, shoot: Group) -> list[Named]:
+    look, outfit = outfit_of(request.seed, shoot.number)
+    wearer, is_valid = draw_person(chance(request.seed, 112, shoot.number)), shoot.number % 8 in (2, 5, 7)
     rows: list[Named] = []
-    for index in range(count):
-        path = f"{STYLE_OF_LOOK[look]}/{identifier_of(first + index)}.jpg"
-        if folder is not None:
-            generator = chance(seed, 117, number, index)
+    for index in range(shoot.count):
+        path = f"{STYLE_OF_LOOK[look]}/{identifier_of(shoot.first + index)}.jpg"
+        if request.with_images:
+            generator = chance(request.seed, 117, shoot.number, index)
             shot = photograph(outfit, generator, VIEWS[pick(generator, _VIEWS)], _SIDE, wearer)
             write_image(folder / ROOT / "train/images" / path, shot.image)
         rows.append((path, class_of(outfit), is_valid))
@@ -62,14 +61,9 @@ def _render_shoot(folder: Path | None, seed: int, shoot: tuple[int, int, int]) -
 
 
 def _write(folder: Path, request: Request) -> dict[str, int]:
-    first, shoots = 0, list[tuple[int, int, int]]()
-    for number, count in enumerate(group_sizes(request, 1, 5)):
-        shoots.append((number, first, count))
-        first += count
-    render = partial(_render_shoot, folder if request.with_images else None, request.seed)
-    found = map_groups(request, render, shoots, [count for _, _, count in shoots])
+    found = map_groups(folder, request, _render_shoot, draw_groups(request, 1, 5))
     generator = chance(request.seed, 118)
-    rows: list[Named] = shuffled([row for group in found for row in group], generator)
+    rows = shuffled([row for group in found for row in group], generator)
     write_text(folder / META, _meta(), newline="\r\n")
     lists: dict[str, list[str]] = {}
     for split, is_valid in (("train", False), ("valid", True)):
@@ -85,29 +79,22 @@ def _write(folder: Path, request: Request) -> dict[str, int]:
     return {name: len(lists[file]) for name, file in names.items()}
 
 
-def _insert_defects(folder: Path, _request: Request, _counts: dict[str, int]) -> list[Defect]:
-    """Insert defects into the last training rows."""
-    files = [f"{ROOT}/filenames_train.txt", f"{ROOT}/label_train.txt"]
-    names, labels = ((folder / file).read_text(encoding="utf-8").splitlines() for file in files)
-    last, (name_list, label_list) = len(names), files
-    spoiler = Spoiler(folder, list(range(last - 1, -1, -1)))
+def _insert_defects(folder: Path, request: Request, _counts: dict[str, int]) -> list[Defect]:
+    """Insert defects into training rows; row i of the labels belongs to row i of the names."""
+    files = {"names": f"{ROOT}/filenames_train.txt", "labels": f"{ROOT}/label_train.txt"}
+    spoiler = ListSpoiler(folder, request.seed, files, f"{ROOT}/train/images")
     for rule, text in (("unknown_attribute", "0 3"), ("unknown_attribute", "7 0"), ("bad_label", "0 one")):
-        row = spoiler.take()
-        labels[row] = f"{row} {text}"
-        image = names[row] if rule == "unknown_attribute" else None  # an unreadable line is not about an image
-        spoiler.note(label_list, row + 1, image, rule, f"the label is {text!r}")
-    labels.append(f"{last + 1000} 0 1")
-    spoiler.note(label_list, last + 1, None, "unknown_image", "an index beyond the list of names")
-    for rule in ("missing_image", "zero_byte_image"):
-        row = spoiler.take()
-        defect = spoiler.damage(f"{ROOT}/train/images/{names[row]}", rule)
-        spoiler.note(name_list, row + 1, names[row], *defect)
-    row = spoiler.take()
-    names[row] = "../../../escape.jpg"
-    spoiler.note(name_list, row + 1, names[row], "path_escape", "a path that leaves the tree")
-    write_text(folder / name_list, names)
-    write_text(folder / label_list, labels)
-    return spoiler.defects
+        row = spoiler.take("names")
+        index = spoiler.lines["names"].index(row)
+        label = spoiler.lines["labels"][index]
+        label.text = f"{index} {text}"
+        spoiler.mark("labels", label, rule, f"the label is {text!r}", image=row.text)
+    what, beyond = "an index beyond the list of names", len(spoiler.lines["names"]) + 1000
+    defect = Defect(files["labels"], None, None, "unknown_image", what)
+    spoiler.lines["labels"].append(Line(f"{beyond} 0 1", defect))
+    spoiler.spoil_images("names", ("missing_image", "zero_byte_image"))
+    spoiler.change("names", ("path_escape", "a path that leaves the tree", r"^.+", "../../../escape.jpg"))
+    return spoiler.finish()
 
 
 def _meta() -> list[str]:
