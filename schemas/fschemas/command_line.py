@@ -82,7 +82,9 @@ def run_command(command: Callable[[], object], name: str, continues: Collection[
     stop = _Stop(debug=debug)
     code, sentence = _run(command, stop, debug=debug)
     if code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
-        sentence = f"{sentence}; {_after_a_stop(continues)}"
+        resumes = next((word for word in sys.argv[1:] if not word.startswith("-")), "") in continues
+        again = "run the same command again to continue" if resumes else "run again, the command starts over"
+        sentence = f"{sentence}; {again}"
     sentence = printable(sentence).replace("\n", "\\n")  # keep it on one line, whatever the names in it
     _leave(code, f"{name}: {sentence}\n" if sentence else "", stop)
 
@@ -130,12 +132,6 @@ class _Stop:
             os.dup2(self._stderr, 2)
 
 
-def _after_a_stop(continues: Collection[str]) -> str:
-    """Return what happens if the command, the first word of the command line, runs again."""
-    command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
-    return "run the same command again to continue" if command in continues else "run again, the command starts over"
-
-
 def _error_of(number: int) -> BaseException:
     if number == signal.SIGTERM:
         return Terminated("stopped by SIGTERM")
@@ -165,7 +161,9 @@ def _run(command: Callable[[], object], stop: _Stop, *, debug: bool) -> tuple[in
             sys.stderr.write(restore_terminal())
             raise
         if not stop.number:
-            return explain(error) or (1, _internal(error))
+            words = " ".join(str(error).split())
+            internal = f"internal error: {type(error).__name__}: {words}; run again with --debug and report it"
+            return explain(error) or (1, internal)
     else:
         code = result if isinstance(result, int) else ExitCode.DONE
         if code != ExitCode.INTERRUPTED:  # typer's exit code for Ctrl-C, without a message
@@ -173,11 +171,6 @@ def _run(command: Callable[[], object], stop: _Stop, *, debug: bool) -> tuple[in
     message = explain(_error_of(stop.number))
     assert message is not None
     return message
-
-
-def _internal(error: BaseException) -> str:
-    words = " ".join(str(error).split())
-    return f"internal error: {type(error).__name__}: {words}; run again with --debug and report it"
 
 
 def _of_broken_pipe(error: BrokenPipeError) -> tuple[int, str]:

@@ -111,10 +111,6 @@ def _is_evaluation(path: Path) -> bool:
     )
 
 
-def _is_model_export(path: Path) -> bool:
-    return _json_has(path / "export.json", "kind", form="fashionkit-export")
-
-
 _KINDS = (
     FolderKind(
         "run",
@@ -174,7 +170,8 @@ _KINDS = (
         ("comparison.csv", "comparison.json", "comparison.png"),
         lambda path: _json_has(path / "comparison.json", "runs", "metrics"),
     ),
-    FolderKind("model", "an exported model", ("export.json", "model.onnx", "model.pt2"), _is_model_export),
+    FolderKind("model", "an exported model", ("export.json", "model.onnx", "model.pt2"),
+               lambda path: _json_has(path / "export.json", "kind", form="fashionkit-export")),
     FolderKind(
         "export",
         "an exported data set",

@@ -2,7 +2,7 @@
 
 Every command that writes calls `claim_output` before it changes anything. A missing folder, an empty one and one of its
 own type are accepted; anything else is refused with a message that describes it. Commands that read a folder of another
-command describe a wrong one in the same way (`explain_wrong`). `fschemas.folder_kinds` detects the type.
+command describe a wrong one in the same way (`require_folder`). `fschemas.folder_kinds` detects the type.
 """
 
 from __future__ import annotations
@@ -66,48 +66,34 @@ def claim_file(path: Path, words: str, is_own: Callable[[bytes], bool]) -> Path:
     return target
 
 
-def explain_wrong(path: Path, wanted: str, *, missing: str) -> UsageError:
-    """Error for a path that is not a folder of the kind `wanted` (`run`, `shards`, `table`, `index`).
-
-    The message describes what it is instead. `missing` is the message for a missing or empty folder or an unknown one.
-    """
-    found, kind = what_is(path), kind_of_folder(path)
-    if not path.exists() or found == "an empty folder" or (kind is not None and kind.name == wanted):
-        return UsageError(f"{path}: {missing}")
-    if kind is None and path.is_dir() and raw_data_of(path) is None:
-        return UsageError(f"{path}: {missing}; this is {found}")
-    return UsageError(f"{path}: this is {found}, but {BY_NAME[wanted].words} is needed here; {_way(path, wanted)}")
-
-
-def require_folder(path: Path, wanted: str, *, missing: str) -> None:
-    """Raise `explain_wrong` if a folder is of another kind than `wanted`, or was not written by this package.
+def require_folder(path: Path, wanted: str) -> None:
+    """Raise `UsageError` that describes a folder if it is not of the kind `wanted` (`run`, `shards`, `table`, `index`).
 
     A folder of that kind passes, even if damaged: the function that opens it reports the details.
     """
-    kind = kind_of_folder(path)
+    kind, own = kind_of_folder(path), BY_NAME[wanted]
     if kind is not None and kind.name in _TOGETHER.get(wanted, (wanted,)):
         return
-    if (
-        kind is None
-        and path.is_dir()
-        and any(fnmatch.fnmatchcase(name, BY_NAME[wanted].contents[0]) for name in names_in(path))
-    ):
+    if kind is None and path.is_dir() and any(fnmatch.fnmatchcase(name, own.contents[0]) for name in names_in(path)):
         return
-    raise explain_wrong(path, wanted, missing=missing)
-
-
-def _way(path: Path, wanted: str) -> str:
-    """Remedy: the steps from the kind of `path` to the kind `wanted`."""
-    kind, reader = kind_of_folder(path), raw_data_of(path) if path.is_dir() else None
+    found, reader = what_is(path), raw_data_of(path) if path.is_dir() else None
+    if not path.exists() or found == "an empty folder":
+        raise UsageError(f"{path}: {_MISSING[wanted]}")
+    if kind is None and path.is_dir() and reader is None:
+        raise UsageError(f"{path}: {_MISSING[wanted]}; this is {found}")
+    way = _WAYS.get((kind.name if kind else "", wanted), _SOURCES[wanted])
     if kind is None and reader is not None:
         steps = {"table": "", "shards": ", then `fprep shard`"}.get(wanted, ", `fprep shard`, and train on the shards")
-        return f"convert it with `fprep convert {reader}`{steps}"
-    name = kind.name if kind else ""
-    if (name, wanted) in _WAYS:
-        return _WAYS[name, wanted]
-    return _SOURCES[wanted]
+        way = f"convert it with `fprep convert {reader}`{steps}"
+    raise UsageError(f"{path}: this is {found}, but {own.words} is needed here; {way}")
 
 
+_MISSING = {
+    "run": "not a run folder (config.yaml is missing); train one with `ftrain`",
+    "shards": "no finished shard set here (dataset.json is missing); run `fprep shard` first",
+    "table": "no such table; write it with `fprep convert`",
+    "index": "no finished index here (index.json is missing); build one with `ftrain index`",
+}
 _SOURCES = {
     "run": "name a folder that `ftrain` has trained into",
     "shards": "name a folder that `fprep shard` has written",

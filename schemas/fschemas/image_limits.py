@@ -34,19 +34,13 @@ class TooMuchError(IntegrityError):
     """An image that exceeds the decoder limits; the message does not include its path."""
 
 
-def count_scans(jpeg: bytes) -> int:
-    """Upper bound on the number of scans of a JPEG: start-of-scan markers, including those of embedded thumbnails.
-
-    In entropy-coded data, a byte 0xFF is followed by 0 or a restart marker, so it cannot look like one.
-    """
-    return jpeg.count(b"\xff\xda")
-
-
 def check_jpeg(jpeg: bytes, width: int, height: int) -> None:
     """Raise `TooMuchError` if a JPEG of this size takes too long to decode because of its pixels or scans."""
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
         raise TooMuchError(f"{width} x {height} is more than {MAX_PIXELS} pixels or {MAX_SIDE} on a side")
-    scans = count_scans(jpeg)
+    # Start-of-scan markers, including those of embedded thumbnails. Entropy-coded data cannot look like one: there, a byte
+    # 0xFF is followed by 0 or a restart marker.
+    scans = jpeg.count(b"\xff\xda")
     if scans > MAX_SCANS or scans * width * height > MAX_SCANNED_PIXELS:
         raise TooMuchError(f"{scans} scans of {width} x {height} pixels are too many; save the image again")
 

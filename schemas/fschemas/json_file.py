@@ -30,6 +30,7 @@ COUNT = range(1 << 62)
 SEAL = "seal"
 _MOST_BYTES = 1 << 30  # a split lock of 30 million images
 _DEEPEST = 64  # documents of this package nest up to 8 levels; Python fails at about 1,000
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _REMEDY = "restore the file, or write it again with the command that made it"
 _KINDS: dict[type, str] = {
     str: "a string", int: "a whole number", float: "a number", bool: "true or false", list: "a list", dict: "an object",
@@ -96,8 +97,9 @@ def parse_json(
         raise IntegrityError(f"{source}: holds {_kind(value)} instead of an object; {remedy}")
     document = cast("dict[str, Any]", value)
     problem = _deep(document)
-    if not problem and sealed:
-        problem = _broken_seal(document)
+    # Earlier versions did not seal; no single error makes a sealed document look like one of theirs.
+    if not problem and sealed and SEAL in document and seal(document)[SEAL] != document[SEAL]:
+        problem = "was changed since it was written (its checksum does not match its content)"
     if format and not problem:
         problem = problem_of(document, {"format": str})
         if not problem and document["format"] != format:
@@ -113,15 +115,6 @@ def seal(document: dict[str, Any]) -> dict[str, Any]:
     content = {name: value for name, value in document.items() if name != SEAL}
     text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return {**content, SEAL: hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()}
-
-
-def _broken_seal(document: dict[str, Any]) -> str:
-    """Describe a wrong seal.
-
-    "" for unsealed documents of earlier versions; no single error makes a sealed document look like one.
-    """
-    whole = SEAL not in document or seal(document)[SEAL] == document[SEAL]
-    return "" if whole else "was changed since it was written (its checksum does not match its content)"
 
 
 def problem_of(value: object, shape: Shape, name: str = "") -> str:
@@ -198,20 +191,10 @@ def _deep(document: dict[str, object]) -> str:
                 inner += [*items, *items.values()]
             elif isinstance(value, list):
                 inner += cast("list[object]", value)
-        broken = next(
-            (one for one in inner if isinstance(one, str) and not one.isascii() and not _encodable(one)), None
-        )
+        broken = next((one for one in inner if isinstance(one, str) and _SURROGATE.search(one)), None)
         if broken is not None:
             return f"the string {broken[:80]!a} is no Unicode text"
         level = [one for one in inner if isinstance(one, dict | list)]
         if not level:
             return ""
     return "nested too deeply to be a file of this package"
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

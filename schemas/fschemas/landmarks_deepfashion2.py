@@ -7,6 +7,7 @@ along the hem and up again. A landmark is named after its part and number, as in
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 Pairs = tuple[tuple[int, int], ...]
@@ -84,15 +85,6 @@ OUTLINES = {
 }  # fmt: skip
 
 
-def _ranges() -> dict[str, range]:
-    ranges: dict[str, range] = {}
-    start = 0
-    for category, outline in OUTLINES.items():
-        ranges[category] = range(start, start + len(outline))
-        start += len(outline)
-    return ranges
-
-
 def _names(category: str, outline: Outline) -> list[str]:
     parts, first = list[str](), 1
     for part, last in outline.parts:
@@ -112,12 +104,16 @@ def _flip_index(start: int, outline: Outline) -> list[int]:
 def _skeleton(start: int, outline: Outline) -> list[tuple[int, int]]:
     first, last = outline.contour
     # the hem of an open front ends at such a landmark
-    open_hem = {pair for pair in outline.flip_pairs if first <= min(pair) <= last}
-    run = [(number, number + 1) for number in range(first, last) if number not in {min(pair) for pair in open_hem}]
+    open_hem = {min(pair) for pair in outline.flip_pairs if first <= min(pair) <= last}
+    run = [(number, number + 1) for number in range(first, last) if number not in open_hem]
     return [(start + a - 1, start + b - 1) for a, b in (*outline.edges, *run)]
 
 
-RANGES = _ranges()  # category -> indices of its landmarks among the 294
+_ENDS = list(itertools.accumulate(map(len, OUTLINES.values())))
+# category -> indices of its landmarks among the 294
+RANGES = {
+    category: range(end - len(outline), end) for (category, outline), end in zip(OUTLINES.items(), _ENDS, strict=True)
+}
 NAMES = tuple(name for category, outline in OUTLINES.items() for name in _names(category, outline))
 FLIP_INDEX = tuple(
     index for category, outline in OUTLINES.items() for index in _flip_index(RANGES[category].start, outline)

@@ -16,8 +16,6 @@ from fschemas.folders import require_folder
 from fschemas.names import CHECKPOINT_NAME
 from fschemas.walk import readable
 
-_INDEX_FILE, _CONFIG_FILE, _DATASET_FILE = "index.json", "config.yaml", "dataset.json"
-
 
 def check_installed(*modules: str, instead: str = "") -> None:
     """Raise `EnvironmentProblem` for the first module that is not installed; `instead` describes an alternative."""
@@ -29,20 +27,17 @@ def check_installed(*modules: str, instead: str = "") -> None:
 def check_run(run: Path | None) -> None:
     """Raise `UsageError` that describes a folder if it is not a run; None passes."""
     if run is not None:
-        require_folder(run, "run", missing=f"not a run folder ({_CONFIG_FILE} is missing); train one with `ftrain`")
+        require_folder(run, "run")
 
 
 def check_run_or_runs(run: Path, names: Iterable[str]) -> None:
     """Like `check_run`, but accepts a folder that contains a run for one of the `names`."""
-    if not any((run / name / _CONFIG_FILE).is_file() for name in names):
+    if not any((run / name / "config.yaml").is_file() for name in names):
         check_run(run)
 
 
 def check_checkpoint(run: Path, which: str) -> None:
-    """Raise `UsageError` for a checkpoint that a run does not have.
-
-    Accepts `best` and `latest`, which are resolved later.
-    """
+    """Raise `UsageError` for a checkpoint that a run does not have; `best` and `latest` are resolved later."""
     checkpoints = run / "checkpoints"
     if which not in ("best", "latest") and not (CHECKPOINT_NAME.fullmatch(which) and (checkpoints / which).is_dir()):
         raise UsageError(f"{checkpoints}: no checkpoint {which!r}")
@@ -51,20 +46,17 @@ def check_checkpoint(run: Path, which: str) -> None:
 def check_shards(location: str | Path | None) -> None:
     """Raise `UsageError` that describes a folder if it is not a shard set. Checks only file names; URLs pass."""
     if location is not None and "://" not in str(location):
-        missing = f"no finished shard set here ({_DATASET_FILE} is missing); run `fprep shard` first"
-        require_folder(Path(location), "shards", missing=missing)
+        require_folder(Path(location), "shards")
 
 
 def is_shard_set(location: str) -> bool:
     """Whether this is a URL or a folder with a finished shard set."""
-    return "://" in location or (Path(location) / _DATASET_FILE).is_file()
+    return "://" in location or (Path(location) / "dataset.json").is_file()
 
 
 def check_index(index: Path) -> None:
     """Raise `UsageError` that describes a folder if it is not an index."""
-    require_folder(
-        index, "index", missing=f"no finished index here ({_INDEX_FILE} is missing); build one with `ftrain index`"
-    )
+    require_folder(index, "index")
 
 
 def check_tables(tables: Iterable[Path]) -> None:

@@ -86,7 +86,8 @@ def _parquet(path: Path) -> Generator[pq.ParquetFile]:
     except (pa.ArrowException, OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise IntegrityError(f"{path}: not a readable Parquet table ({_first_line(error)}); write it again") from error
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise IntegrityError(f"{path}: not a readable Parquet table ({reason}); write it again") from error
 
 
 def _seal(schema: pa.Schema, note: bytes, rows: int) -> bytes:
@@ -127,7 +128,3 @@ def _names_seal(path: Path) -> bool:
         size = int.from_bytes(file.read(4), "little")
         file.seek(-8 - size, 2)
         return _SEAL_KEY in file.read(size)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -17,7 +17,6 @@ from fschemas.regular_file import read_regular
 MOST_BYTES = 256 << 10  # PyYAML reads about 100 KiB per second; the largest params.yaml of a project has about 20 KiB
 MOST_VALUES = 100_000  # with all aliases expanded
 MOST_LEVELS = 100
-_TOO_LARGE = object()
 
 
 class YamlLimitError(UsageError):
@@ -67,26 +66,18 @@ def parse_yaml(content: bytes | str, source: str) -> Any:
     if len(content) > MOST_BYTES:
         raise YamlLimitError(f"{source}: more than {MOST_BYTES} characters of YAML, the most that is read; shorten it")
     try:
-        value = _value(content)
+        loader = _Loader(content)
+        node = loader.get_single_node()
+        too_large = node is not None and _weight(node, {}) > MOST_VALUES
+        value = None if node is None or too_large else loader.construct_document(node)
     # Scalars can raise other errors than YAML's: a date with month 13, a number of 5,000 digits.
     except (yaml.YAMLError, ValueError, OverflowError, TypeError) as error:
         raise UsageError(f"{source}: not valid YAML ({' '.join(str(error).split())})") from None
-    if value is _TOO_LARGE:
+    if too_large:
         raise YamlLimitError(
             f"{source}: its aliases stand for more than {MOST_VALUES} values; write out what is needed"
         )
     return value
-
-
-def _value(content: bytes | str) -> Any:
-    loader = _Loader(content)
-    try:
-        node = loader.get_single_node()
-        if node is None:
-            return None
-        return loader.construct_document(node) if _weight(node, {}) <= MOST_VALUES else _TOO_LARGE
-    finally:
-        loader.dispose()
 
 
 def _weight(node: yaml.Node, known: dict[int, int]) -> int:

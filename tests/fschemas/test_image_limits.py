@@ -16,7 +16,7 @@ from PIL import Image
 from fprep.images.check import check_image
 from fprep.lint.samples import _decoded_size
 from fschemas import image_limits
-from fschemas.image_limits import MAX_SCANS, TooMuchError, check_jpeg, count_scans, count_segments, within
+from fschemas.image_limits import MAX_SCANS, TooMuchError, check_jpeg, count_segments, within
 from ftrain.data import user_images as images
 from ftrain.data.image import decode, decode_exactly
 from ftrain.data.user_images import ImageError, read_image
@@ -28,7 +28,7 @@ def jpeg_of_scans(scans: int, size: tuple[int, int] = (64, 48), **options: objec
     Image.new("RGB", size, (90, 140, 30)).save(file, "JPEG", progressive=True, **options)  # type: ignore[arg-type]
     content = file.getvalue()
     last = content.rfind(b"\xff\xda")
-    return content[:-2] + content[last:-2] * (scans - count_scans(content)) + b"\xff\xd9"
+    return content[:-2] + content[last:-2] * (scans - content.count(b"\xff\xda")) + b"\xff\xd9"
 
 
 def png_of_chunks(count: int) -> bytes:

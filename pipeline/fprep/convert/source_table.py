@@ -114,7 +114,7 @@ def table_path(location: Path) -> Path:
     """Return the path of a table, given the file or its folder. Raises `UsageError` for another kind of folder."""
     if not location.is_dir():
         return location
-    require_folder(location, "table", missing="no such table; write it with `fprep convert`")
+    require_folder(location, "table")
     return location / "table.parquet"
 
 
