@@ -1,8 +1,7 @@
 """Rows of a table from COCO annotations: one row per garment, with the column groups of a plan.
 
-    files = [read_coco(raw, path) for path in coco_files(raw)]
     plan = Plan(("category", "box", "polygons", "attributes"), attributes=vocabulary("my-attributes"))
-    return frame_of_rows([row for file in files for row in Annotations(raw, file, plan).rows()], plan).lazy()
+    return read_planned(raw, plan).lazy()
 
 The reader of a specific data set writes its plan as above; the reader `coco` derives one from the files (`guess.py`).
 COCO boxes and outlines start at the corner of the top left pixel, keypoints at its center: a box x, y, width, height
@@ -20,7 +19,7 @@ import polars as pl
 
 from fprep.raw.folder import MAX_RAW, RawFolder, RawLine, document_pattern
 from fprep.raw.image_names import clean_path, image_path_problem
-from fprep.readers.coco.file import CocoFile, Entry, image_prefix, split_named
+from fprep.readers.coco.file import CocoFile, Entry, coco_files, image_prefix, read_coco, split_named
 from fprep.readers.json_document import Problem, numbers_of, polygons_of
 from fprep.readers.own.conventions import plain
 from fprep.readers.reader import BOX_TEXT, frame_of, safe_key
@@ -51,6 +50,23 @@ class Plan:
     landmarks: LandmarkSet | None = None
     garments: dict[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict[str, tuple[str, tuple[int, ...]]])
     attributes: Vocabulary | None = None
+
+    @property
+    def table(self) -> type[SampleTable]:
+        """The table class with the column groups."""
+        return table_class(*self.groups)
+
+    @property
+    def vocabularies(self) -> dict[str, Vocabulary]:
+        """The vocabularies by column, as for `Reader`."""
+        named = {"category": self.categories, "attributes": self.attributes}
+        return {column: vocabulary for column, vocabulary in named.items() if vocabulary is not None}
+
+
+def read_planned(raw: RawFolder, plan: Plan, pattern: str = "*.json") -> pl.DataFrame:
+    """Read the COCO files whose names match `pattern` (see `coco_files`), one row per annotation."""
+    files = (read_coco(raw, path) for path in coco_files(raw, pattern))
+    return pl.concat([frame_of_rows(Annotations(raw, file, plan).rows(), plan) for file in files])
 
 
 class Annotations:
@@ -219,10 +235,9 @@ class Annotations:
 def frame_of_rows(rows: Sequence[Entry], plan: Plan) -> pl.DataFrame:
     """Return the rows as a frame with the columns of the plan, and the box as written."""
     groups = [name for group in plan.groups for name in COLUMN_GROUPS[group]]
-    table = table_class(*plan.groups) if plan.groups else SampleTable
     columns = {name: [row[name] for row in rows] for name in (*_BASE, *groups)}
     texts = pl.Series([row.get(BOX_TEXT) for row in rows], dtype=pl.String)
-    return frame_of(table, {**columns, BOX_TEXT: texts})
+    return frame_of(plan.table, {**columns, BOX_TEXT: texts})
 
 
 def stated_size(image: Entry) -> tuple[int | None, int | None]:

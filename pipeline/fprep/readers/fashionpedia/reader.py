@@ -13,22 +13,23 @@ from pathlib import Path
 import polars as pl
 
 from fprep.raw.folder import RawFolder
-from fprep.readers.coco.file import coco_files, read_coco
-from fprep.readers.coco.rows import Annotations, Plan, frame_of_rows
+from fprep.readers.coco.rows import Plan, read_planned
 from fprep.readers.reader import reader
 from fprep.readers.signature import Signature
-from fschemas.tables import table_class
 from fschemas.vocabularies import read_vocabulary
 
-_GROUPS = ("category", "box", "polygons", "attributes")
-_CATEGORIES = read_vocabulary(Path(__file__).with_name("fashionpedia-category-46.txt"))
-_ATTRIBUTES = read_vocabulary(Path(__file__).with_name("fashionpedia-attribute-294.txt"))
+_FOLDER = Path(__file__).parent
+_PLAN = Plan(
+    ("category", "box", "polygons", "attributes"),
+    categories=read_vocabulary(_FOLDER / "fashionpedia-category-46.txt"),
+    attributes=read_vocabulary(_FOLDER / "fashionpedia-attribute-294.txt"),
+)
 
 
 @reader(
     name="fashionpedia",
-    table=table_class(*_GROUPS),
-    vocabularies={"category": _CATEGORIES, "attributes": _ATTRIBUTES},
+    table=_PLAN.table,
+    vocabularies=_PLAN.vocabularies,
     variants={"release": ("**/instances_attributes_*2020.json",)},
     signatures=(
         Signature(r"instances_attributes_(train|val)2020\.json", b"", "garments and parts", rows=True),
@@ -45,6 +46,4 @@ _ATTRIBUTES = read_vocabulary(Path(__file__).with_name("fashionpedia-attribute-2
 )
 def fashionpedia(raw: RawFolder) -> pl.LazyFrame:
     """Return one row per annotation; the split is that in the name of the file."""
-    plan = Plan(_GROUPS, categories=_CATEGORIES, attributes=_ATTRIBUTES)
-    files = [read_coco(raw, path) for path in coco_files(raw, "instances_attributes_*.json")]
-    return frame_of_rows([row for file in files for row in Annotations(raw, file, plan).rows()], plan).lazy()
+    return read_planned(raw, _PLAN, "instances_attributes_*.json").lazy()
