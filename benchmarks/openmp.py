@@ -1,10 +1,11 @@
 """OpenMP threads that sleep while waiting compared with threads that spin, idle and under load.
 
-    python benchmarks/openmp.py SHARDS [--task category] [--profile tiny] [--steps 20] [--workers 1]
+    python benchmarks/openmp.py [SHARDS] [--task category] [--profile tiny] [--steps 20] [--workers 1]
 
 `spin` is the default of torch and OpenMP (one thread per core, spinning while it waits), `sleep` the setting of
 `ftrain` (one sleeping thread per core that the data workers leave free). Start-up time, measured by one-step runs, is
 subtracted. CPU time is that of the whole process tree. The load average is printed, because wall time depends on it.
+Without a shard set, the images are synthetic garments.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from stream import DATASETS, prepare
+
 from fschemas.cores import available_cores, let_waiting_threads_sleep
 
 # 200 is Intel's default for KMP_BLOCKTIME, and GNU's OpenMP ignores it; setting it disables the policy of `ftrain`.
@@ -29,33 +32,40 @@ BUSY = "while True: pass"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("shards")
+    parser.add_argument("shards", nargs="?")
     parser.add_argument("--task", default="category")
     parser.add_argument("--profile", default="tiny")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     let_waiting_threads_sleep()
+    with tempfile.TemporaryDirectory() as folder:
+        arguments.shards = arguments.shards or str(prepare(Path(folder), DATASETS[arguments.task], 200))
+        compare(arguments)
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Print CPU and wall seconds of both policies, alone and beside a busy process."""
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before, seconds for {arguments.steps - 1} steps")
     print(f"{'':<22}{'spin CPU':>10}{'sleep CPU':>11}{'ratio':>7}{'spin wall':>11}{'sleep wall':>12}{'ratio':>7}")
-    for place, busy in (("alone", False), ("beside a busy process", True)):
+    for load, busy in (("alone", False), ("beside a busy process", True)):
         metrics: list[tuple[float, float]] = []
         for policy in POLICIES.values():
-            with busy_process(asked=busy):
+            with busy_process(wanted=busy):
                 short, long = (measured(arguments, policy, steps) for steps in (1, arguments.steps))
             metrics.append((long[0] - short[0], long[1] - short[1]))
         (cpu, wall), (our_cpu, our_wall) = metrics
         print(
-            f"{place:<22}{cpu:>10.1f}{our_cpu:>11.1f}{cpu / our_cpu:>7.2f}{wall:>11.1f}{our_wall:>12.1f}{wall / our_wall:>7.2f}",
+            f"{load:<22}{cpu:>10.1f}{our_cpu:>11.1f}{cpu / our_cpu:>7.2f}{wall:>11.1f}{our_wall:>12.1f}{wall / our_wall:>7.2f}",
             flush=True,
         )
     print(f"load {os.getloadavg()[0]:.1f} after")
 
 
 @contextmanager
-def busy_process(*, asked: bool) -> Iterator[None]:
-    """Run a busy process in the background, if asked for."""
-    process = subprocess.Popen([sys.executable, "-c", BUSY]) if asked else None
+def busy_process(*, wanted: bool) -> Iterator[None]:
+    """Run a busy process in the background, if wanted."""
+    process = subprocess.Popen([sys.executable, "-c", BUSY]) if wanted else None
     try:
         yield
     finally:

@@ -37,7 +37,7 @@ def prepare(folder: Path, dataset: str, images: int) -> Path:
     from fprep.shard.command import shard
     from fprep.synthetic.command import find_sample
 
-    print(f"drawing {images} images of {dataset} ...", file=sys.stderr)
+    print(f"rendering {images} images of {dataset} ...", file=sys.stderr)
     find_sample(dataset)(folder / f"{dataset}-raw", images=images, seed=0, workers=os.cpu_count() or 1)
     convert(dataset, [folder / f"{dataset}-raw"], folder / f"{dataset}-table", check_images="header", max_rejected=1.0)
     shard(folder / f"{dataset}-table", folder / dataset)
@@ -50,14 +50,14 @@ def recipe(config: Any, has_points: bool) -> Callable[[bytes, dict[str, Any]], A
     import cv2
     import numpy as np
 
-    low, high = config.zoom
-    size, color = config.input_size, config.color
+    low, high = config.scale
+    size, color = config.input_size, config.color_jitter
     steps = [
         A.LongestMaxSize(size, interpolation=cv2.INTER_AREA), A.PadIfNeeded(size, size, border_mode=cv2.BORDER_CONSTANT, fill=128),
         A.Affine(
-            scale=(low, high), rotate=(-config.rotation, config.rotation), translate_percent=(-config.shift, config.shift), fill=128, p=1.0
+            scale=(low, high), rotate=(-config.rotation, config.rotation), translate_percent=(-config.translate, config.translate), fill=128, p=1.0
         ),
-        A.HorizontalFlip(p=config.mirror), A.ColorJitter((1 - color, 1 + color), (1 - color, 1 + color), (1 - color, 1 + color), (0, 0), p=1.0),
+        A.HorizontalFlip(p=config.flip), A.ColorJitter((1 - color, 1 + color), (1 - color, 1 + color), (1 - color, 1 + color), (0, 0), p=1.0),
     ]  # fmt: skip
     points = A.KeypointParams("xy", remove_invisible=False) if has_points else None
     compose = A.Compose(steps, keypoint_params=points)
