@@ -207,7 +207,7 @@ def _moved(archive: Path, category: str, in_row: bool, row: str) -> str:
 
 
 def _renamed(archive: Path, row: str) -> str:
-    """Name a changed image after its bytes, unless it is gone or empty."""
+    """Name a changed image after its bytes, unless it is missing or empty."""
     path, category, *cells = row.split(",")
     content = (archive / path).read_bytes() if (archive / path).exists() else b""
     target = f"Images/{category}/{_digest(content)}.jpg" if content else path
