@@ -6,7 +6,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 export DVC_NO_ANALYTICS := true
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test slow check fix coverage wheel bench lock clean install
+.PHONY: demo test slow all-tests check fix coverage wheel bench lock clean install
 
 demo: install  ## from synthetic garments to five trained, evaluated models, through DVC
 	@echo "==> dvc repro: sample -> convert -> shard -> train -> evaluate -> index"
@@ -20,9 +20,13 @@ test: install  ## all tests but the slow ones
 	@echo "==> pytest"
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
-slow: install  ## the slow tests: campaigns of kills and damage, trainings to an accuracy
+slow: install  ## the slow tests: campaigns of kills and damage, trainings to an accuracy, compilers
 	@echo "==> pytest -m slow"
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m slow
+
+all-tests: install  ## fast and slow tests in one run; a third process fills the gaps of tests that wait
+	@echo "==> pytest, fast and slow"
+	@$(BIN)/python -m pytest -q -n 3 --dist worksteal -m "slow or not slow"
 
 check: install  ## style, types, layering
 	@echo "==> ruff"

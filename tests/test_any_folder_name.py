@@ -60,6 +60,7 @@ def test_every_command_of_fprep(home: Path) -> None:
     assert not [path for path in home.parent.iterdir() if path.name != NAME and not path.name.startswith(".")]
 
 
+@pytest.mark.slow
 def test_every_command_of_ftrain(home: Path) -> None:
     shards = write_label_set(home / f"set{NAME}", {"train": 8, "val": 4, "test": 4}, items=3)
     photo = next(write_photos(home / "photos").rglob("*.jpg"))

@@ -38,6 +38,7 @@ def run(place: Path, script: str, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_prepare_and_train(place: Path) -> None:
     arguments = ("data/shards", "--epochs", "2", "--batch-size", "8")
     printed = run(place, "train_loop.py", *arguments, "--workers", "0").splitlines()
@@ -45,6 +46,7 @@ def test_prepare_and_train(place: Path) -> None:
     assert re.fullmatch(r"epoch 1: loss \d\.\d{3}, accuracy [01]\.\d{3} of \d+ test images", printed[1])
 
 
+@pytest.mark.slow
 def test_predict(place: Path, trained: Path) -> None:
     image = next((place / "raw").rglob("*.jpg"))
     printed = run(place, "predict.py", str(trained), str(image)).splitlines()

@@ -49,6 +49,7 @@ def test_every_call_fails(work: Work, scratch: Path, kind: str) -> None:
     assert work.faults(scratch / "work", kind) > 30
 
 
+@pytest.mark.slow
 def test_every_call_fails_in_a_new_folder(forge: Forge, scratch: Path) -> None:
     assert Work(forge, "convert", OPTIONS, None, sound).faults(scratch / "work", "ENOSPC") > 30
 

@@ -58,10 +58,12 @@ def test_every_call_fails(work: Work, scratch: Path, kind: str) -> None:
     assert work.faults(scratch / "work", kind) > 50
 
 
+@pytest.mark.slow
 def test_every_call_fails_in_a_new_folder(forge: Forge, table: Path, scratch: Path) -> None:
     assert Work(forge, "shard", {"table": str(table)}, None, sound).faults(scratch / "work", "ENOSPC") > 50
 
 
+@pytest.mark.slow
 def test_going_back_after_a_fault(forge: Forge, table: Path, scratch: Path) -> None:
     """A new set is interrupted, then the old one is requested again: same shard names and sizes, different bytes."""
     old = {"table": str(table), "shard_samples": 10}

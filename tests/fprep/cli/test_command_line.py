@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from tests.commands import run_command
 
 from fprep.cli import app
 
@@ -70,7 +71,7 @@ def test_json_is_all_that_stdout_gets_and_a_dry_run_writes_nothing(work, name):
     json.loads(done.stdout)
     assert sorted(path.name for path in work.iterdir() if not path.name.startswith(".")) == before
     if name != "readers":
-        assert run(name, *calls(work)[name], "--json", "--quiet").stderr == ""
+        assert run_command("fprep", name, *calls(work)[name], "--json", "--quiet").stderr == ""
 
 
 def test_progress_is_on_stderr(work):

@@ -203,6 +203,7 @@ def test_a_signal_to_the_command_saves_its_step(
     assert_same_end(run, command_whole)
 
 
+@pytest.mark.slow
 def test_the_installed_command_ends_with_143(command_set: Path, tmp_path: Path) -> None:
     """Once without the fork server: the console script as started by a user."""
     script = [Path(sys.executable).parent / "ftrain", "keypoints", command_set, "--run", tmp_path / "run", *SMALL]

@@ -143,6 +143,7 @@ def test_proxy_anchors_leave_unknown_labels_out_and_stay_finite():
         assert torch.isfinite(equal.grad).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mining", ["batch_hard", "semi_hard", "all"])
 def test_they_compile_in_one_piece_and_hold_under_bf16(mining):
     embedding, labels = random_batch(1)

@@ -185,6 +185,7 @@ def test_a_resumed_run_has_the_same_bits(case: Case, shards: ShardSet, tmp_path:
         assert not [name for name in one if not torch.equal(one[name], other[name])], file
 
 
+@pytest.mark.slow
 def test_it_compiles_whole_and_runs_in_bfloat16(case: Case, shards: ShardSet, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("WARNING")  # dynamo logs thousands of lines
     task = frozen_statistics(fresh_task(case, shards))

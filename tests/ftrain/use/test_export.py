@@ -47,6 +47,7 @@ def expected_of(run: Path, count: int) -> tuple[dict[str, torch.Tensor], dict[st
         return batch, task.predict(batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 3])
 def test_an_onnx_file_reports_what_the_checkpoint_says(run: Path, exported: dict[str, Path], count: int) -> None:
     import onnxruntime
@@ -59,6 +60,7 @@ def test_an_onnx_file_reports_what_the_checkpoint_says(run: Path, exported: dict
         np.testing.assert_allclose(found, expected[name].numpy(), rtol=1e-4, atol=5e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_torch_archive_reports_what_the_checkpoint_says(run: Path, exported: dict[str, Path], count: int) -> None:
     batch, expected = expected_of(run, count)
@@ -68,6 +70,7 @@ def test_a_torch_archive_reports_what_the_checkpoint_says(run: Path, exported: d
         torch.testing.assert_close(found[name], expected[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FILES)
 def test_the_note_is_enough_to_use_the_file(exported: dict[str, Path], kind: str, shards: ShardSet) -> None:
     folder = exported[kind]
@@ -90,6 +93,7 @@ def test_the_note_is_enough_to_use_the_file(exported: dict[str, Path], kind: str
     assert len(list(difference_lines(note))) == 4
 
 
+@pytest.mark.slow
 def test_files_hold_no_places_of_this_machine_and_no_pickles(exported: dict[str, Path]) -> None:
     import onnx
 
@@ -127,6 +131,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Keypoints, "exportable", own, raising=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FILES)
 @pytest.mark.usefixtures("small")
 def test_the_same_checkpoint_gives_the_same_bytes(run: Path, kind: str, tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ def test_no_task_imports_more_to_predict() -> None:
     assert not names.intersection(_UNUSED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code",
     [

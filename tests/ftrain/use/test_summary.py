@@ -122,6 +122,7 @@ PROFILES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("task", "profile"), PROFILES)
 def test_every_profile_has_a_summary_without_a_data_set(task: str, profile: str) -> None:
     """A resnet101 at 512 pixels takes 4 s of CPU time; no weights are read."""

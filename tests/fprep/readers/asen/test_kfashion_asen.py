@@ -181,6 +181,7 @@ def test_no_lists_and_several_datasets(tmp_path):
         run(tmp_path, tmp_path / "out")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (REAL / "kfashion_asen_layout").is_dir(), reason="the real lists are not here")
 def test_every_real_row_of_kfashion(tmp_path):
     report, table, rejected = run(REAL / "kfashion_asen_layout", tmp_path / "out")

@@ -149,6 +149,7 @@ def test_folder_without_labels(tmp_path):
         run(tmp_path / "other.csv", tmp_path / "out")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real labels are not here")
 def test_every_real_row_is_accounted_for(tmp_path):
     report, table, rejected = run(REAL, tmp_path / "out")

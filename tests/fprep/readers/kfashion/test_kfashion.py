@@ -472,6 +472,7 @@ def test_real_records(tmp_path):
             assert (extent.max(0) - box[2:] < 1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason="real files are not here")
 def test_real_rects():
     """65,487 records of rects: the reader treats them as counted in formats.md."""

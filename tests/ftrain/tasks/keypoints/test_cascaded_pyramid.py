@@ -128,6 +128,7 @@ def test_an_odd_image_size_is_a_sentence():
         network(torch.zeros(1, 3, 64, 100))
 
 
+@pytest.mark.slow
 def test_learns_to_find_bright_and_dark_spots():
     """Network, targets, losses and decoding together: one keypoint on the bright spot, one on the dark."""
     torch.manual_seed(0)

@@ -298,6 +298,7 @@ def test_an_answer_holds_the_points_of_its_garment():
     assert (told["width"], told["height"]) == (90, 60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("landmarks", SETS, ids=lambda landmarks: landmarks.name)
 def test_it_trains_under_bfloat16_and_compiled(landmarks, caplog):
     caplog.set_level("WARNING")  # dynamo logs thousands of lines
