@@ -90,6 +90,8 @@ def coco_files(raw: RawFolder, pattern: str = "*.json") -> list[Path]:
             jsons = [name for name in entries if fnmatchcase(name.lower(), pattern)]
             found |= dict.fromkeys(here / name for name in jsons if is_coco_among(raw, here / name))
     if not found:
+        if raw.rejects:  # a file that cannot be read
+            raise raw.nothing_found(f"no COCO file here; {raw.rejects[0].message.removesuffix('; row rejected')}")
         raise raw.nothing_found(f"no COCO file here; expected {pattern} with images, annotations and categories")
     return sorted(found)
 
