@@ -56,32 +56,30 @@ def _json_has(path: Path, *keys: str, form: str = "") -> bool:
 
 
 def _begin(path: Path) -> str:
+    return _bytes_of(path).decode("utf-8", "replace")
+
+
+def _bytes_of(path: Path, last: int = 0) -> bytes:
+    """Return the first bytes of a file, or the `last` ones; none if it is missing or cannot be opened."""
     try:
         if not path.is_file():  # usually missing; never open what is not a file
-            return ""
+            return b""
         with open_regular(path) as file:
-            return file.read(_BEGIN).decode("utf-8", "replace")
+            if last:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - last))
+            return file.read(last or _BEGIN)
     except _NOT_OURS:
-        return ""
+        return b""
 
 
 def _is_table_file(path: Path) -> bool:
     """Whether a Parquet file contains this package's metadata, which is in its last bytes."""
-    try:
-        if not path.is_file():
-            return False
-        with open_regular(path) as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - (1 << 22)))
-            end = file.read()
-    except _NOT_OURS:
-        return False
+    end = _bytes_of(path, last=1 << 22)
     return end.endswith(b"PAR1") and b"fashionkit" in end
 
 
 def _is_run(path: Path) -> bool:
-    checkpoints = path / "checkpoints"
-    if checkpoints.is_dir() and any(name.startswith("step-") for name in names_in(checkpoints)):
+    if any(name.startswith("step-") for name in names_in(path / "checkpoints")):
         return True
     return "task:" in _begin(path / "config.yaml") and (path / "dataset.json").is_file()
 
@@ -89,95 +87,58 @@ def _is_run(path: Path) -> bool:
 def _is_shard_set(path: Path) -> bool:
     if (path / "config.yaml").exists() or (path / "checkpoints").exists():
         return False
-    if _json_has(path / "dataset.json", form="fashionkit-shards"):
-        return True
-    records = path / "meta"
-    return records.is_dir() and any(_SHARD.fullmatch(name) for name in names_in(records))
+    records = names_in(path / "meta")
+    return _json_has(path / "dataset.json", form="fashionkit-shards") or any(map(_SHARD.fullmatch, records))
 
 
 def _is_table(path: Path) -> bool:
-    return (
-        _is_table_file(path / "table.parquet")
-        or _is_table_file(path / "rejected.parquet")
-        or _json_has(path / "report.json", "rejected_by_rule")
-    )
+    has_table = _is_table_file(path / "table.parquet") or _is_table_file(path / "rejected.parquet")
+    return has_table or _json_has(path / "report.json", "rejected_by_rule")
+
+
+def _is_audit(path: Path) -> bool:
+    return _is_table_file(path / "audit.parquet") or _json_has(path / "splits.lock.json", form="fashionkit-split-lock")
+
+
+def _is_index(path: Path) -> bool:
+    has_files = (path / "features.npy").is_file() and _is_table_file(path / "items.parquet")
+    return has_files or _json_has(path / "index.json", form="fashionkit-index")
 
 
 def _is_evaluation(path: Path) -> bool:
-    return (
-        re.match(r"\w+ at step \d+: ", _begin(path / "summary.txt")) is not None
-        or _json_has(path / "report.json", "task", "checkpoint_step")
-        or _json_has(path / "metrics.json", "task", "checkpoint_step")
-    )
+    reports = (path / "report.json", path / "metrics.json")
+    has_summary = re.match(r"\w+ at step \d+: ", _begin(path / "summary.txt")) is not None
+    return has_summary or any(_json_has(report, "task", "checkpoint_step") for report in reports)
+
+
+def _is_data_export(path: Path) -> bool:
+    export = path / "export.json"
+    return _json_has(export, "export", "to") or _json_has(export, "id", "table_sha256")
 
 
 _KINDS = (
-    FolderKind(
-        "run",
-        "a run folder",
-        ("config.yaml", "dataset.json", "checkpoints", "metrics.json", "receipt.json", "training.csv", "validation.csv", "dvclive",
-         "tensorboard", "mlruns", "mlflow*", "evaluation", "*.sha256", "digests.json"),
-        _is_run,
-    ),
-    FolderKind(
-        "shards",
-        "a shard set",
-        ("dataset.json", "index.parquet", "README.md", "meta", "train-*.tar", "val*-*.tar", "test*-*.tar", "query-*.tar",
-         "gallery-*.tar", "unlabeled-*.tar"),
-        _is_shard_set,
-    ),
-    FolderKind(
-        "audit",
-        "an audit",
-        ("audit.parquet", "audit.txt", "splits.lock.json"),
-        lambda path: _is_table_file(path / "audit.parquet") or _json_has(path / "splits.lock.json", form="fashionkit-split-lock"),
-    ),
+    FolderKind("run", "a run folder",
+               ("config.yaml", "dataset.json", "checkpoints", "metrics.json", "receipt.json", "training.csv", "validation.csv",
+                "dvclive", "tensorboard", "mlruns", "mlflow*", "evaluation", "*.sha256", "digests.json"), _is_run),
+    FolderKind("shards", "a shard set",
+               ("dataset.json", "index.parquet", "README.md", "meta", "train-*.tar", "val*-*.tar", "test*-*.tar", "query-*.tar",
+                "gallery-*.tar", "unlabeled-*.tar"), _is_shard_set),
+    FolderKind("audit", "an audit", ("audit.parquet", "audit.txt", "splits.lock.json"), _is_audit),
     FolderKind("table", "a table folder", ("table.parquet", "rejected.parquet", "report.json"), _is_table),
-    FolderKind(
-        "index",
-        "a search index",
-        ("index.json", "features.npy", "colors.npy", "items.parquet", "approximate.faiss"),
-        lambda path: _json_has(path / "index.json", form="fashionkit-index")
-        or ((path / "features.npy").is_file() and _is_table_file(path / "items.parquet")),
-    ),
-    FolderKind(
-        "evaluation",
-        "an evaluation",
-        ("metrics.json", "report.json", "summary.txt", "*.csv", "predictions.png", "plots"),
-        _is_evaluation,
-    ),
-    FolderKind(
-        "predictions",
-        "a folder of predictions",
-        ("predictions.jsonl", "overlays"),
-        lambda path: re.match(r'\{"(image|key)": ', _begin(path / "predictions.jsonl")) is not None,
-    ),
-    FolderKind(
-        "query",
-        "a folder of search results",
-        ("results.jsonl", "sheets"),
-        lambda path: re.match(r'\{"image": ', _begin(path / "results.jsonl")) is not None,
-    ),
-    FolderKind(
-        "description",
-        "a description of an image",
-        ("description.json", "description.jpg"),
-        lambda path: _json_has(path / "description.json", "image", "answers"),
-    ),
-    FolderKind(
-        "comparison",
-        "a comparison of runs",
-        ("comparison.csv", "comparison.json", "comparison.png"),
-        lambda path: _json_has(path / "comparison.json", "runs", "metrics"),
-    ),
+    FolderKind("index", "a search index", ("index.json", "features.npy", "colors.npy", "items.parquet", "approximate.faiss"), _is_index),
+    FolderKind("evaluation", "an evaluation",
+               ("metrics.json", "report.json", "summary.txt", "*.csv", "predictions.png", "plots"), _is_evaluation),
+    FolderKind("predictions", "a folder of predictions", ("predictions.jsonl", "overlays"),
+               lambda path: re.match(r'\{"(image|key)": ', _begin(path / "predictions.jsonl")) is not None),
+    FolderKind("query", "a folder of search results", ("results.jsonl", "sheets"),
+               lambda path: re.match(r'\{"image": ', _begin(path / "results.jsonl")) is not None),
+    FolderKind("description", "a description of an image", ("description.json", "description.jpg"),
+               lambda path: _json_has(path / "description.json", "image", "answers")),
+    FolderKind("comparison", "a comparison of runs", ("comparison.csv", "comparison.json", "comparison.png"),
+               lambda path: _json_has(path / "comparison.json", "runs", "metrics")),
     FolderKind("model", "an exported model", ("export.json", "model.onnx", "model.pt2"),
                lambda path: _json_has(path / "export.json", "kind", form="fashionkit-export")),
-    FolderKind(
-        "export",
-        "an exported data set",
-        ("export.json",),
-        lambda path: _json_has(path / "export.json", "export", "to") or _json_has(path / "export.json", "id", "table_sha256"),
-    ),
+    FolderKind("export", "an exported data set", ("export.json",), _is_data_export),
     FolderKind("sample", "sample data of `fprep sample`", (), lambda path: "by `fprep sample`" in _begin(path / "SYNTHETIC.txt")),
 )  # fmt: skip
 BY_NAME = {kind.name: kind for kind in _KINDS}
@@ -192,12 +153,10 @@ _RAW_MARKS = (
     ("kfashion", ("라벨링데이터", "원천데이터")),
     ("kfashion-asen", ("filenames_train.txt", "candidate_test.txt")),
     ("deepfashion2", ("annos+image",)),
-    (
-        "fashionai-keypoints",
-        ("fashionAI_key_points_train_20180227", "fashionAI_key_points_test_a_20180227", "blouse+dress+skirt"),
-    ),
+    ("fashionai-keypoints",
+     ("fashionAI_key_points_train_20180227", "fashionAI_key_points_test_a_20180227", "blouse+dress+skirt")),
     ("fashionai-attributes", ("skirt_length_labels+sleeve_length_labels", "coat_length_labels+collar_design_labels")),
-)
+)  # fmt: skip
 
 
 def kind_of_folder(path: Path) -> FolderKind | None:

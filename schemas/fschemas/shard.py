@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fschemas.failures import FashionkitError
 from fschemas.json_file import COUNT, read_json, seal
@@ -23,8 +23,9 @@ from fschemas.publish import publish, publish_bytes, sha256_of
 
 RECORD_FOLDER = "meta"
 _BLOCK = tarfile.BLOCKSIZE
-_TEXTS = {"plan_id": str, "name": str, "split": str}
-_RECORD_SHAPE = {**_TEXTS, "bytes": COUNT, "sha256": DIGEST, "samples": [[(str, COUNT)]]}
+_RECORD_SHAPE = {
+    "plan_id": str, "name": str, "split": str, "bytes": COUNT, "sha256": DIGEST, "samples": [[(str, COUNT)]],
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,7 @@ class Sample:
     annotation: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """Position of a tar member's content in bytes, and its CRC-32."""
 
     offset: int
@@ -60,25 +60,16 @@ class ShardRecord:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, one short list per sample."""
-        samples = [
-            [key, image.offset, image.size, image.crc, annotation.offset, annotation.size, annotation.crc]
-            for key, image, annotation in zip(self.keys, self.images, self.annotations, strict=True)
-        ]
-        return {
-            "plan_id": self.plan_id, "name": self.name, "split": self.split, "bytes": self.bytes,
-            "sha256": self.sha256, "samples": samples,
-        }  # fmt: skip
+        members = zip(self.keys, self.images, self.annotations, strict=True)
+        samples = [[key, *image, *annotation] for key, image, annotation in members]
+        return {name: getattr(self, name) for name in _RECORD_SHAPE if name != "samples"} | {"samples": samples}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> ShardRecord:
         """Invert `to_json`. Raises `KeyError`, `TypeError` or `ValueError` for anything else."""
-        samples = value["samples"]
-        images, annotations = (
-            tuple(Member(*map(int, sample[start : start + 3])) for sample in samples) for start in (1, 4)
-        )
-        plan_id, name, split, sha256 = (str(value[entry]) for entry in (*_TEXTS, "sha256"))
-        keys = tuple(str(sample[0]) for sample in samples)
-        return cls(plan_id, name, split, int(value["bytes"]), sha256, keys, images, annotations)
+        samples, facts = value["samples"], {name: value[name] for name in _RECORD_SHAPE if name != "samples"}
+        images, annotations = (tuple(Member(*map(int, sample[at : at + 3])) for sample in samples) for at in (1, 4))
+        return cls(**facts, keys=tuple(str(sample[0]) for sample in samples), images=images, annotations=annotations)
 
 
 def shard_name(split: str, number: int) -> str:

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -43,56 +43,46 @@ _SET_SHAPE = {
 }  # fmt: skip
 
 
-class Files(Protocol):
-    """Source of the files of a set: a folder, or a local cache of a bucket."""
-
-    def path(self, name: str) -> Path:
-        """Local path of the file `name`. Raises `UsageError` if there is none."""
-        ...
-
-
-@dataclass(frozen=True)
-class Folder:
-    """Files of a local folder."""
-
-    root: Path
-
-    def path(self, name: str) -> Path:
-        """`root/name`."""
-        return self.root / name
-
-
 @dataclass
 class ShardSet:
-    """An open shard set: `metadata` is dataset.json, `columns` the index as arrays with one entry per sample."""
+    """An open shard set: `metadata` is dataset.json, `columns` the index as arrays with one entry per sample.
+
+    `path_of` returns the local path of a file of the set, and may download it.
+    """
 
     location: str
     metadata: dict[str, Any]
     columns: dict[str, np.ndarray]
-    files: Files
+    path_of: Callable[[str], Path]
     _has_digests: bool = field(default=False, repr=False)
     _translation: Callable[[dict[str, Any]], dict[str, Any]] | None = field(default=None, repr=False)
     _descriptors: dict[int, int] = field(default_factory=dict[int, int], repr=False)
 
     @classmethod
-    def open(cls, location: str | Path, files: Files | None = None, *, digests: bool = False) -> ShardSet:
-        """Open the set in a folder (or, with `files`, anywhere) and verify it before the first sample is read.
+    def open(
+        cls, location: str | Path, path_of: Callable[[str], Path] | None = None, *, digests: bool = False
+    ) -> ShardSet:
+        """Open the set in a folder (or, with `path_of`, anywhere) and verify it before the first sample is read.
 
         Sizes of all shards and the digest of the index are always verified, with `digests` also the SHA-256 of every
         shard. Raises `UsageError` if there is no finished set, `IntegrityError` if a file does not match dataset.json.
         """
-        if files is None:
-            check_shards(Path(location))
-        files = files or Folder(Path(location))
-        metadata = read_dataset_file(files.path(DATASET_FILE), str(location))
+        is_folder, location = path_of is None, str(location)
+        if path_of is None:
+            check_shards(location)
+            path_of = Path(location).joinpath
+        metadata = read_dataset_file(path_of(DATASET_FILE), location)
         try:
-            return cls._checked(str(location), metadata, files, digests=digests)
+            shard_set = cls._checked(location, metadata, path_of)
+            if is_folder:
+                shard_set.check_shards(digests=digests)
         except IntegrityError as error:
-            raise _unless_rewritten(error, str(location), metadata, files) from None
+            raise _unless_rewritten(error, location, metadata, path_of) from None
+        return shard_set
 
     @classmethod
-    def _checked(cls, location: str, metadata: dict[str, Any], files: Files, *, digests: bool) -> ShardSet:
-        index_path = files.path(INDEX_FILE)
+    def _checked(cls, location: str, metadata: dict[str, Any], path_of: Callable[[str], Path]) -> ShardSet:
+        index_path = path_of(INDEX_FILE)
         if not index_path.exists():
             raise IntegrityError(f"{location}/{INDEX_FILE}: missing; write the shard set again")
         if sha256_of(index_path) != metadata["index"]["sha256"]:
@@ -101,15 +91,12 @@ class ShardSet:
             )
         table = read_table(index_path)
         check_index(f"{location}/{INDEX_FILE}", table, len(metadata["shards"]))
-        shard_set = cls(location, metadata, as_arrays(table), files, DIGEST_COLUMN in table.column_names)
-        if isinstance(files, Folder):
-            shard_set.check_shards(digests=digests)
-        return shard_set
+        return cls(location, metadata, as_arrays(table), path_of, DIGEST_COLUMN in table.column_names)
 
     def check_shards(self, *, digests: bool) -> None:
         """Compare every shard with its entry in dataset.json. Raises `IntegrityError` at the first difference."""
         for shard in self.metadata["shards"]:
-            path = self.files.path(shard["name"])
+            path = self.path_of(shard["name"])
             size = path.stat().st_size if path.exists() else None
             if size is None:
                 raise IntegrityError(f"{path}: missing; run `fprep shard` again")
@@ -170,13 +157,11 @@ class ShardSet:
         If the set does not have them, those of the stored JPEGs, which are equal unless `fprep shard` resized or
         re-encoded them.
         """
-        path = self.files.path(INDEX_FILE)
+        path = self.path_of(INDEX_FILE)
         known = read_table(path, [DIGEST_COLUMN]).column(0).to_pylist() if self._has_digests else None
         digests = [str(known[row]) if known else "" for row in rows.tolist()]
-        return [digest or self._stored_digest(row) for digest, row in zip(digests, rows.tolist(), strict=True)]
-
-    def _stored_digest(self, row: int) -> str:
-        return hashlib.sha256(self.read(row)[0]).hexdigest()
+        pairs = zip(digests, rows.tolist(), strict=True)
+        return [digest or hashlib.sha256(self.read(row)[0]).hexdigest() for digest, row in pairs]
 
     def translated(
         self, translation: Callable[[dict[str, Any]], dict[str, Any]], vocabularies: dict[str, Any],
@@ -216,7 +201,7 @@ class ShardSet:
             f"{self.location}/{name}: sample {self.columns['key'][row]} is damaged (CRC differs); "
             "delete the shard and run `fprep shard` again"
         )
-        return _unless_rewritten(error, self.location, self.metadata, self.files)
+        return _unless_rewritten(error, self.location, self.metadata, self.path_of)
 
     def _descriptor(self, shard: int) -> int:
         """Open a shard and mark it as most recently used; closes the least recently used one if too many are open."""
@@ -230,15 +215,17 @@ class ShardSet:
 
     def _open(self, name: str) -> int:
         try:
-            return os.open(self.files.path(name), os.O_RDONLY)
+            return os.open(self.path_of(name), os.O_RDONLY)
         except FileNotFoundError:  # another process evicted it from a shared cache between the two calls
-            return os.open(self.files.path(name), os.O_RDONLY)
+            return os.open(self.path_of(name), os.O_RDONLY)
 
 
-def _unless_rewritten(error: IntegrityError, location: str, metadata: dict[str, Any], files: Files) -> FashionkitError:
+def _unless_rewritten(
+    error: IntegrityError, location: str, metadata: dict[str, Any], path_of: Callable[[str], Path]
+) -> FashionkitError:
     """Return the error, or that the set was rewritten since it was opened: then nothing is damaged or to be deleted."""
     try:
-        if read_dataset_file(files.path(DATASET_FILE), location) == metadata:
+        if read_dataset_file(path_of(DATASET_FILE), location) == metadata:
             return error
     except UsageError:  # removed, the first step of rewriting
         pass

@@ -135,7 +135,7 @@ def test_the_cache_is_bounded(
     sizes = {shard["name"]: shard["bytes"] for shard in shards.metadata["shards"]}
     budget = 3 * max(sizes.values())
     opened = open_shards(f"file://{shard_folder}", cache=tmp_path, budget=budget)
-    files: Any = opened.files
+    files: Any = opened.path_of.__self__
     high = 0
     for name in list(sizes) * 2:
         assert sha256_of(files.path(name)) == files.digests[name]
@@ -148,7 +148,7 @@ def test_the_cache_is_bounded(
 def test_what_is_in_use_is_not_evicted(shard_folder: Path, tmp_path: Path) -> None:
     """Another process has just requested the path and is about to open it."""
     opened = open_shards(f"file://{shard_folder}", cache=tmp_path, budget=1)
-    files: Any = opened.files
+    files: Any = opened.path_of.__self__
     paths = [files.path(f"train-{number:06d}.tar") for number in range(3)]
     assert all(path.exists() for path in paths)
     os.utime(paths[0], (0, 0))
@@ -161,7 +161,7 @@ def test_abandoned_downloads_are_removed(shard_folder: Path, tmp_path: Path) -> 
     old.write_bytes(b"half")
     young.write_bytes(b"half")
     os.utime(old, (0, 0))
-    files: Any = open_shards(f"file://{shard_folder}", cache=tmp_path).files
+    files: Any = open_shards(f"file://{shard_folder}", cache=tmp_path).path_of.__self__
     files.path("train-000000.tar")
     assert not old.exists()
     assert young.exists(), "somebody may still be writing it"
@@ -234,7 +234,7 @@ def test_a_set_uploaded_anew_is_not_mixed_with_its_old_self(tmp_path: Path) -> N
 def test_a_stop_is_not_taken_for_a_bad_network(
     shard_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files: Any = open_shards(f"file://{shard_folder}", cache=tmp_path).files
+    files: Any = open_shards(f"file://{shard_folder}", cache=tmp_path).path_of.__self__
     calls: list[str] = []
 
     def stop(place: str, target: Path) -> None:

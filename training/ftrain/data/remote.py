@@ -145,4 +145,4 @@ def open_shards(location: str, *, cache: Path | None = None, budget: int = 64 <<
     folder = cache or Path(os.environ.get("FASHIONKIT_CACHE", Path(tempfile.gettempdir()) / "fashionkit-cache"))
     files = RemoteFiles(location.rstrip("/"), folder, budget)
     files.learn(read_dataset_file(files.path(DATASET_FILE), files.url))
-    return ShardSet.open(files.url, files)
+    return ShardSet.open(files.url, files.path)
