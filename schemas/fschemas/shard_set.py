@@ -164,9 +164,11 @@ class ShardSet:
         return [digest or hashlib.sha256(self.read(row)[0]).hexdigest() for digest, row in pairs]
 
     def translated(
-        self, translation: Callable[[dict[str, Any]], dict[str, Any]], vocabularies: dict[str, Any],
+        self,
+        translation: Callable[[dict[str, Any]], dict[str, Any]],
+        vocabularies: dict[str, Any],
         known: Mapping[str, frozenset[str]],
-    ) -> ShardSet:  # fmt: skip
+    ) -> ShardSet:
         """Return the set with `translation` applied to every annotation, and with other `vocabularies`.
 
         `known` maps columns to known values; other values of these columns become "".

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ from PIL import Image
 from fprep.synthetic.skeleton import Defect, chance, shuffled
 
 Change = Callable[[bytes], bytes]
+Edit = Callable[[str], str]
 
 
 def _as_png(content: bytes) -> bytes:
@@ -52,18 +53,27 @@ IMAGE_DEFECTS: dict[str, tuple[str, Change | None, str]] = {
 }
 """By rule: description, change (None: delete the file), and the verdict on a row with such an image."""
 
-# Rule, description, pattern, replacement, and the verdict if it is not `rejected`.
-LineDefect = tuple[str, str, str, str] | tuple[str, str, str, str, str]
+
+class Flaw(NamedTuple):
+    """What is wrong: rule, description, and the verdict on the row."""
+
+    rule: str
+    what: str
+    verdict: str = "rejected"
 
 
-def damage(path: Path, rule: str) -> tuple[str, str, str]:
-    """Damage an image file as defined by `IMAGE_DEFECTS`; return rule, description and verdict."""
+LineDefect = tuple[Flaw, str, str]  # pattern and replacement
+DocumentDefect = tuple[Flaw, Change]
+
+
+def damage(path: Path, rule: str) -> Flaw:
+    """Damage an image file as defined by `IMAGE_DEFECTS`."""
     what, change, verdict = IMAGE_DEFECTS[rule]
     if change is None:
         path.unlink()
     else:
         path.write_bytes(change(path.read_bytes()))
-    return rule, what, verdict
+    return Flaw(rule, what, verdict)
 
 
 @dataclass(eq=False)
@@ -102,44 +112,43 @@ class ListSpoiler:
                 return row
         raise AssertionError("`least_for_defects` images are enough")
 
-    def mark(self, name: str, row: Line, rule: str, what: str, verdict: str = "rejected", image: str = "") -> None:
+    def mark(self, name: str, row: Line, flaw: Flaw, image: str = "") -> None:
         """Record the defect of a row."""
-        row.defect = Defect(self.files[name], None, image or self._image(row) or None, rule, what, verdict)
+        row.defect = Defect(self.files[name], None, image or self._image(row) or None, *flaw)
 
-    def edit(self, name: str, rule: str, what: str, edit: Callable[[str], str], verdict: str = "rejected",
-             suits: Callable[[str], bool] = lambda _: True) -> None:  # fmt: skip
+    def edit(self, name: str, flaw: Flaw, edit: Edit, suits: Callable[[str], bool] = lambda _: True) -> None:
         """Rewrite a row of a list that suits."""
         row = self.take(name, suits)
         row.text = edit(row.text)
-        self.mark(name, row, rule, what, verdict)
+        self.mark(name, row, flaw)
 
     def change(self, name: str, *defects: LineDefect) -> None:
         """Rewrite one row of a list for each defect."""
-        for rule, what, pattern, replacement, *verdict in defects:
-            self.edit(name, rule, what, partial(re.sub, pattern, replacement), verdict[0] if verdict else "rejected")
+        for flaw, pattern, replacement in defects:
+            self.edit(name, flaw, partial(re.sub, pattern, replacement))
 
-    def insert(self, name: str, rule: str, what: str, edit: Callable[[str], str], verdict: str = "rejected") -> None:
+    def insert(self, name: str, flaw: Flaw, edit: Edit) -> None:
         """Add a line after a row: an edited copy of it."""
         row = self.take(name)
         copy = Line(edit(row.text))
         self.lines[name].insert(self.lines[name].index(row) + 1, copy)
-        self.mark(name, copy, rule, what, verdict)
+        self.mark(name, copy, flaw)
 
     def remove(self, name: str, verdict: str = "rejected") -> None:
         """Delete the row of an image from one list; its count line is then too high by one."""
         row = self.take(name)
         self.lines[name].remove(row)
-        self.note(name, "missing_row", "the row was deleted", verdict, self._image(row))
+        self.note(name, Flaw("missing_row", "the row was deleted", verdict), self._image(row))
 
     def spoil_images(self, name: str, rules: Iterable[str] = IMAGE_DEFECTS) -> None:
         """Damaged, missing and mislabeled image files."""
         for rule in rules:
             row = self.take(name)
-            self.mark(name, row, *damage(self.images / self._image(row), rule))
+            self.mark(name, row, damage(self.images / self._image(row), rule))
 
-    def note(self, name: str, rule: str, what: str, verdict: str = "kept", image: str | None = None) -> None:
+    def note(self, name: str, flaw: Flaw, image: str | None = None) -> None:
         """Record a defect of a whole list, or of a row that it lacks."""
-        self.defects.append(Defect(self.files[name], None, image, rule, what, verdict))
+        self.defects.append(Defect(self.files[name], None, image, *flaw))
 
     def finish(self, **newlines: str) -> list[Defect]:
         """Write the lists, with optional line endings by list, and return the inserted defects."""
@@ -165,17 +174,21 @@ def edited(change: Callable[[dict[str, Any]], object]) -> Change:
 
 
 def spoil_documents(
-    folder: Path, generator: np.random.Generator, labels: str, images: str, defects: Iterable[tuple[str, str, Change, str]],
-    rules: Collection[str] = tuple(IMAGE_DEFECTS),
-) -> list[Defect]:  # fmt: skip
-    """Insert defects (rule, description, change, verdict) into documents `labels/*.json`, and `rules` into images."""
+    folder: Path,
+    generator: np.random.Generator,
+    places: tuple[str, str],
+    defects: Iterable[DocumentDefect],
+    rules: Iterable[str] = IMAGE_DEFECTS,
+) -> list[Defect]:
+    """Insert defects into documents, and `rules` into images; `places` are the folders of documents and images."""
+    labels, images = places
     stems = sorted(str(path.relative_to(folder / labels))[:-5] for path in (folder / labels).rglob("*.json"))
     order = iter(shuffled(stems, generator))
     found: list[Defect] = []
-    for (rule, what, change, verdict), stem in zip(defects, order, strict=False):
+    for (flaw, change), stem in zip(defects, order, strict=False):
         path = folder / labels / f"{stem}.json"
         path.write_bytes(change(path.read_bytes()))
-        found.append(Defect(f"{labels}/{stem}.json", 1, f"{images}/{stem}.jpg", rule, what, verdict))
+        found.append(Defect(f"{labels}/{stem}.json", 1, f"{images}/{stem}.jpg", *flaw))
     for rule, stem in zip(rules, order, strict=False):
         image = f"{images}/{stem}.jpg"
         found.append(Defect(f"{labels}/{stem}.json", 1, image, *damage(folder / image, rule)))

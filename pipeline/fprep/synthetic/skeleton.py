@@ -7,17 +7,13 @@ defects, and publishes the folder when it is complete.
 from __future__ import annotations
 
 import json
-import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache, partial
-from itertools import chain
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from fprep.engine import map_tasks
 from fprep.raw.marker import MARKER, MARKER_TEXT
@@ -29,7 +25,6 @@ from fschemas.wording import are, count
 T = TypeVar("T")
 R = TypeVar("R")
 G = TypeVar("G", bound="Group")
-JPEG_QUALITY = 88
 _IMAGES_PER_WORKER = 8  # below this, starting a process costs more than rendering
 _DOCUMENTS_PER_WORKER = 2000
 
@@ -164,12 +159,6 @@ def map_images(folder: Path, request: Request, render: Callable[[Path, Request, 
     return list(map_groups(folder, request, render, [Group(index, index, 1) for index in range(request.images)]))
 
 
-@cache
-def read_words(module_file: str) -> dict[str, dict[str, Any]]:
-    """Read the TOML file next to a layout: the data set's names of kinds, prints, colors and parts of garments."""
-    return tomllib.loads(Path(module_file).with_suffix(".toml").read_text(encoding="utf-8"))
-
-
 def chance(*numbers: int) -> np.random.Generator:
     """Return a random generator seeded by these numbers."""
     return np.random.default_rng(np.random.SeedSequence(numbers))
@@ -185,27 +174,3 @@ def draw_splits(generator: np.random.Generator, shares: Mapping[str, float], num
     bounds = np.cumsum(list(shares.values())) / sum(shares.values())
     names = list(shares)
     return [names[index] for index in np.searchsorted(bounds, generator.random(num_images))]
-
-
-def write_image(path: Path, image: NDArray[np.uint8], quality: int = JPEG_QUALITY) -> None:
-    """Write an RGB image, uint8 (H, W, 3), as JPEG. Creates parent folders."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(jpeg_bytes(image, quality))
-
-
-def jpeg_bytes(image: NDArray[np.uint8], quality: int = JPEG_QUALITY) -> bytes:
-    """Encode an RGB image, uint8 (H, W, 3), as JPEG."""
-    done, buffer = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])
-    assert done, "a rendered image can be encoded"
-    return buffer.tobytes()
-
-
-def write_text(path: Path, lines: Iterable[str], *, newline: str = "\n", encoding: str = "utf-8") -> None:
-    """Write lines to a file, creating parent folders. No lines means no file, because readers reject empty ones."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = iter(lines)
-    first = next(lines, None)
-    if first is None:
-        return
-    with path.open("w", encoding=encoding, newline="") as file:
-        file.writelines(line + newline for line in chain([first], lines))

@@ -54,9 +54,14 @@ def _sleeve(generator: Rng, *options: str) -> _Fields:
 
 
 def _top(
-    length: tuple[float, float], ease: tuple[float, float], sleeves: tuple[str, ...], necks: tuple[str, ...],
-    shapes: tuple[str, ...] = ("straight",), flare: tuple[float, float] = (-1.0, 2.0), **fixed: Any,
-) -> Callable[[Rng], _Fields]:  # fmt: skip
+    length: tuple[float, float],
+    ease: tuple[float, float],
+    sleeves: tuple[str, ...],
+    necks: tuple[str, ...],
+    shapes: tuple[str, ...] = ("straight",),
+    flare: tuple[float, float] = (-1.0, 2.0),
+    **fixed: Any,
+) -> Callable[[Rng], _Fields]:
     """Return a sampler of blouses or outerwear. The half-width of the hem is that of the body plus ease plus flare."""
     outwear = bool(fixed.pop("outwear", False))
 

@@ -15,7 +15,7 @@ from fprep.synthetic.garments.design import Design
 from fprep.synthetic.garments.items import Item
 from fprep.synthetic.garments.people import Person, draw_person, occluders
 from fprep.synthetic.garments.photograph import Photograph, draw_photograph
-from fprep.synthetic.garments.scene import (
+from fprep.synthetic.garments.render import (
     NUM_POINTS,
     build,
     companion,
@@ -139,9 +139,11 @@ def photograph(
 
 
 def photograph_seen(
-    outfit: Sequence[Item], generator: Rng, choose: Callable[[], tuple[str, int | tuple[int, int]]],
+    outfit: Sequence[Item],
+    generator: Rng,
+    choose: Callable[[], tuple[str, int | tuple[int, int]]],
     person: Person | None = None,
-) -> Shot:  # fmt: skip
+) -> Shot:
     """Photograph with views and sizes from `choose` until part of the outfit is visible."""
     while True:
         view, size = choose()

@@ -20,11 +20,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fprep.synthetic.defects import LineDefect, ListSpoiler
+from fprep.synthetic.defects import Flaw, LineDefect, ListSpoiler
+from fprep.synthetic.files import JPEG_QUALITY, write_image, write_text
 from fprep.synthetic.garments.design import WAIST
 from fprep.synthetic.garments.items import Item
 from fprep.synthetic.garments.shoot import Piece, Shot
-from fprep.synthetic.skeleton import JPEG_QUALITY, Request, chance, write_image, write_text
+from fprep.synthetic.skeleton import Request, chance
 from fschemas.landmarks import DEEPFASHION_8, FASHIONAI_24, Visibility
 
 EVAL, IMAGES = "Eval/list_eval_partition.txt", "Img"
@@ -155,9 +156,15 @@ def draw_side(generator: np.random.Generator) -> int:
 
 
 def render_marks(
-    folder: Path, request: Request, item: Item, paths: Sequence[str], stream: int, side: int,
-    shoot: Callable[[np.random.Generator, int], Shot], qualities: Sequence[int] = (),
-) -> NDArray[np.int32]:  # fmt: skip
+    folder: Path,
+    request: Request,
+    item: Item,
+    paths: Sequence[str],
+    stream: int,
+    side: int,
+    shoot: Callable[[np.random.Generator, int], Shot],
+    qualities: Sequence[int] = (),
+) -> NDArray[np.int32]:
     """Render the images of an item below `folder`, or make up coordinates; return marks (count, 31).
 
     `shoot` photographs image `index` with a generator seeded by (seed, stream, number of the item, index).
@@ -181,18 +188,18 @@ def write_list(path: Path, header: str, lines: Sequence[str], num_items: int | N
 _BOX = r"(\d{3}) (\d{3}) (\d{3}) (\d{3})$"
 _LIST_DEFECTS: dict[str, tuple[LineDefect, ...]] = {
     "bbox": (
-        ("bad_cell", "x_1 is 1_2", _BOX, r"1_2 \2 \3 \4"),
-        ("bad_cell", "y_2 is nan", r"\d{3}$", "nan"),
-        ("wrong_columns", "three numbers", r" \d{3}$", ""),
-        ("box_inverted", "x_2 and x_1 changed places", _BOX, r"\3 \2 \1 \4"),
-        ("box_outside", "x_2 is 999", r"\d{3} (\d{3})$", r"999 \1"),
+        (Flaw("bad_cell", "x_1 is 1_2"), _BOX, r"1_2 \2 \3 \4"),
+        (Flaw("bad_cell", "y_2 is nan"), r"\d{3}$", "nan"),
+        (Flaw("wrong_columns", "three numbers"), r" \d{3}$", ""),
+        (Flaw("box_inverted", "x_2 and x_1 changed places"), _BOX, r"\3 \2 \1 \4"),
+        (Flaw("box_outside", "x_2 is 999"), r"\d{3} (\d{3})$", r"999 \1"),
     ),
     "landmarks": (
-        ("bad_visibility", "the last visibility is 3", r"\d (\d{3} \d{3}) $", r"3 \1 "),
-        ("point_outside", "x of the last landmark is 999", r"\d \d{3} (\d{3}) $", r"0 999 \1 "),
+        (Flaw("bad_visibility", "the last visibility is 3"), r"\d (\d{3} \d{3}) $", r"3 \1 "),
+        (Flaw("point_outside", "x of the last landmark is 999"), r"\d \d{3} (\d{3}) $", r"0 999 \1 "),
     ),
 }
-UNKNOWN_SPLIT: LineDefect = ("unknown_split", "the status is valid", r"\w+$", "valid")
+UNKNOWN_SPLIT: LineDefect = (Flaw("unknown_split", "the status is valid"), r"\w+$", "valid")
 
 
 def spoil_lists(folder: Path, request: Request, files: dict[str, str], cut: int = 2) -> ListSpoiler:
@@ -203,7 +210,7 @@ def spoil_lists(folder: Path, request: Request, files: dict[str, str], cut: int 
     spoiler = ListSpoiler(folder, request.seed, files, IMAGES, header=2, separator=" ")
     for name, defects in _LIST_DEFECTS.items():
         spoiler.change(name, *defects)
-    what = f"cut by {cut}: the last numbers are missing"
-    spoiler.change("landmarks", ("wrong_columns", what, rf"( \d{{3}}){{{cut}}} $", " "))
+    flaw = Flaw("wrong_columns", f"cut by {cut}: the last numbers are missing")
+    spoiler.change("landmarks", (flaw, rf"( \d{{3}}){{{cut}}} $", " "))
     spoiler.spoil_images(next(iter(files)))
     return spoiler

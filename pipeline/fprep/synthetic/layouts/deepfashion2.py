@@ -21,21 +21,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fprep.synthetic.defects import Change, edited, spoil_documents
+from fprep.synthetic.defects import Change, DocumentDefect, Flaw, edited, spoil_documents
+from fprep.synthetic.files import read_words, write_image
 from fprep.synthetic.garments.items import Item, draw_outfit, pick
 from fprep.synthetic.garments.palette import LOOKS
 from fprep.synthetic.garments.shoot import VIEWS, Piece, Shot, photograph
-from fprep.synthetic.skeleton import (
-    Defect,
-    Group,
-    Layout,
-    Request,
-    chance,
-    draw_groups,
-    map_groups,
-    read_words,
-    write_image,
-)
+from fprep.synthetic.skeleton import Defect, Group, Layout, Request, chance, draw_groups, map_groups
 from fschemas.landmarks import DEEPFASHION2_294, FASHIONAI_24, Visibility
 from fschemas.landmarks_deepfashion2 import OUTLINES, RANGES
 from fschemas.vocabularies import vocabulary
@@ -240,14 +231,14 @@ def _set(**fields: Any) -> Change:
     return edited(lambda document: document["item1"].update(fields))
 
 
-_DEFECTS: tuple[tuple[str, str, Change, str], ...] = (
-    ("unknown_category", "category_id 14", _set(category_id=14), "rejected"),
-    ("bad_number", "three numbers", _set(bounding_box=[1, 2, 3]), "rejected"),
-    ("box_inverted", "x2 is left of x1", _set(bounding_box=[300, 10, 200, 400]), "rejected"),
-    ("wrong_number_of_points", "two numbers too few", _set(landmarks=[0]), "rejected"),
-    ("bad_polygon", "a polygon of five numbers", _set(segmentation=[[1.0, 2.0, 3.0, 4.0, 5.0]]), "rejected"),
-    ("bad_json", "cut after 100 bytes", lambda content: content[:100], "rejected"),
-    ("empty_file", "an empty file", lambda _: b"", "rejected"),
+_DEFECTS: tuple[DocumentDefect, ...] = (
+    (Flaw("unknown_category", "category_id 14"), _set(category_id=14)),
+    (Flaw("bad_number", "three numbers"), _set(bounding_box=[1, 2, 3])),
+    (Flaw("box_inverted", "x2 is left of x1"), _set(bounding_box=[300, 10, 200, 400])),
+    (Flaw("wrong_number_of_points", "two numbers too few"), _set(landmarks=[0])),
+    (Flaw("bad_polygon", "a polygon of five numbers"), _set(segmentation=[[1.0, 2.0, 3.0, 4.0, 5.0]])),
+    (Flaw("bad_json", "cut after 100 bytes"), lambda content: content[:100]),
+    (Flaw("empty_file", "an empty file"), lambda _: b""),
 )
 
 
@@ -255,7 +246,7 @@ def _insert_defects(folder: Path, request: Request, _counts: dict[str, int]) -> 
     """Insert defects into training documents (their `item1`) and images."""
     rules = ("missing_image", "truncated_image")
     generator = chance(request.seed, 126)
-    return spoil_documents(folder, generator, "train/annos", "train/image", _DEFECTS, rules)
+    return spoil_documents(folder, generator, ("train/annos", "train/image"), _DEFECTS, rules)
 
 
 LAYOUT = Layout(

@@ -15,21 +15,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fprep.synthetic.defects import Flaw
+from fprep.synthetic.files import read_words, write_text
 from fprep.synthetic.garments.items import Item, draw_item, pick
 from fprep.synthetic.garments.shoot import Shot, photograph_seen
 from fprep.synthetic.layouts import deepfashion as df
-from fprep.synthetic.skeleton import (
-    Defect,
-    Group,
-    Layout,
-    Request,
-    chance,
-    draw_groups,
-    draw_splits,
-    map_groups,
-    read_words,
-    write_text,
-)
+from fprep.synthetic.skeleton import Defect, Group, Layout, Request, chance, draw_groups, draw_splits, map_groups
 from fschemas.vocabularies import vocabulary
 
 COARSE, FINE = "Anno_coarse", "Anno_fine"
@@ -175,14 +166,14 @@ def _insert_defects(folder: Path, request: Request, _counts: dict[str, int]) -> 
     files = {name: f"{COARSE}/list_{stem}.txt" for name, stem in stems.items()} | {"eval": df.EVAL}
     spoiler = df.spoil_lists(folder, request, files, cut=1)
     spoiler.remove("bbox")
-    spoiler.change("category", *(("unknown_category", f"category {code}", r"\d+$", code) for code in ("51", "0")))
-    spoiler.change("attr", ("bad_cell", "the last attribute is 2", r" -?\d$", " 2"))
-    spoiler.change("attr", ("wrong_columns", "999 attributes", r" +-?\d$", ""))
-    spoiler.change("eval", df.UNKNOWN_SPLIT, ("path_escape", "a path that leaves the tree", r"^", "img/../../"))
-    spoiler.insert("category", "repeated_row", "the row stands twice", str, "kept")
-    spoiler.note("category", "crlf", "every line ends with CR LF")
+    spoiler.change("category", *((Flaw("unknown_category", f"category {code}"), r"\d+$", code) for code in ("51", "0")))
+    spoiler.change("attr", (Flaw("bad_cell", "the last attribute is 2"), r" -?\d$", " 2"))
+    spoiler.change("attr", (Flaw("wrong_columns", "999 attributes"), r" +-?\d$", ""))
+    spoiler.change("eval", df.UNKNOWN_SPLIT, (Flaw("path_escape", "a path that leaves the tree"), r"^", "img/../../"))
+    spoiler.insert("category", Flaw("repeated_row", "the row occurs twice", "kept"), str)
+    spoiler.note("category", Flaw("crlf", "every line ends with CR LF", "kept"))
     spoiler.lines["landmarks"][0].text = str(request.images + 7)
-    spoiler.note("landmarks", "count_differs", "the count line is 7 too high")
+    spoiler.note("landmarks", Flaw("count_differs", "the count line is 7 too high", "kept"))
     return spoiler.finish(category="\r\n")
 
 

@@ -16,20 +16,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fprep.synthetic.defects import Flaw
+from fprep.synthetic.files import read_words, write_text
 from fprep.synthetic.garments.items import Item, draw_item
 from fprep.synthetic.garments.shoot import Shot, photograph_seen
 from fprep.synthetic.layouts import deepfashion as df
-from fprep.synthetic.skeleton import (
-    Defect,
-    Group,
-    Layout,
-    Request,
-    chance,
-    draw_groups,
-    map_groups,
-    read_words,
-    write_text,
-)
+from fprep.synthetic.skeleton import Defect, Group, Layout, Request, chance, draw_groups, map_groups
 
 _BOXES, _LANDMARKS = "Anno/list_bbox_consumer2shop.txt", "Anno/list_landmarks_consumer2shop.txt"
 WORDS = read_words(__file__)
@@ -128,7 +120,7 @@ def _write_partition(folder: Path, listings: list[Listing], seed: int) -> dict[s
 def _insert_defects(folder: Path, request: Request, _counts: dict[str, int]) -> list[Defect]:
     spoiler = df.spoil_lists(folder, request, {"bbox": _BOXES, "landmarks": _LANDMARKS})
     source = r" \d( \d{3} \d{3} \d{3} \d{3})$"
-    spoiler.change("bbox", ("source_differs", "the source type is 3", source, r" 3\1", "kept"))
+    spoiler.change("bbox", (Flaw("source_differs", "the source type is 3", "kept"), source, r" 3\1"))
     return spoiler.finish()
 
 

@@ -14,23 +14,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fprep.synthetic.defects import Flaw
+from fprep.synthetic.files import read_words, write_text
 from fprep.synthetic.garments.items import Item, draw_item
 from fprep.synthetic.garments.kinds import KINDS
 from fprep.synthetic.garments.palette import COLORS, draw_named_color
 from fprep.synthetic.garments.people import draw_person
 from fprep.synthetic.garments.shoot import Shot, photograph_seen
 from fprep.synthetic.layouts import deepfashion as df
-from fprep.synthetic.skeleton import (
-    Defect,
-    Group,
-    Layout,
-    Request,
-    chance,
-    draw_groups,
-    map_groups,
-    read_words,
-    write_text,
-)
+from fprep.synthetic.skeleton import Defect, Group, Layout, Request, chance, draw_groups, map_groups
 from fschemas.vocabularies import vocabulary
 
 SIDE = 256
@@ -152,8 +144,8 @@ def _write_partition(folder: Path, listings: list[Listing], seed: int) -> dict[s
 def _insert_defects(folder: Path, request: Request, _counts: dict[str, int]) -> list[Defect]:
     spoiler = df.spoil_lists(folder, request, {"eval": df.EVAL, "bbox": _BOXES, "landmarks": _LANDMARKS})
     spoiler.remove("bbox", "kept")
-    spoiler.change("eval", ("unknown_split", "the status is testing", r"(train|query|gallery) +$", "testing    "))
-    spoiler.change("eval", ("item_path_mismatch", "the item id has a letter", r" id_0", " id_x"))
+    spoiler.change("eval", (Flaw("unknown_split", "the status is testing"), r"(train|query|gallery) +$", "testing    "))
+    spoiler.change("eval", (Flaw("item_path_mismatch", "the item id has a letter"), r" id_0", " id_x"))
     return spoiler.finish()
 
 

@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fprep.synthetic.files import write_image
 from fprep.synthetic.garments.items import draw_item, pick
 from fprep.synthetic.garments.shoot import JOINTS, Shot, photograph_seen
 from fprep.synthetic.layouts import deepfashion as df
 from fprep.synthetic.layouts.deepfashion_category import KIND_WEIGHTS
-from fprep.synthetic.skeleton import Defect, Group, Layout, Request, chance, draw_splits, map_images, write_image
+from fprep.synthetic.skeleton import Defect, Group, Layout, Request, chance, draw_splits, map_images
 
 _BOXES, _LANDMARKS = "Anno/list_bbox.txt", "Anno/list_landmarks.txt"
 _VIEWS = {"any": 4.0, "shop": 2.0, "home": 2.0, "street": 2.0, "side": 1.0, "back": 0.7, "zoom": 1.0, "full": 1.0}

@@ -11,10 +11,11 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from fprep.synthetic.defects import LineDefect, ListSpoiler
+from fprep.synthetic.defects import Flaw, LineDefect, ListSpoiler
+from fprep.synthetic.files import jpeg_bytes, write_text
 from fprep.synthetic.garments.items import Item, draw_item, pick
 from fprep.synthetic.garments.shoot import Piece, photograph_seen
-from fprep.synthetic.skeleton import Defect, Group, Layout, Request, chance, jpeg_bytes, map_images, write_text
+from fprep.synthetic.skeleton import Defect, Group, Layout, Request, chance, map_images
 from fschemas.landmarks import FASHIONAI_24, Visibility
 from fschemas.vocabularies import vocabulary
 
@@ -135,13 +136,13 @@ def _is_seen(attribute: str, piece: Piece) -> bool:
 
 
 _DEFECTS: tuple[LineDefect, ...] = (
-    ("bad_label", "two letters y", r"\w+$", "yynnn"),
-    ("bad_label", "no letter y", r"\w+$", "nnnnn"),
-    ("bad_label", "a letter x", r"\w+$", "xnnnn"),
-    ("bad_label", "a letter too many", r"\w+$", "ynnnnnnnnnnn"),
-    ("unknown_attribute", "an attribute that does not exist", r",\w+_labels,", ",shoe_design_labels,"),
-    ("path_escape", "a path that leaves the archive", r"^[^,]+", "Images/../../../escape.jpg"),
-    ("absolute_path", "a path that starts at the root", r"^[^,]+", "/Images/collar_design_labels/a.jpg"),
+    (Flaw("bad_label", "two letters y"), r"\w+$", "yynnn"),
+    (Flaw("bad_label", "no letter y"), r"\w+$", "nnnnn"),
+    (Flaw("bad_label", "a letter x"), r"\w+$", "xnnnn"),
+    (Flaw("bad_label", "a letter too many"), r"\w+$", "ynnnnnnnnnnn"),
+    (Flaw("unknown_attribute", "an attribute that does not exist"), r",\w+_labels,", ",shoe_design_labels,"),
+    (Flaw("path_escape", "a path that leaves the archive"), r"^[^,]+", "Images/../../../escape.jpg"),
+    (Flaw("absolute_path", "a path that starts at the root"), r"^[^,]+", "/Images/collar_design_labels/a.jpg"),
 )
 
 
@@ -150,7 +151,7 @@ def _insert_defects(folder: Path, request: Request, counts: dict[str, int]) -> l
     spoiler = ListSpoiler(folder, request.seed, {"base": BASE}, "base")
     spoiler.change("base", *_DEFECTS)
     spoiler.spoil_images("base", ("missing_image", "truncated_image", "zero_byte_image"))
-    spoiler.insert("base", "duplicate_row", "the line before once more", str)
+    spoiler.insert("base", Flaw("duplicate_row", "the line before once more"), str)
     counts["base"] += 1
     return spoiler.finish()
 

@@ -14,11 +14,12 @@ from pathlib import Path
 
 from PIL import Image as PillowImage
 
-from fprep.synthetic.defects import IMAGE_DEFECTS, LineDefect, ListSpoiler, damage
+from fprep.synthetic.defects import IMAGE_DEFECTS, Flaw, LineDefect, ListSpoiler, damage
+from fprep.synthetic.files import jpeg_bytes, write_text
 from fprep.synthetic.garments.design import CATEGORIES
 from fprep.synthetic.garments.render import Image, render
 from fprep.synthetic.garments.wardrobe import draw_design
-from fprep.synthetic.skeleton import Defect, Group, Layout, Request, chance, jpeg_bytes, map_images, write_text
+from fprep.synthetic.skeleton import Defect, Group, Layout, Request, chance, map_images
 from fschemas.landmarks import FASHIONAI_24, Visibility
 
 TRAIN = "fashionAI_key_points_train_20180227"
@@ -102,19 +103,19 @@ def _by_category(lines: Sequence[str]) -> list[str]:
 
 
 _ROW_DEFECTS: tuple[LineDefect, ...] = (
-    ("wrong_columns", "25 cells", r",[^,]*$", ""),
-    ("wrong_columns", "27 cells", r"$", f",{NOT_ANNOTATED}"),
-    ("path_escape", "a path that leaves the archive", r"^[^,]+", "Images/../../../escape.jpg"),
-    ("absolute_path", "a path that starts at the root", r"^", "/"),
+    (Flaw("wrong_columns", "25 cells"), r",[^,]*$", ""),
+    (Flaw("wrong_columns", "27 cells"), r"$", f",{NOT_ANNOTATED}"),
+    (Flaw("path_escape", "a path that leaves the archive"), r"^[^,]+", "Images/../../../escape.jpg"),
+    (Flaw("absolute_path", "a path that starts at the root"), r"^", "/"),
 )
 _CELL_DEFECTS = (  # of the rightmost visible landmark
-    ("bad_cell", "the cell is 12_x_1", "12_x_1", "rejected"),
-    ("bad_cell", "the cell is 1_000_5_1", "1_000_5_1", "rejected"),
-    ("bad_cell", "the cell is nan_3_1", "nan_3_1", "rejected"),
-    ("bad_visibility", "visibility 3", "{x}_{y}_3", "rejected"),
-    ("point_outside", "x is the width plus 7", "{outside}_{y}_1", "rejected"),
-    ("point_outside", "y is -5", "{x}_-5_1", "rejected"),
-    ("point_at_border", "x equals the width", "{width}_{y}_1", "kept"),
+    (Flaw("bad_cell", "the cell is 12_x_1"), "12_x_1"),
+    (Flaw("bad_cell", "the cell is 1_000_5_1"), "1_000_5_1"),
+    (Flaw("bad_cell", "the cell is nan_3_1"), "nan_3_1"),
+    (Flaw("bad_visibility", "visibility 3"), "{x}_{y}_3"),
+    (Flaw("point_outside", "x is the width plus 7"), "{outside}_{y}_1"),
+    (Flaw("point_outside", "y is -5"), "{x}_-5_1"),
+    (Flaw("point_at_border", "x equals the width", "kept"), "{width}_{y}_1"),
 )
 
 
@@ -123,29 +124,27 @@ def _insert_defects(folder: Path, request: Request, counts: dict[str, int]) -> l
     archive, test = folder / TRAIN, (folder / ANSWER_CSV).read_text(encoding="utf-8").splitlines()[1]
     spoiler = ListSpoiler(folder, request.seed, {"train": TRAIN_CSV}, TRAIN, header=1)
     edit, insert = partial(spoiler.edit, "train"), partial(spoiler.insert, "train")
-    what = "left and right landmarks were swapped"
-    edit("swapped_left_right", what, _swapped, "kept", lambda row: ",blouse," in row and _has_armpits(row))
-    what = "armpit_left is not annotated"
-    edit("missing_normalizer", what, partial(_with_cell, 7, NOT_ANNOTATED), "kept", _has_armpits)
-    what, is_skirt = "a skirt with neckline_left", lambda row: ",skirt," in row
-    edit("not_applicable_point", what, partial(_with_cell, 2, "100_50_1"), suits=is_skirt)
-    edit("unknown_category", "category and folder hat", partial(_moved, archive, "hat", True))
-    what = "an image in the folder of another category"
-    edit(
-        "category_folder_mismatch", what, partial(_moved, archive, "skirt", False), suits=lambda row: not is_skirt(row)
-    )
+    flaw = Flaw("swapped_left_right", "left and right landmarks were swapped", "kept")
+    edit(flaw, _swapped, lambda row: ",blouse," in row and _has_armpits(row))
+    flaw = Flaw("missing_normalizer", "armpit_left is not annotated", "kept")
+    edit(flaw, partial(_with_cell, 7, NOT_ANNOTATED), _has_armpits)
+    flaw = Flaw("not_applicable_point", "a skirt with neckline_left")
+    edit(flaw, partial(_with_cell, 2, "100_50_1"), lambda row: ",skirt," in row)
+    edit(Flaw("unknown_category", "category and folder hat"), partial(_moved, archive, "hat", "hat"))
+    flaw = Flaw("category_folder_mismatch", "a dress in the folder skirt")
+    edit(flaw, partial(_moved, archive, "skirt", "dress"), lambda row: ",dress," in row)
     spoiler.change("train", *_ROW_DEFECTS)
-    for rule, what, cell, verdict in _CELL_DEFECTS:
-        edit(rule, what, partial(_with_visible_cell, archive, cell), verdict)
+    for flaw, cell in _CELL_DEFECTS:
+        edit(flaw, partial(_with_visible_cell, archive, cell))
     for rule in IMAGE_DEFECTS:
         row = spoiler.take("train")
-        defect = damage(archive / row.text.split(",")[0], rule)
+        flaw = damage(archive / row.text.split(",")[0], rule)
         row.text = _renamed(archive, row.text)
-        spoiler.mark("train", row, *defect)
-    insert("duplicate_row", "the line before once more", str)
-    insert("duplicate_image", "the bytes of the line before under another name", partial(_copied, archive))
-    insert("leaked_image", "an image of test a", lambda _: test)
-    insert("empty_row", "a blank line between two rows", lambda _: "", "blank")
+        spoiler.mark("train", row, flaw)
+    insert(Flaw("duplicate_row", "the line before once more"), str)
+    insert(Flaw("duplicate_image", "the bytes of the line before under another name"), partial(_copied, archive))
+    insert(Flaw("leaked_image", "an image of test a"), lambda _: test)
+    insert(Flaw("empty_row", "a blank line between two rows", "blank"), lambda _: "")
     leaked = test.split(",")[0]
     (archive / leaked).write_bytes((folder / TEST_A / leaked).read_bytes())
     warm_up = _write_warm_up(folder, repeated := spoiler.take("train").text, request)
@@ -197,13 +196,13 @@ def _swapped(row: str) -> str:
     return ",".join((path, category, *(cells[partner] for partner in FASHIONAI_24.flip_index)))
 
 
-def _moved(archive: Path, category: str, in_row: bool, row: str) -> str:
-    """Move the image of a row to the folder of another category, which may become that of the row."""
-    path, own, *cells = row.split(",")
-    target = f"Images/{category}/{Path(path).name}"
+def _moved(archive: Path, folder: str, category: str, row: str) -> str:
+    """Move the image of a row to another folder, and set its category."""
+    path, _, *cells = row.split(",")
+    target = f"Images/{folder}/{Path(path).name}"
     (archive / target).parent.mkdir(exist_ok=True)
     (archive / path).rename(archive / target)
-    return ",".join((target, category if in_row else own, *cells))
+    return ",".join((target, category, *cells))
 
 
 def _renamed(archive: Path, row: str) -> str:

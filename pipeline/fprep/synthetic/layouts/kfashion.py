@@ -15,22 +15,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fprep.synthetic.defects import Change, edited, spoil_documents
+from fprep.synthetic.defects import DocumentDefect, Flaw, edited, spoil_documents
+from fprep.synthetic.files import read_words, write_image
 from fprep.synthetic.garments.items import Item, draw_outfit, pick
 from fprep.synthetic.garments.people import draw_person
 from fprep.synthetic.garments.shoot import VIEWS, Shot, photograph
-from fprep.synthetic.skeleton import (
-    Defect,
-    Group,
-    Layout,
-    Request,
-    chance,
-    draw_groups,
-    map_groups,
-    read_words,
-    shuffled,
-    write_image,
-)
+from fprep.synthetic.skeleton import Defect, Group, Layout, Request, chance, draw_groups, map_groups, shuffled
 
 ROOT, LABELS, IMAGES = "K-Fashion 이미지", "라벨링데이터", "원천데이터_1"
 WIDTH = 800
@@ -102,9 +92,14 @@ def _render_shoot(folder: Path, request: Request, shoot: Group) -> None:
 
 
 def document_of(
-    identifier: int, file_name: str, time: str, height: int, look: str, shapes: list[tuple[Item, Polygon]],
+    identifier: int,
+    file_name: str,
+    time: str,
+    height: int,
+    look: str,
+    shapes: list[tuple[Item, Polygon]],
     generator: np.random.Generator,
-) -> Document:  # fmt: skip
+) -> Document:
     """Return the annotation document of an image, as in the release."""
     style: dict[str, str] = {}
     if generator.random() < 0.97:
@@ -242,35 +237,47 @@ def _set_other_style(document: Document) -> None:
     labels["스타일"] = [{"스타일": "밀리터리" if style != "밀리터리" else "펑크"}]
 
 
-# Rule, description, edit and verdict: quirks found in real documents, and damaged files.
-_DEFECTS: tuple[tuple[str, str, Change, str], ...] = (
-    ("box_cut_at_border", "X좌표 of a rectangle is -3.5",
-     edited(lambda document: _first(document, "렉트좌표").update({"X좌표": -3.5})), "kept"),
-    ("garment_of_no_size", "가로 and 세로 of a rectangle are 0",
-     edited(lambda document: _first(document, "렉트좌표").update({"가로": 0, "세로": 0})), "kept"),
-    ("polygon_with_gaps", "a polygon without its X좌표2",
-     edited(lambda document: _first(document, "폴리곤좌표").pop("X좌표2")), "kept"),
-    ("unknown_label", "a color that the vocabulary does not have",
-     edited(lambda document: _labels(document).update({"색상": "자주초록"})), "kept"),
-    ("alias", "a neckline spelled `원 숄더`, with a space",
-     edited(lambda document: _labels(document).update({"넥라인": "원 숄더"})), "kept"),
-    ("unknown_style", "a style that does not exist",
-     edited(lambda document: _details(document)["라벨링"].update({"스타일": [{"스타일": "엘레강스"}]})), "kept"),
-    ("style_is_not_the_folder", "another style than that of the folder", edited(_set_other_style), "kept"),
-    ("missing_key", "no 렉트좌표", edited(lambda document: _details(document).pop("렉트좌표")), "rejected"),
-    ("missing_key", "no 데이터셋 정보", edited(lambda document: document.pop("데이터셋 정보")), "rejected"),
-    ("bad_json", "cut after 200 bytes", lambda content: content[:200], "rejected"),
-    ("empty_file", "the file is empty", lambda _: b"", "rejected"),
-    ("bad_encoding", "the document in EUC-KR", lambda content: content.decode().encode("euc-kr", "replace"), "rejected"),
-    ("bom", "EF BB BF before the document", lambda content: b"\xef\xbb\xbf" + content, "kept"),
-    ("bad_json", "a list around the document", lambda content: b"[" + content + b"]", "rejected"),
-)  # fmt: skip
+# Quirks found in real documents, and damaged files.
+_DEFECTS: tuple[DocumentDefect, ...] = (
+    (
+        Flaw("box_cut_at_border", "X좌표 of a rectangle is -3.5", "kept"),
+        edited(lambda document: _first(document, "렉트좌표").update({"X좌표": -3.5})),
+    ),
+    (
+        Flaw("garment_of_no_size", "가로 and 세로 of a rectangle are 0", "kept"),
+        edited(lambda document: _first(document, "렉트좌표").update({"가로": 0, "세로": 0})),
+    ),
+    (
+        Flaw("polygon_with_gaps", "a polygon without its X좌표2", "kept"),
+        edited(lambda document: _first(document, "폴리곤좌표").pop("X좌표2")),
+    ),
+    (
+        Flaw("unknown_label", "a color that the vocabulary does not have", "kept"),
+        edited(lambda document: _labels(document).update({"색상": "자주초록"})),
+    ),
+    (
+        Flaw("alias", "a neckline spelled `원 숄더`, with a space", "kept"),
+        edited(lambda document: _labels(document).update({"넥라인": "원 숄더"})),
+    ),
+    (
+        Flaw("unknown_style", "a style that does not exist", "kept"),
+        edited(lambda document: _details(document)["라벨링"].update({"스타일": [{"스타일": "엘레강스"}]})),
+    ),
+    (Flaw("style_is_not_the_folder", "another style than that of the folder", "kept"), edited(_set_other_style)),
+    (Flaw("missing_key", "no 렉트좌표"), edited(lambda document: _details(document).pop("렉트좌표"))),
+    (Flaw("missing_key", "no 데이터셋 정보"), edited(lambda document: document.pop("데이터셋 정보"))),
+    (Flaw("bad_json", "cut after 200 bytes"), lambda content: content[:200]),
+    (Flaw("empty_file", "the file is empty"), lambda _: b""),
+    (Flaw("bad_encoding", "the document in EUC-KR"), lambda content: content.decode().encode("euc-kr", "replace")),
+    (Flaw("bom", "EF BB BF before the document", "kept"), lambda content: b"\xef\xbb\xbf" + content),
+    (Flaw("bad_json", "a list around the document"), lambda content: b"[" + content + b"]"),
+)
 
 
 def _insert_defects(folder: Path, request: Request, _counts: dict[str, int]) -> list[Defect]:
     """Insert defects into training documents and images."""
-    labels, images = f"{ROOT}/Training/{LABELS}", f"{ROOT}/Training/{IMAGES}"
-    return spoil_documents(folder, chance(request.seed, 128), labels, images, _DEFECTS)
+    places = f"{ROOT}/Training/{LABELS}", f"{ROOT}/Training/{IMAGES}"
+    return spoil_documents(folder, chance(request.seed, 128), places, _DEFECTS)
 
 
 LAYOUT = Layout(

@@ -11,24 +11,14 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from fprep.synthetic.defects import Line, ListSpoiler
+from fprep.synthetic.defects import Flaw, Line, ListSpoiler
+from fprep.synthetic.files import write_image, write_text
 from fprep.synthetic.garments.items import Item, pick
 from fprep.synthetic.garments.palette import ACHROMATIC
 from fprep.synthetic.garments.people import draw_person
 from fprep.synthetic.garments.shoot import VIEWS, photograph
 from fprep.synthetic.layouts.kfashion import STYLE_OF_LOOK, identifier_of, outfit_of
-from fprep.synthetic.skeleton import (
-    Defect,
-    Group,
-    Layout,
-    Request,
-    chance,
-    draw_groups,
-    map_groups,
-    shuffled,
-    write_image,
-    write_text,
-)
+from fprep.synthetic.skeleton import Defect, Group, Layout, Request, chance, draw_groups, map_groups, shuffled
 from fschemas.vocabularies import vocabulary
 
 ROOT, META = "data/Kfashion", "data/meta.json"
@@ -88,12 +78,12 @@ def _insert_defects(folder: Path, request: Request, _counts: dict[str, int]) -> 
         index = spoiler.lines["names"].index(row)
         label = spoiler.lines["labels"][index]
         label.text = f"{index} {text}"
-        spoiler.mark("labels", label, rule, f"the label is {text!r}", image=row.text)
-    what, beyond = "an index beyond the list of names", len(spoiler.lines["names"]) + 1000
-    defect = Defect(files["labels"], None, None, "unknown_image", what)
+        spoiler.mark("labels", label, Flaw(rule, f"the label is {text!r}"), row.text)
+    beyond = len(spoiler.lines["names"]) + 1000
+    defect = Defect(files["labels"], None, None, "unknown_image", "an index beyond the list of names")
     spoiler.lines["labels"].append(Line(f"{beyond} 0 1", defect))
     spoiler.spoil_images("names", ("missing_image", "zero_byte_image"))
-    spoiler.change("names", ("path_escape", "a path that leaves the tree", r"^.+", "../../../escape.jpg"))
+    spoiler.change("names", (Flaw("path_escape", "a path that leaves the tree"), r"^.+", "../../../escape.jpg"))
     return spoiler.finish()
 
 
