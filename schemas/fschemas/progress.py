@@ -10,7 +10,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Self
 
 _SHOW_CURSOR = "\x1b[?25h"
@@ -67,9 +66,7 @@ class Reporter:
         _active.append(self)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         _active.remove(self)
         self.leave_line()
 

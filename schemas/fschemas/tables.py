@@ -110,68 +110,6 @@ class AttributeColumns(SampleTable):
         return pl.col("attributes_positive").list.set_intersection("attributes_unknown").list.len() == 0
 
 
-class MaybeColumns(SampleTable):
-    """Attributes marked as possible by annotators (FashionAI's "m"): soft targets, neither positive nor unknown."""
-
-    attributes_maybe = dy.List(dy.Int16(), nullable=False)  # ids of the vocabulary "attributes", ascending
-
-
-class CategoryColumns(SampleTable):
-    """Category of the garment."""
-
-    category = dy.String(nullable=False)  # name in the vocabulary "category"; "" if unknown
-
-
-class ItemColumns(SampleTable):
-    """Product shown in the image; images of the same item are positives in retrieval."""
-
-    item = dy.String(nullable=False)  # unique in the table; "" if unknown
-
-
-class DomainColumns(SampleTable):
-    """Domain of the image: shop or consumer."""
-
-    domain = dy.Enum(("shop", "consumer", "unknown"), nullable=False)
-
-
-class PairColumns(SampleTable):
-    """Images that the source pairs with this one."""
-
-    pairs = dy.List(dy.String(), nullable=False)  # paths as in `image`, ascending
-
-
-class ShopColumns(SampleTable):
-    """Shop metadata of a product image."""
-
-    gender = dy.Enum(("women", "men", "unknown"), nullable=False)
-    pose = dy.String(nullable=False)  # view: front, side, back, full, flat, additional; "" if unknown
-    color = dy.String(nullable=False)
-    description = dy.String(nullable=False)
-
-
-class StyleColumns(SampleTable):
-    """Style of the whole image."""
-
-    style = dy.String(nullable=False)  # name in the vocabulary "style"; "" if unknown
-    substyle = dy.String(nullable=False)  # second style; "" if none
-
-
-class VariationColumns(SampleTable):
-    """Difficulty of an image (DeepFashion's variation type)."""
-
-    variation = dy.Enum(
-        ("normal", "medium-pose", "large-pose", "medium-zoom", "large-zoom", "unknown"), nullable=False
-    )  # fmt: skip
-
-
-class JointColumns(SampleTable):
-    """Body joints of the wearer, in the order of the vocabulary "joint"."""
-
-    joint_x = dy.List(dy.Float32(), nullable=False)  # pixel centers; 0 if missing
-    joint_y = dy.List(dy.Float32(), nullable=False)
-    joint_visibility = dy.List(dy.Int8(), nullable=False)  # like landmarks
-
-
 class GarmentsColumns(SampleTable):
     """Several garments in one image: parallel lists, one entry per garment."""
 
@@ -196,29 +134,56 @@ class GarmentsColumns(SampleTable):
         return ((corners.min() >= -1) & right & bottom).fill_null(value=True)
 
 
-class CoarseSplitColumns(SampleTable):
-    """Split of the image in another benchmark on the same images, so that its test set is never trained on."""
-
-    coarse_split = dy.String(nullable=False)  # split of the Category and Attribute benchmark; "" if unknown
-
-
-class PolygonColumns(SampleTable):
-    """Outline of the garment."""
-
-    polygons = dy.List(dy.List(dy.Float32()), nullable=False)  # each x, y, x, y … in pixel centers
-
-
 def _inside(coordinates: str, size: str) -> pl.Expr:
     values = pl.col(coordinates).list
     return (values.min() >= -1) & (pl.col(size).is_null() | (values.max() <= pl.col(size)))
 
 
-GROUPS: dict[str, type[SampleTable]] = {
-    "category": CategoryColumns, "attributes": AttributeColumns, "maybe": MaybeColumns, "box": BoxColumns,
-    "landmarks": LandmarkColumns, "item": ItemColumns, "domain": DomainColumns, "pairs": PairColumns, "shop": ShopColumns,
-    "style": StyleColumns, "variation": VariationColumns, "joints": JointColumns, "garments": GarmentsColumns,
-    "polygons": PolygonColumns, "coarse_split": CoarseSplitColumns,
-}  # fmt: skip
+_VARIATIONS = ("normal", "medium-pose", "large-pose", "medium-zoom", "large-zoom", "unknown")
+# Groups without rules; unless stated otherwise, an unknown value is "".
+_PLAIN: dict[str, dict[str, dy.Column]] = {
+    "category": {"category": dy.String(nullable=False)},  # name in the vocabulary "category"
+    # Attributes marked as possible by annotators (FashionAI's "m"): soft targets, neither positive nor unknown.
+    "maybe": {"attributes_maybe": dy.List(dy.Int16(), nullable=False)},  # ids of the vocabulary "attributes", ascending
+    # Product shown in the image, unique in the table; images of the same item are positives in retrieval.
+    "item": {"item": dy.String(nullable=False)},
+    "domain": {"domain": dy.Enum(("shop", "consumer", "unknown"), nullable=False)},
+    # Images that the source pairs with this one: paths as in `image`, ascending.
+    "pairs": {"pairs": dy.List(dy.String(), nullable=False)},
+    "shop": {
+        "gender": dy.Enum(("women", "men", "unknown"), nullable=False),
+        "pose": dy.String(nullable=False),  # view: front, side, back, full, flat, additional
+        "color": dy.String(nullable=False),
+        "description": dy.String(nullable=False),
+    },
+    # Style of the whole image: names in the vocabulary "style"; `substyle` is a second one.
+    "style": {"style": dy.String(nullable=False), "substyle": dy.String(nullable=False)},
+    "variation": {"variation": dy.Enum(_VARIATIONS, nullable=False)},  # difficulty: DeepFashion's variation type
+    # Body joints of the wearer, in the order of the vocabulary "joint": pixel centers (0 if missing), and as landmarks.
+    "joints": {
+        "joint_x": dy.List(dy.Float32(), nullable=False),
+        "joint_y": dy.List(dy.Float32(), nullable=False),
+        "joint_visibility": dy.List(dy.Int8(), nullable=False),
+    },
+    # Outline of the garment: polygons, each x, y, x, y … in pixel centers.
+    "polygons": {"polygons": dy.List(dy.List(dy.Float32()), nullable=False)},
+    # Split in the Category and Attribute benchmark on the same images, so that its test set is never trained on.
+    "coarse_split": {"coarse_split": dy.String(nullable=False)},
+}
+
+
+def _plain_class(group: str) -> type[SampleTable]:
+    return cast(
+        "type[SampleTable]", types.new_class(group, (SampleTable,), exec_body=lambda body: body.update(_PLAIN[group]))
+    )
+
+
+_RULED = {"attributes": AttributeColumns, "box": BoxColumns, "landmarks": LandmarkColumns, "garments": GarmentsColumns}
+_ORDER = (  # of columns in shards
+    "category", "attributes", "maybe", "box", "landmarks", "item", "domain", "pairs", "shop", "style", "variation", "joints",
+    "garments", "polygons", "coarse_split",
+)  # fmt: skip
+GROUPS: dict[str, type[SampleTable]] = {group: _RULED.get(group) or _plain_class(group) for group in _ORDER}
 # Columns of each kind of annotation; a task lists the groups that it needs.
 COLUMN_GROUPS: dict[str, tuple[str, ...]] = {
     group: tuple(name for name in columns.column_names() if name not in SampleTable.column_names())
