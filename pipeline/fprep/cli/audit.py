@@ -12,8 +12,8 @@ from fschemas.command_line import print_result
 from fschemas.preflight import check_tables
 
 _OUT = "Folder for audit.parquet and audit.txt; by default that of the first table."
-_DISTANCE = "Bits of 64 by which near-identical images may differ."
-_WRITE_LOCK = "Write splits.lock.json, which shard and ftrain check."
+_DISTANCE = "Maximum Hamming distance of near-identical images, in bits of 64."
+_WRITE_LOCK = "Write splits.lock.json, which `fprep shard` and ftrain check."
 _FAIL_ON = "Exit with code 3 for a leak, or for any error."
 
 
@@ -22,7 +22,7 @@ def audit(
     out: Annotated[Path | None, typer.Option(help=_OUT)] = None,
     images: RawRoot = None,
     follow_links: FollowLinks = False,
-    near: Annotated[bool, typer.Option("--near/--no-near", help="Search the images for near-identical ones.")] = True,
+    near: Annotated[bool, typer.Option("--near/--no-near", help="Find near-identical images.")] = True,
     distance: Annotated[int, typer.Option(min=0, max=10, help=_DISTANCE)] = 10,
     write_lock: Annotated[bool, typer.Option("--write-lock", help=_WRITE_LOCK)] = False,
     fail_on: Annotated[Literal["leak", "error"] | None, typer.Option(help=_FAIL_ON)] = None,

@@ -16,13 +16,13 @@ from fschemas.wording import count
 
 _CHECK_IMAGES = "How thoroughly to check images."
 _GROUP_SPLIT = "Make new splits that keep items, groups and near-identical images together."
-_MAX_REJECTED = "Share of rows above which the exit code is 3."
+_MAX_REJECTED = "Exit with code 3 if more than this fraction of the rows is rejected."
 _PATHS = "Raw folders or files, then the folder to write."
 _RAW_FROM = "Read RAW from a key of a YAML file, such as params.yaml:datasets.kfashion.raw."
-_TEST_SHARE = "Test share where no labeled test rows are given."
-_VAL_SHARE = "Validation share where the data set has none."
+_TEST_SHARE = "Fraction of train to use as test if there are no labeled test rows."
+_VAL_SHARE = "Fraction of train to use as val if the data set has no val split."
 _MAP_HELP = (
-    "The meaning of your own files; repeatable. csv: image, category, style, substyle, item, group, split, domain, attributes=COLUMN, "
+    "How to interpret your own files; repeatable. csv: image, category, style, substyle, item, group, split, domain, attributes=COLUMN, "
     "box=x1,y1,x2,y2, box-form, unit, axes, orientation, folder, delimiter, rows. folders: category, style, item, group, split. coco: "
     "box-form, unit, axes, orientation. kfashion: polygons. Readers of coordinates: orientation. `fprep readers` explains each."
 )
@@ -33,7 +33,7 @@ def convert(
     paths: Annotated[list[Path], typer.Argument(metavar="RAW... OUT", help=_PATHS)],
     check_images: Annotated[Literal["header", "full", "none"], typer.Option(help=_CHECK_IMAGES)] = "full",
     on_reject: Annotated[
-        Literal["fail", "keep-going"], typer.Option(help="What to do about a rejected row.")
+        Literal["fail", "keep-going"], typer.Option(help="What to do if a row is rejected.")
     ] = "keep-going",
     max_rejected: Annotated[float, typer.Option(min=0, max=1, help=_MAX_REJECTED)] = 0.05,
     val_share: Annotated[float, typer.Option(min=0, max=0.9, help=_VAL_SHARE)] = 0.1,

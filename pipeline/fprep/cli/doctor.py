@@ -12,13 +12,13 @@ from fschemas.command_line import print_result
 from fschemas.failures import UsageError
 from fschemas.preflight import check_paths
 
-_TRY = "Convert 200 rows of what is found, without writing anything."
+_TRY = "Convert 200 rows of each data set found, without writing anything."
 
 
 def doctor(
     path: Annotated[Path, typer.Argument(help="Folder, archive or annotation file to inspect.")],
     trial: Annotated[bool, typer.Option("--try", help=_TRY)] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="Read at most so many file names.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Read at most this many file names.")] = None,
     follow_links: FollowLinks = False,
     quiet: Quiet = False,
     as_json: AsJson = False,

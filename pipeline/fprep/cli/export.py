@@ -17,7 +17,7 @@ _PREDICTIONS = "label-studio: labels are predictions to be corrected, not ground
 
 def export(
     table: Table,
-    out: Annotated[Path, typer.Argument(help="Folder to write; it must not contain anything else.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write; must not contain other files.")],
     to: Annotated[str, typer.Option(help="Format: coco, yolo-pose, label-studio, hf or croissant.")],
     images: RawRoot = None,
     copy: Annotated[bool, typer.Option("--copy", help="yolo-pose: copy images instead of linking them.")] = False,

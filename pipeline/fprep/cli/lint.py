@@ -13,12 +13,12 @@ from fschemas.failures import IntegrityError
 from fschemas.preflight import check_shards
 from fschemas.wording import count
 
-_LIMIT = "Check at most so many images of each split."
+_LIMIT = "Check at most this many images per split."
 
 
 def lint(
     shards: Annotated[Path, typer.Argument(help="Folder of a finished shard set.")],
-    loaders: Annotated[bool, typer.Option(help="Open the set with datasets and webdataset too.")] = True,
+    loaders: Annotated[bool, typer.Option(help="Also read the set with `datasets` and `webdataset`.")] = True,
     limit: Annotated[int | None, typer.Option(min=1, help=_LIMIT)] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,

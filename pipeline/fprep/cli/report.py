@@ -12,7 +12,7 @@ from fschemas.command_line import print_result
 from fschemas.preflight import check_tables
 from fschemas.wording import count
 
-_MAX_IMAGES = "At most so many images, which decide the size of the page."
+_MAX_IMAGES = "Maximum number of images; determines the size of the page."
 
 
 def report(

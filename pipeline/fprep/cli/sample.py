@@ -19,7 +19,7 @@ def sample(
     dataset: Annotated[str, typer.Argument(help="Data set whose raw layout to write, such as fashionai-keypoints.")],
     out: Annotated[Path, typer.Argument(help="Folder to write the raw tree into.")],
     num_images: Annotated[int | None, typer.Option(min=1, help=_NUM_IMAGES)] = None,
-    seed: Annotated[int, typer.Option(help="Another seed gives other garments.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of the garments.")] = 0,
     defects: Annotated[bool, typer.Option("--defects", help=_DEFECTS)] = False,
     with_images: Annotated[bool, typer.Option("--with-images/--no-images", help=_WITH_IMAGES)] = True,
     workers: Workers = None,

@@ -12,10 +12,10 @@ from fschemas.command_line import print_result
 from fschemas.preflight import check_tables
 from fschemas.wording import count
 
-_AUGMENT = "Recipe of the copies: light, geometric, strong, or a YAML file."
+_AUGMENT = "Augmentation of the copies: light, geometric, strong, or a YAML file."
 _BOXES = "predictions.jsonl of `ftrain predict`; its boxes replace those of the table. Repeatable."
-_LOCK = "Split lock of `fprep audit --write-lock`; a table that breaks it is refused."
-_SIZE = "Long side in pixels of a resized copy; 0 keeps the original bytes."
+_LOCK = "Split lock of `fprep audit --write-lock`; a table that violates it is rejected."
+_SIZE = "Resize images to this long side, in pixels; 0 keeps the original bytes."
 
 
 def shard(
@@ -27,13 +27,13 @@ def shard(
     quality: Annotated[int, typer.Option(min=1, max=100, help="JPEG quality of resized and augmented images.")] = 90,
     copies: Annotated[int, typer.Option(min=0, help="Augmented copies of each training image.")] = 0,
     augment: Annotated[str | None, typer.Option(help=_AUGMENT)] = None,
-    shard_samples: Annotated[int, typer.Option(min=1, help="Samples in a shard.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Order of the samples, and randomness of the copies.")] = 0,
+    shard_samples: Annotated[int, typer.Option(min=1, help="Samples per shard.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed for sample order and augmentation.")] = 0,
     workers: Workers = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use at most so many images of each split.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use at most this many images per split.")] = None,
     boxes: Annotated[list[Path] | None, typer.Option(help=_BOXES)] = None,
     lock: Annotated[Path | None, typer.Option(help=_LOCK)] = None,
-    leave_out: Annotated[bool, typer.Option("--leave-out", help="Leave out the images that break the lock.")] = False,
+    leave_out: Annotated[bool, typer.Option("--leave-out", help="Leave out images that violate the lock.")] = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
     as_json: AsJson = False,

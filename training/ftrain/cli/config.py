@@ -17,12 +17,12 @@ from ftrain.cli.options import AsJson, Overrides, Params, Profile, Section
 if TYPE_CHECKING:
     from ftrain.fit.config_keys import ConfigKey
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What can be configured.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Show the configuration of a task.")
 
 
 @app.callback()
 def _group() -> None:
-    """Show the configuration."""
+    """Show the configuration of a task."""
 
 
 @app.command()

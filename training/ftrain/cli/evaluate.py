@@ -12,7 +12,7 @@ from fschemas.progress import Reporter
 from ftrain.cli.options import AsJson, BatchSize, Checkpoint, Device, Quiet, Run, Shards, Tta, Workers
 
 _ALLOW_COLLAPSE = "Do not fail (exit code 3) if a single class dominates the predictions."
-_LOCK = "Split lock that the shards must carry, in addition to that of the run."
+_LOCK = "Split lock that the shards must match, in addition to that of the run."
 
 
 def evaluate(

@@ -13,7 +13,7 @@ from fschemas.progress import Reporter
 from fschemas.wording import count
 from ftrain.cli.options import AsJson, BatchSize, Checkpoint, Device, Quiet, Run, Shards, Workers
 
-_KIND = "Exact search, or approximate search with faiss (lists or a graph) that a sweep tunes."
+_KIND = "Exact search, or approximate search with faiss: inverted lists or a graph, tuned by a sweep."
 _SPLIT = "Split, or several: query+gallery; by default the gallery, or all splits if there is none."
 
 
@@ -24,7 +24,7 @@ def index(
     kind: Annotated[Literal["exact", "ivf", "hnsw"], typer.Option(help=_KIND)] = "exact",
     recall: Annotated[float, typer.Option(help="Target recall@20 of approximate search.")] = 0.98,
     split: Annotated[str | None, typer.Option(help=_SPLIT)] = None,
-    color: Annotated[bool, typer.Option("--color/--no-color", help="Index colors too.")] = True,
+    color: Annotated[bool, typer.Option("--color/--no-color", help="Also index colors.")] = True,
     checkpoint: Checkpoint = "best",
     workers: Workers = 2,
     device: Device = "auto",

@@ -15,9 +15,9 @@ from ftrain.cli.options import AsJson, BatchSize, Checkpoint, Device, Quiet, Sha
 
 def join(
     shards: Shards,
-    runs: Annotated[list[Path], typer.Argument(help="Runs to search with together, at least one of retrieval.")],
+    runs: Annotated[list[Path], typer.Argument(help="Runs to combine; at least one must be a retrieval run.")],
     run: Annotated[Path, typer.Option(help="Run folder to create.")],
-    dim: Annotated[int, typer.Option(min=1, help="Length of the joined embedding.")] = 512,
+    dim: Annotated[int, typer.Option(min=1, help="Dimension of the joined embedding.")] = 512,
     checkpoint: Checkpoint = "best",
     workers: Workers = 2,
     device: Device = "auto",

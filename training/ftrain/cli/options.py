@@ -8,19 +8,19 @@ import typer
 
 Run = Annotated[Path, typer.Argument(help="Run folder of a trained model.")]
 Shards = Annotated[str, typer.Argument(help="Folder of a finished shard set, or its URL (any fsspec scheme).")]
-Checkpoint = Annotated[str, typer.Option(help="best, latest, or the name of a checkpoint.")]
+Checkpoint = Annotated[str, typer.Option(help="best, latest, or a checkpoint name.")]
 Workers = Annotated[int, typer.Option(min=0, help="Data worker processes.")]
-Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Device to run on.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Do not show progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout; several as JSON Lines.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images per batch.")]
 _DETECTOR = "Category run that predicts the bounding box, for a run trained with model.crop=box."
 Detector = Annotated[Path | None, typer.Option(help=_DETECTOR)]
-Garment = Annotated[str | None, typer.Option(help="Garment in the images; predicted by the model if not given.")]
-_TTA = "Test-time augmentation: all views of the task, or only the plain image; the setting of the run if not given."
+Garment = Annotated[str | None, typer.Option(help="Garment in the images; by default predicted by the model.")]
+_TTA = "Test-time augmentation: all views of the task, or the plain image only; by default the setting of the run."
 Tta = Annotated[bool | None, typer.Option("--tta/--no-tta", help=_TTA)]
 
-Params = Annotated[Path | None, typer.Option(help="params.yaml; by default the one in this folder, if there is one.")]
+Params = Annotated[Path | None, typer.Option(help="params.yaml; by default the one in the current directory, if any.")]
 Profile = Annotated[str | None, typer.Option(help="Profile of params.yaml, or a built-in one.")]
 Section = Annotated[
     str | None, typer.Option(help="Section of params.yaml with the profiles; by default the task's name.")

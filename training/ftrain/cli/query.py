@@ -12,7 +12,7 @@ from fschemas.progress import Reporter
 from fschemas.wording import count
 from ftrain.cli.options import AsJson, BatchSize, Detector, Device, Quiet
 
-_COLOR_WEIGHT = "Weight of color similarity; that of the embedding is 1."
+_COLOR_WEIGHT = "Weight of color similarity, relative to the embedding."
 _RERANK = "Re-rank the top results by k-reciprocal neighbors."
 
 
@@ -27,7 +27,7 @@ def query(
     run: Annotated[Path | None, typer.Option(help="Run folder of the index, if it was moved.")] = None,
     shards: Annotated[str | None, typer.Option(help="Shard set of the index, if it was moved.")] = None,
     detector: Detector = None,
-    item: Annotated[str | None, typer.Option(help="Item that the images show, to mark hits.")] = None,
+    item: Annotated[str | None, typer.Option(help="Item shown in the images, to mark hits.")] = None,
     device: Device = "auto",
     batch_size: BatchSize = 16,
     quiet: Quiet = False,

@@ -12,13 +12,13 @@ from fschemas.progress import Reporter
 from fschemas.wording import count
 from ftrain.cli.options import BatchSize, Checkpoint, Device, Quiet
 
-_RUN = "Run folder, or a folder of runs that are named after their garment (trained with --garment)."
-_TTA = "Test-time augmentation: all views of the task, or only the plain image."
+_RUN = "Run folder, or a folder of runs named after their garment (trained with --garment)."
+_TTA = "Test-time augmentation: all views of the task, or the plain image only."
 
 
 def submit(
     run: Annotated[Path, typer.Argument(help=_RUN)],
-    test: Annotated[Path, typer.Argument(help="test.csv of the challenge, with Images/ beside it.")],
+    test: Annotated[Path, typer.Argument(help="test.csv of the challenge, with Images/ next to it.")],
     out: Annotated[Path, typer.Argument(help="CSV file to write.")],
     checkpoint: Checkpoint = "best",
     tta: Annotated[bool, typer.Option("--tta/--no-tta", help=_TTA)] = True,

@@ -14,7 +14,7 @@ _SHARDS = "Shard set that defines classes and landmarks; by default the data set
 
 
 def summary(
-    run: Annotated[Path | None, typer.Argument(help="Run folder; or give a --task.")] = None,
+    run: Annotated[Path | None, typer.Argument(help="Run folder; alternatively, use --task.")] = None,
     task: Annotated[str | None, typer.Option(help="Name of a task, if there is no run yet.")] = None,
     profile: Profile = None,
     params: Params = None,

@@ -43,12 +43,12 @@ def training_command(task_name: str) -> Callable[..., None]:
         garment: Annotated[str | None, typer.Option(help="Train one garment only (model.garment).")] = None,
         resume: Annotated[
             Literal["auto", "never", "required"],
-            typer.Option(help="auto: resume a matching run, move another one aside."),
+            typer.Option(help="auto: resume a matching run, or move any other run aside."),
         ] = "auto",
         init_from: Annotated[
             Path | None, typer.Option(help="Run folder, or weight file of the backbone, to start from.")
         ] = None,
-        lock: Annotated[Path | None, typer.Option(help="Split lock that the shards must carry (split_lock).")] = None,
+        lock: Annotated[Path | None, typer.Option(help="Split lock that the shards must match (split_lock).")] = None,
         amp: Annotated[Literal["none", "bf16"] | None, typer.Option(help="Mixed precision (fit.amp).")] = None,
         compile: Annotated[bool, typer.Option("--compile", help="torch.compile the model (fit.compile).")] = False,  # noqa: A002
         exact: Annotated[
