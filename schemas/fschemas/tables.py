@@ -213,14 +213,12 @@ def table_named(name: str) -> type[SampleTable]:
 def landmark_rules(landmarks: LandmarkSet) -> dict[str, pl.Expr]:
     """Rules that depend on the landmark set, by name in reports; each expression is true for a valid row."""
     visibility = pl.col("landmark_visibility").list
-    not_applicable: list[pl.Expr] = []
-    for garment, valid in landmarks.garments.items():
-        invalid = [index for index in range(len(landmarks)) if index not in valid]
-        fits = [visibility.get(index, null_on_oob=True) == Visibility.NOT_APPLICABLE.value for index in invalid]
-        fits += [visibility.get(index, null_on_oob=True) != Visibility.NOT_APPLICABLE.value for index in valid]
-        not_applicable.append((pl.col("garment") != garment) | pl.all_horizontal(fits))
+    garments = list(landmarks.garments)
+    expected = pl.Series([[index in valid for index in range(len(landmarks))] for valid in landmarks.garments.values()])
+    number = pl.col("garment").cast(pl.String).replace_strict(garments, range(len(garments)), default=None)
+    fits = visibility.eval(pl.element() != Visibility.NOT_APPLICABLE.value) == pl.lit(expected).gather(number)
     return {
-        "unknown_garment": pl.col("garment").is_in(list(landmarks.garments)),
+        "unknown_garment": pl.col("garment").is_in(garments),
         "wrong_number_of_points": visibility.len() == len(landmarks),
-        "not_applicable_point": pl.all_horizontal(not_applicable),
+        "not_applicable_point": fits | (visibility.len() != len(landmarks)),
     }

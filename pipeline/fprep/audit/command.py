@@ -86,14 +86,8 @@ def audit(
     out = claim_output(out or tables[0].path.parent, "audit")
     rows = rows_of(tables)
     all_images = inspect_images(
-        tables,
-        rows,
-        near=near,
-        images=images,
-        follow_links=follow_links,
-        workers=workers,
-        progress=partial(progress, "images"),
-    )
+        tables, rows, near=near, images=images, follow_links=follow_links, workers=workers, progress=partial(progress, "images"),
+    )  # fmt: skip
     pairs = near_pairs(all_images.views, distance=distance, progress=partial(progress, "pairs"))
     findings, refs = Findings(), row_refs(rows)
     audit_leaks.find_image_problems(refs, all_images, findings)

@@ -9,6 +9,7 @@ from fprep.audit.findings import Findings, RowRef
 from fprep.audit.tables import AuditTable
 
 _NAMES = ("category", "garment", "style")
+_ATTRIBUTES = ("attributes_positive", "attributes_unknown", "attributes_maybe")
 _MOST_NAMED = 5  # maximum number of attributes in a message
 
 
@@ -17,36 +18,25 @@ class ImageLabels:
 
     def __init__(self, tables: Sequence[AuditTable], refs: Sequence[RowRef]) -> None:
         self.tables, self.refs = tables, refs
-        self.starts: list[int] = []
-        self.columns: list[dict[str, list[Any]]] = []
-        start = 0
-        for table in tables:
-            self.starts.append(start)
-            start += len(table.frame)
-            wanted = [name for name in (*_NAMES, "substyle", *_ATTRIBUTES) if name in table.frame.columns]
-            self.columns.append({name: table.frame[name].to_list() for name in wanted})
+        self.columns: dict[str, list[Any]] = {name: [] for name in (*_NAMES, "substyle", *_ATTRIBUTES)}
+        for frame in (table.frame for table in tables):
+            for name, values in self.columns.items():
+                values.extend(frame[name].to_list() if name in frame.columns else [""] * len(frame))
         self.rows_of_image: dict[tuple[int, str], list[int]] = {}
         for row, ref in enumerate(refs):
             self.rows_of_image.setdefault((ref.number, ref.image), []).append(row)
 
     def values(self, row: int, column: str) -> set[Any]:
         """Return all values of the image of a row; for a list column, the union of its lists."""
-        ref = self.refs[row]
-        stored = self.columns[ref.number].get(column)
-        if stored is None:
-            return set()
         found: set[Any] = set()
-        for other in self.rows_of_image[ref.number, ref.image]:
-            value = stored[other - self.starts[ref.number]]
+        for other in self.rows_of_image[self.refs[row].number, self.refs[row].image]:
+            value = self.columns[column][other]
             found |= set(value) if isinstance(value, list) else {value}
         return found - {""}
 
     def vocabulary(self, row: int) -> dict[str, Any]:
         """Return the attribute vocabulary of the table of this row."""
         return self.tables[self.refs[row].number].metadata.get("vocabularies", {}).get("attributes") or {}
-
-
-_ATTRIBUTES = ("attributes_positive", "attributes_unknown", "attributes_maybe")
 
 
 def find_conflicts(labels: ImageLabels, pairs: Sequence[tuple[int, int, int]], findings: Findings) -> None:
@@ -61,7 +51,8 @@ def find_conflicts(labels: ImageLabels, pairs: Sequence[tuple[int, int, int]], f
             if column == "style":  # a sub-style equal to the other's style is not a conflict
                 values, others = values | labels.values(row, "substyle"), others | labels.values(other_row, "substyle")
             if values and others and not values & others:
-                what = f"{both}: {column} is {_listed(values)} against {_listed(others)}"
+                one, two = (" / ".join(sorted(names)) for names in (values, others))
+                what = f"{both}: {column} is {one} against {two}"
                 findings.add(f"conflict_{column}", "warning", what, ref, other, distance=distance)
         if conflict := _attribute_conflict(labels, row, other_row):
             findings.add("conflict_attributes", "warning", f"{both}: {conflict}", ref, other, distance=distance)
@@ -94,7 +85,3 @@ def _named(ids: set[int], names: Sequence[str]) -> str:
     found = [names[number] for number in sorted(ids)]
     more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
     return ", ".join(found[:_MOST_NAMED]) + more or "nothing"
-
-
-def _listed(values: set[str]) -> str:
-    return " / ".join(sorted(values))

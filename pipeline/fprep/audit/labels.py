@@ -45,33 +45,26 @@ def _check_landmarks(table: AuditTable, refs: Sequence[RowRef], labeled: np.ndar
     for left, right in enumerate(landmarks["partners"]):
         if left < right and not names[left].startswith(_LIMBS):
             swapped[:, left] = present[:, left] & present[:, right] & (x[:, left] > x[:, right])
-    _report_landmarks(
-        "label_left_right", "info", "is right of its right counterpart", swapped, x, y, names, refs, findings
-    )
-    size = [frame[side].cast(pl.Float32).fill_null(np.inf).to_numpy()[:, None] for side in ("width", "height")]
-    beyond = present & ((x < -0.5) | (y < -0.5) | (x > size[0] - 0.5) | (y > size[1] - 0.5))
-    _report_landmarks("label_point_outside_image", "info", "is outside the image", beyond, x, y, names, refs, findings)
+    width, height = (frame[side].cast(pl.Float32).fill_null(np.inf).to_numpy()[:, None] for side in ("width", "height"))
+    beyond = present & ((x < -0.5) | (y < -0.5) | (x > width - 0.5) | (y > height - 0.5))
+    odd = [
+        ("label_left_right", "info", "is right of its right counterpart", swapped),
+        ("label_point_outside_image", "info", "is outside the image", beyond),
+    ]
     if "box" in frame.columns:
         box = np.array(frame["box"].to_list(), np.float32)
         margin = _OUTSIDE * np.maximum(box[:, 2] - box[:, 0], box[:, 3] - box[:, 1])[:, None]
         low_x, low_y, high_x, high_y = (box[:, side : side + 1] for side in range(4))
         beyond = present & ((x < low_x - margin) | (y < low_y - margin) | (x > high_x + margin) | (y > high_y + margin))
-        _report_landmarks(
-            "label_point_outside_box", "warning", "is outside the box", beyond, x, y, names, refs, findings
-        )
+        odd.append(("label_point_outside_box", "warning", "is outside the box", beyond))
+    for kind, severity, what, marked in odd:
+        for row in np.flatnonzero(marked.any(1)).tolist():
+            first, *others = np.flatnonzero(marked[row]).tolist()
+            more = f", and {len(others)} more" if others else ""
+            landmark = f"{names[first]} ({x[row, first]:.0f}, {y[row, first]:.0f})"
+            findings.add(kind, severity, f"{refs[row].image}: {landmark} {what}{more}", refs[row])
     for row in np.flatnonzero(labeled & ~present.any(1)).tolist():
         findings.add("label_no_points", "info", f"{refs[row].image} has no landmark", refs[row])
-
-
-def _report_landmarks(
-    kind: str, severity: str, what: str, beyond: np.ndarray, x: np.ndarray, y: np.ndarray, names: Sequence[str],
-    refs: Sequence[RowRef], findings: Findings,
-) -> None:  # fmt: skip
-    for row in np.flatnonzero(beyond.any(1)).tolist():
-        first, *others = np.flatnonzero(beyond[row]).tolist()
-        more = f", and {len(others)} more" if others else ""
-        landmark = f"{names[first]} ({x[row, first]:.0f}, {y[row, first]:.0f})"
-        findings.add(kind, severity, f"{refs[row].image}: {landmark} {what}{more}", refs[row])
 
 
 def _check_boxes(
@@ -101,9 +94,8 @@ def _check_groups(table: AuditTable, refs: Sequence[RowRef], labeled: np.ndarray
     frame = table.frame
     for group, members in vocabulary["groups"].items():
         numbers = pl.Series(members, dtype=pl.Int16)
-        columns = [
-            f"attributes_{kind}" for kind in ("positive", "unknown", "maybe") if f"attributes_{kind}" in frame.columns
-        ]
+        kinds = ("attributes_positive", "attributes_unknown", "attributes_maybe")
+        columns = [name for name in kinds if name in frame.columns]
         is_member = pl.element().is_in(numbers.implode())
         counts = frame.select(pl.col(columns).list.eval(is_member).list.sum().fill_null(0)).to_numpy()
         for row in np.flatnonzero(labeled & (counts == 0).all(1)).tolist():

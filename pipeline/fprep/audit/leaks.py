@@ -21,11 +21,8 @@ _RANK = {"test": 0, "val": 1, "train": 2, "unlabeled": 3}
 
 def find_image_problems(refs: Sequence[RowRef], images: Images, findings: Findings) -> None:
     """Report images that are missing, damaged, blank or different from the table."""
-    descriptions = {
-        "missing": "is missing",
-        "unreadable": "cannot be decoded",
-        "changed": "has changed since the table was written",
-    }
+    changed = "has changed since the table was written"
+    descriptions = {"missing": "is missing", "unreadable": "cannot be decoded", "changed": changed}
     for row, problem in images.problems:
         severity = "warning" if problem == "missing" else "error"
         findings.add(f"image_{problem}", severity, f"{refs[row].image} {descriptions[problem]}", refs[row])
@@ -67,11 +64,9 @@ def find_same_paths(refs: Sequence[RowRef], rows: pl.DataFrame, findings: Findin
     unique = rows.with_row_index("index").unique(["table", "image"], keep="first", maintain_order=True)
     unique = unique.select("index", "table", "family", "image", "side", "sha256")
     pairs = unique.join(unique, on=["family", "image"], suffix="_other").filter(
-        (pl.col("table") != pl.col("table_other"))
-        & ((pl.col("sha256") == "") | (pl.col("sha256_other") == ""))
-        & pl.col("side").is_in(["train", "val"])
-        & pl.col("side_other").is_in(HELD_OUT)
-    )
+        pl.col("table") != pl.col("table_other"), (pl.col("sha256") == "") | (pl.col("sha256_other") == ""),
+        pl.col("side").is_in(["train", "val"]), pl.col("side_other").is_in(HELD_OUT),
+    )  # fmt: skip
     pairs = pairs.sort("index", "index_other")
     for row, other_row in pairs.select("index", "index_other").iter_rows():
         ref, other = refs[row], refs[other_row]
@@ -136,15 +131,14 @@ def find_shared_groups(refs: Sequence[RowRef], rows: pl.DataFrame, findings: Fin
             present = [side for side in ("train", "val", "test") if row[f"num_{side}"]]
             ref, other = refs[row[present[0]]], refs[row[present[-1]]]
             signature = (ref.table, ref.key, other.table, other.key)
-            if signature in reported or row[column] in (
-                row["image"],
-                row["sha256"],
-            ):  # an image or item already reported
+            is_image = row[column] in (row["image"], row["sha256"])  # reported as such
+            if signature in reported or is_image:
                 continue
             reported.add(signature)
             counts = " and ".join(f"{row[f'num_{side}']} in {side}" for side in present)
             severity = "error" if "train" in present else "warning"
-            what = f"the {column} {_short(row[column])} has {counts}{_of_table(ref, other)}"
+            name = row[column] if len(row[column]) <= 60 else f"{row[column][:50]}… ({short_hash(row[column])})"
+            what = f"the {column} {name} has {counts}{_of_table(ref, other)}"
             findings.add(f"leak_{column}", severity, what, ref, other)
 
 
@@ -163,7 +157,6 @@ def find_coarse_leaks(
 
 
 def _rows_by_number(numbers: np.ndarray) -> dict[int, list[int]]:
-    """Return the row indices by image index."""
     order = np.argsort(numbers, kind="stable")
     values, starts = np.unique(numbers[order], return_index=True)
     return dict(zip(values.tolist(), (piece.tolist() for piece in np.split(order, starts[1:])), strict=True))
@@ -192,7 +185,3 @@ def _usage(ref: RowRef) -> str:
 
 def _of_table(ref: RowRef, other: RowRef) -> str:
     return f" of {other.table}" if ref.number != other.number else ""
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 60 else f"{name[:50]}… ({short_hash(name)})"

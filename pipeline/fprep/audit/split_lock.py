@@ -75,8 +75,7 @@ def make_lock(rows: pl.DataFrame, images: Images, pairs: NearPairs) -> SplitLock
     The most binding split of an image counts. A training image nearly identical to a held-out one is held out too.
     Groups on several sides are not locked; only their images are.
     """
-    splits = rows["split"].to_list()
-    sides = rows["side"].to_list()
+    splits, sides = rows["split"].to_list(), rows["side"].to_list()
     strongest: dict[int, int] = {}
     for row, image_id in enumerate(images.of_row.tolist()):
         before = strongest.setdefault(image_id, row)
@@ -115,7 +114,8 @@ def check_table(lock: SplitLock, rows: pl.DataFrame, source: str, *, leave_out: 
     compared = rows.with_columns(pl.Series("locked", locked, pl.String), pl.Series("locked_side", sides, pl.String))
     held = (pl.col("locked") != "") & (pl.col("locked") != "train")
     other = (pl.col("locked") != "") & (pl.col("locked") != pl.col("split"))
-    moved = (pl.col("locked_side") != "") & (pl.col("locked_side") != _side_of(pl.col("split")))
+    side = pl.col("split").replace_strict(SIDES, default="unlabeled")
+    moved = (pl.col("locked_side") != "") & (pl.col("locked_side") != side)
     if leave_out:
         return compared.filter(other | moved)["row"].to_list()
     for what, column, rule in (
@@ -146,10 +146,6 @@ def checked_table(path: Path, frame: pl.DataFrame, dataset: str, source: str, *,
     lock = SplitLock.read(path)
     rows = frame.select("key", "image", "group", "sha256", pl.col("split").cast(pl.String), dataset=pl.lit(dataset))
     return LockCheck(lock.digest, tuple(check_table(lock, rows, source, leave_out=leave_out)))
-
-
-def _side_of(split: pl.Expr) -> pl.Expr:
-    return split.replace_strict(SIDES, default="unlabeled")
 
 
 def _groups(rows: pl.DataFrame) -> dict[str, str]:

@@ -39,11 +39,16 @@ def summary_text(
             if rows.is_empty():
                 continue
             lines.append(f"{len(rows):>7}  {kind}: {meaning}; {remedy}")
-            lines += [f"{'':>9}{_cut(message)}" for message in rows["message"].head(_EXAMPLES[severity])]
+            for message in rows["message"].head(_EXAMPLES[severity]):
+                lines.append(f"{'':>9}{message if len(message) <= _WIDTH else f'{message[: _WIDTH - 1]}…'}")
     if baselines:
         what = "accuracy of always predicting the most frequent class (for multi-label attributes: its frequency)"
         lines += ["", f"BASELINE: {what}"]
-        lines += [_baseline_line(baseline) for baseline in baselines[:_MOST_BASELINES]]
+        for one in baselines[:_MOST_BASELINES]:
+            several = f", {one.mean:.2f} per row" if one.several else ""
+            classes = f"{count(one.classes, 'value')}{several}, rarest {one.rarest} ({one.rarest_rows})"
+            label = f"{one.table} {one.label}, {one.split}: {one.majority}"
+            lines.append(f"{100 * one.share:>6.1f}%  {label}; {classes}")
         if len(baselines) > _MOST_BASELINES:
             lines.append(f"{'':>9}and {len(baselines) - _MOST_BASELINES} more in audit.parquet (kind balance)")
     return "\n".join([*lines, "", verdict(findings)]) + "\n"
@@ -60,13 +65,3 @@ def verdict(findings: pl.DataFrame) -> str:
     if not warned.is_empty():
         return f"No held-out image, item or group of these tables is in train; {count(len(warned), 'possible leak')} (warnings)."
     return "No leak: no held-out image, item or group is in train."
-
-
-def _baseline_line(baseline: Baseline) -> str:
-    label = f"{baseline.table} {baseline.label}, {baseline.split}"
-    several = f", {baseline.mean:.2f} per row" if baseline.several else ""
-    return f"{100 * baseline.share:>6.1f}%  {label}: {baseline.majority}; {count(baseline.classes, 'value')}{several}, rarest {baseline.rarest} ({baseline.rarest_rows})"
-
-
-def _cut(message: str) -> str:
-    return message if len(message) <= _WIDTH else f"{message[: _WIDTH - 1]}…"

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from fprep.convert.evidence import Evidence, share_rows
-from fprep.convert.group_split import regroup
+from fprep.convert.group_split import near_rows, split_by_groups
 from fprep.convert.report import ConvertReport, account, compare_totals, recognized
 from fprep.convert.row_images import (
     compare_size,
@@ -22,13 +22,13 @@ from fprep.convert.row_images import (
     orientations_of,
 )
 from fprep.convert.rules import broken_rules, count_warnings, describe
-from fprep.convert.splits import IDENTITY, cut_missing, duplicate_rows, shares_to_cut, unique_keys, warn_empty_splits
+from fprep.convert.splits import IDENTITY, cut_train, duplicate_rows, shares_to_cut, unique_keys, warn_empty_splits
 from fprep.images.check import ImageFacts
 from fprep.raw.folder import RawFolder
 from fprep.raw.spill import SPILL_ROW
 from fprep.readers.class_names import warn_similar_names
 from fprep.readers.orientation import ASSUMED, EXIF_ORIENTATION, to_upright
-from fprep.readers.reader import BOX_TEXT, Reader, columns_of
+from fprep.readers.reader import BOX_TEXT, IMAGE_COLUMNS, Reader, columns_of
 from fprep.readers.units import CoordinateFormat, to_pixels
 from fschemas.progress import Progress
 from fschemas.tables import COLUMN_GROUPS, SampleTable, table_class
@@ -53,10 +53,10 @@ class Conversion:
     def run(self, images: str, val_share: float, test_share: float, workers: int, limit: int | None) -> None:
         """Read and check everything. See `fprep.convert.command.convert` for the arguments."""
         schema = self._read(limit)
-        if images != "none":
-            self._check_images(decode=images == "full", workers=workers)
-        else:
+        if images == "none":
             self.frame = find_images(self.raw, self.frame)
+        else:
+            self._check_images(decode=images == "full", workers=workers)
         self._check_evidence()
         self.frame = to_upright(self.frame)
         if "box" in self.frame.columns:
@@ -68,9 +68,8 @@ class Conversion:
             self._cut_splits(val_share, test_share)
         keys = unique_keys(self.frame["key"].to_list(), self.frame["image"].to_list())
         internal = [name for name in (SPILL_ROW, EXIF_ORIENTATION, BOX_TEXT) if name in self.frame.columns]
-        self.frame = self.frame.with_columns(pl.Series("key", keys, pl.String)).select(
-            *(pl.col(name).cast(kind) for name, kind in schema.items()), *internal
-        )
+        kept = [pl.col(name).cast(kind) for name, kind in schema.items()]
+        self.frame = self.frame.with_columns(pl.Series("key", keys, pl.String)).select(*kept, *internal)
         self._check_rules()
         self._write_report()
 
@@ -81,7 +80,8 @@ class Conversion:
         note_unfollowed_links(self.raw)
         if self.reader.any_groups:
             landmarks = self.raw.landmark_set or self.reader.landmark_set if "garment" in frame.columns else None
-            table = _table_of(frame, self.raw.column_groups)
+            groups = self.raw.column_groups or COLUMN_GROUPS
+            table = table_class(*(group for group in groups if set(COLUMN_GROUPS[group]) <= set(frame.columns)))
             instances = self.reader.instances or self.raw.instances
             self.reader = replace(self.reader, table=table, landmark_set=landmarks, instances=instances)
         spill = self.raw.spill.schema if self.raw.spill else {}
@@ -135,10 +135,8 @@ class Conversion:
         return self.raw.line(self.frame["source_file"][index], self.frame["source_line"][index])
 
     def _keep(self, dropped: set[int]) -> None:
-        if not dropped:
-            return
         keep = [index not in dropped for index in range(len(self.frame))]
-        self.frame = self.frame.filter(pl.Series(keep, dtype=pl.Boolean))
+        self.frame = self.frame.filter(pl.Series(keep, dtype=pl.Boolean)) if dropped else self.frame
 
     def _leave_out(self, indices: Sequence[int]) -> None:
         for file in self.frame[list(indices), "source_file"]:
@@ -165,16 +163,11 @@ class Conversion:
         sizes = self.frame.select("width", "height").rows()  # as stated by the annotations
         facts = [compare_size(fact, *size) if size[0] else fact for fact, size in zip(facts, sizes, strict=True)]
         applied, assumed = orientations_of(self.frame, self.raw, self.reader, facts, sizes)
+        kinds = columns_of(SampleTable)
         self.frame = self.frame.with_columns(
-            pl.Series("width", [fact.width for fact in facts], pl.Int32),
-            pl.Series("height", [fact.height for fact in facts], pl.Int32),
-            pl.Series("sha256", [fact.sha256 for fact in facts], pl.String),
-            pl.Series("image_format", [fact.format for fact in facts], pl.String),
-            pl.Series("image_mode", [fact.mode for fact in facts], pl.String),
-            pl.Series("image_orientation", [fact.orientation for fact in facts], pl.Int8),
-            pl.Series(EXIF_ORIENTATION, applied, pl.Int8),
-            pl.Series(ASSUMED, assumed, pl.Boolean),
-        )
+            *(pl.Series(name, [getattr(fact, name.removeprefix("image_")) for fact in facts], kinds[name]) for name in IMAGE_COLUMNS),
+            pl.Series(EXIF_ORIENTATION, applied, pl.Int8), pl.Series(ASSUMED, assumed, pl.Boolean),
+        )  # fmt: skip
         facts = self._leave_out_bare_lists(facts)
         for index, (name, fact) in enumerate(zip(self.frame["image"].to_list(), facts, strict=True)):
             if fact.rule:
@@ -192,11 +185,8 @@ class Conversion:
         if self.raw.spill is not None:
             for start in range(0, len(self.frame), _ROWS_AT_ONCE * _LOOK_AT):
                 evidence.add(self._spilled(self.frame[start : start + _ROWS_AT_ONCE // _LOOK_AT]))
-        note = evidence.evaluate(
-            self.reader,
-            self.raw.mapping.get("box-form") or self.raw.box_form,
-            self.reader.orientation_of(self.raw.mapping),
-        )
+        form = self.raw.mapping.get("box-form") or self.raw.box_form
+        note = evidence.evaluate(self.reader, form, self.reader.orientation_of(self.raw.mapping))
         self.frame = self.frame.drop(ASSUMED, strict=False)
         self.raw.notes += [note] if note else []
         dropped: set[int] = set()
@@ -244,19 +234,20 @@ class Conversion:
 
     def _split_by_groups(self, root: Path | None, val_share: float, test_share: float, workers: int) -> None:
         """Re-split the rows, and drop near-duplicates of rows in a more held-out split."""
-        self.frame, twins = regroup(
-            self.frame, root, val_share, test_share, self.raw.notes, follow_links=self.raw.follow_links, workers=workers,
-            progress=functools.partial(self.progress, "looks"),
-        )  # fmt: skip
-        images, splits = self.frame["image"], self.frame["split"]
-        for index, other in twins:
-            message = f"the image {images[index]} looks like {images[other]}, which is held out ({splits[other]})"
+        progress = functools.partial(self.progress, "looks")
+        pairs = near_rows(self.frame, root, self.raw.follow_links, workers, progress) if root else []
+        cut = split_by_groups(self.frame, val_share=val_share, test_share=test_share, pairs=pairs)
+        self.raw.notes.append(cut.note)
+        images = self.frame["image"]
+        for index, other in cut.twins:
+            message = f"the image {images[index]} looks like {images[other]}, which is held out ({cut.splits[other]})"
             self._reject(index, "leaked_twin", message, "image", images[index])
-        self._keep({index for index, _ in twins})
+        columns = pl.Series("split", cut.splits, pl.String), pl.Series("group", cut.groups, pl.String)
+        self.frame = self.frame.with_columns(columns)
+        self._keep({index for index, _ in cut.twins})
         self._expect_splits({"val": val_share, "test": test_share})
 
     def _expect_splits(self, shares: dict[str, float]) -> None:
-        """Record the splits that should have rows."""
         self.wanted_splits = {split: share for split, share in shares.items() if share > 0}
         self.wanted_splits |= {"train": 1 - sum(shares.values())} if self.wanted_splits else {}
 
@@ -266,7 +257,8 @@ class Conversion:
         splits, groups = self.frame["split"].to_list(), self.frame["group"].to_list()
         shares = shares_to_cut(splits, val_share=val_share, test_share=test_share)
         self._expect_splits({split: share for split, share in shares.items() if "train" in splits})
-        splits = cut_missing(splits, groups, val_share=val_share, test_share=test_share)
+        cut = cut_train(groups, val_share=shares["val"], test_share=shares["test"])
+        splits = [new if old == "train" else old for old, new in zip(splits, cut, strict=True)]
         self.frame = self.frame.with_columns(pl.Series("split", splits, pl.String))
 
     def _check_rules(self) -> None:
@@ -279,22 +271,10 @@ class Conversion:
                 rules = found.setdefault(index - start, [])
                 rules += [] if "duplicate_key" in rules else ["duplicate_key"]
             for index, rules in sorted(found.items()):
-                row = self._as_read(part, start, index)
+                as_read = [name for name in (EXIF_ORIENTATION, BOX_TEXT) if name in self.frame.columns]
+                row = part.row(index, named=True) | {name: self.frame[name][start + index] for name in as_read}
                 column, message, value = describe(rules[0], row, self.reader, self.written)
                 self._reject(start + index, rules[0], message, column, value, tuple(rules))
             broken |= {start + index for index in found}
         self._keep(broken)
         self.progress("check", 1, 1)
-
-    def _as_read(self, part: pl.DataFrame, start: int, index: int) -> dict[str, Any]:
-        """Return row `index` of `part`, which starts at row `start`, with the raw form of its coordinates."""
-        extra = {
-            name: self.frame[name][start + index] for name in (EXIF_ORIENTATION, BOX_TEXT) if name in self.frame.columns
-        }
-        return {**part.row(index, named=True), **extra}
-
-
-def _table_of(frame: pl.DataFrame, groups: Sequence[str]) -> type[SampleTable]:
-    """Return the table class of `groups`, or of all column groups in the frame."""
-    found = [group for group in groups or COLUMN_GROUPS if set(COLUMN_GROUPS[group]) <= set(frame.columns)]
-    return table_class(*found)

@@ -7,7 +7,6 @@ the option that fixes it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,41 +26,37 @@ _SURELY_LARGER = 200  # both image sides are larger, so percentages cannot reach
 _ENOUGH = 50_000  # maximum number of rows to inspect, evenly spaced
 
 
+Parts = list[tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+
 @dataclass
 class Evidence:
-    """Boxes and landmarks of the rows seen so far, as arrays.
+    """Boxes and landmarks of the rows seen so far: `add` collects rows, `evaluate` raises if they do not fit.
 
-    `add` collects rows; `evaluate` raises if they do not fit.
+    A part has x, y, x, y (N, 4), the smallest and largest of a row for landmarks; sizes (N, 2), NaN where unknown; and
+    whether width and height may be swapped (N).
     """
 
-    boxes: list[np.ndarray] = field(default_factory=list[np.ndarray])  # (boxes, 4)
-    box_sizes: list[np.ndarray] = field(default_factory=list[np.ndarray])  # (boxes, 2), NaN where unknown
-    # (rows, 4): minimum and maximum x, y of the landmarks
-    extents: list[np.ndarray] = field(default_factory=list[np.ndarray])
-    point_sizes: list[np.ndarray] = field(default_factory=list[np.ndarray])
-    # (boxes,): True if width and height may be swapped
-    box_lying: list[np.ndarray] = field(default_factory=list[np.ndarray])
-    point_lying: list[np.ndarray] = field(default_factory=list[np.ndarray])
+    boxes: Parts = field(default_factory=Parts)
+    points: Parts = field(default_factory=Parts)
 
     def add(self, frame: pl.DataFrame) -> None:
         """Add rows; the `EXIF_ORIENTATION` column is the orientation of their coordinates (default: upright)."""
         frame = frame.gather_every(max(1, len(frame) // _ENOUGH))
-        sizes, lying = _sizes(frame), _may_lie(frame)
+        sizes, lying = _sizes(frame), np.zeros(len(frame), bool)
+        if ASSUMED in frame.columns:
+            lying = (frame[ASSUMED] & (frame["image_orientation"] >= 5).fill_null(value=False)).to_numpy()
         if "box" in frame.columns:
             known = frame["box"].is_not_null() & (frame["box"].list.len() == 4)
-            self._add_boxes(frame["box"].filter(known).explode(), sizes[known.to_numpy()], lying[known.to_numpy()])
+            boxes = frame["box"].filter(known).explode().cast(pl.Float64).to_numpy().reshape(-1, 4)
+            self.boxes.append((boxes, sizes[known.to_numpy()], lying[known.to_numpy()]))
         if "garment_boxes" in frame.columns and len(frame):
             counts = frame["garment_boxes"].list.len().to_numpy() // 4
-            boxes = frame["garment_boxes"].explode().drop_nulls()
-            self._add_boxes(boxes, np.repeat(sizes, counts, axis=0), np.repeat(lying, counts))
+            boxes = frame["garment_boxes"].explode().drop_nulls().cast(pl.Float64).to_numpy().reshape(-1, 4)
+            self.boxes.append((boxes, np.repeat(sizes, counts, axis=0), np.repeat(lying, counts)))
         for kind in ("landmark", "joint"):
             if f"{kind}_x" in frame.columns and len(frame):
                 self._add_landmarks(frame, kind, sizes, lying)
-
-    def _add_boxes(self, values: pl.Series, sizes: np.ndarray, lying: np.ndarray) -> None:
-        self.boxes.append(values.cast(pl.Float64).to_numpy().reshape(-1, 4))
-        self.box_sizes.append(sizes)
-        self.box_lying.append(lying)
 
     def _add_landmarks(self, frame: pl.DataFrame, kind: str, sizes: np.ndarray, lying: np.ndarray) -> None:
         lengths = frame[f"{kind}_visibility"].list.len().to_numpy()
@@ -71,16 +66,12 @@ class Evidence:
         if not len(rows) == len(x) == len(y) == len(visibility):
             return  # lists of different lengths are rejected by a rule
         present = visibility >= Visibility.OCCLUDED
-        rows, x, y = rows[present], x[present].astype(np.float64), y[present].astype(np.float64)
+        rows, points = rows[present], np.column_stack([x, y])[present].astype(np.float64)
         several = np.bincount(rows, minlength=len(frame)) >= 2
         extents = np.full((len(frame), 4), (np.inf, np.inf, -np.inf, -np.inf))
-        np.minimum.at(extents[:, 0], rows, x)
-        np.minimum.at(extents[:, 1], rows, y)
-        np.maximum.at(extents[:, 2], rows, x)
-        np.maximum.at(extents[:, 3], rows, y)
-        self.extents.append(extents[several])
-        self.point_sizes.append(sizes[several])
-        self.point_lying.append(lying[several])
+        np.minimum.at(extents[:, :2], rows, points)
+        np.maximum.at(extents[:, 2:], rows, points)
+        self.points.append((extents[several], sizes[several], lying[several]))
 
     def evaluate(self, reader: Reader, form: str = "corners", orientation: str = "upright") -> str:
         """Raise `UsageError` for a misread table. Otherwise return a note about a possible misreading, or "".
@@ -89,21 +80,23 @@ class Evidence:
         the assumption for images with an EXIF orientation if no size is stated.
         """
         note = ""
-        for what, parts, sides, lie in (
-            ("boxes", self.boxes, self.box_sizes, self.box_lying),
-            ("rows of points", self.extents, self.point_sizes, self.point_lying),
-        ):
-            values, sizes, lying = _joined(parts, 4), _joined(sides, 2), np.concatenate([np.zeros(0, bool), *lie])
-            if not len(values):
+        for what, parts in (("boxes", self.boxes), ("rows of points", self.points)):
+            if not sum(len(part[0]) for part in parts):
                 continue
-            found = (
+            values, sizes, lying = (np.concatenate(part) for part in zip(*parts, strict=True))
+            cause = (
                 _shares(values, what)
                 or (_forms(values, sizes, form) if what == "boxes" else None)
                 or _turn(values[lying], sizes[lying], what, orientation)
                 or _axes(values, sizes, what)
             )
-            if found is not None:
-                raise UsageError(f"{found[0]}: {_remedy(reader, *found[1:])}")
+            if cause is not None:
+                found, key, value = cause
+                remedy = f"if so, run again with --map {key}={value}; otherwise correct the file"
+                if key not in reader.mapping:
+                    has = f"{reader.name} has x1, y1, x2, y2 or x, y in pixels"
+                    remedy = f"{has}; convert the numbers, or restore the released file"
+                raise UsageError(f"{found}: {remedy}")
             note = note or _percent(values, sizes, what, reader)
         return note
 
@@ -145,11 +138,8 @@ def _forms(boxes: np.ndarray, sizes: np.ndarray, form: str) -> Cause | None:
         fit = (boxes[:, 2:] > 0).all(1) & ~_outside(as_size, sizes)
         if 2 * count > total or (known.all() and count > _SOME_INVERTED * total and fit.mean() >= _NEARLY_ALL):
             what = f"{count} of {total} boxes end before they begin when read as x1, y1, x2, y2"
-            return (
-                (f"{what}: they look like x, y, width, height", "box-form", "size")
-                if fit.mean() >= _NEARLY_ALL
-                else None
-            )
+            cause = (f"{what}: they look like x, y, width, height", "box-form", "size")
+            return cause if fit.mean() >= _NEARLY_ALL else None
     outside = _outside(boxes, sizes)
     if form != "corners" and known.any() and 2 * int(outside.sum()) > total and int(outside.sum()) >= _FEW:
         as_corners = np.column_stack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2] + 1])
@@ -165,20 +155,23 @@ def _forms(boxes: np.ndarray, sizes: np.ndarray, form: str) -> Cause | None:
 
 def _turn(values: np.ndarray, sizes: np.ndarray, what: str, orientation: str) -> Cause | None:
     """Detect coordinates that exceed images in the assumed EXIF orientation, but fit the other one."""
-    outside, transposed = _outside(values, sizes), _outside(values, sizes[:, ::-1])
-    count, other = int(outside.sum()), "stored" if orientation == "upright" else "upright"
-    if count < _FEW or 2 * count <= len(values) or transposed.mean() > 1 - _NEARLY_ALL:
-        return None
+    other, count = "stored" if orientation == "upright" else "upright", _misfits(values, sizes, values, sizes[:, ::-1])
     found = f"{count} of {len(values)} {what} on images whose EXIF orientation rotates them by 90 degrees leave the {orientation} pixels"
-    return f"{found}, but fit the {other} ones", "orientation", other
+    return (f"{found}, but fit the {other} ones", "orientation", other) if count else None
 
 
 def _axes(values: np.ndarray, sizes: np.ndarray, what: str) -> Cause | None:
-    outside, exchanged = _outside(values, sizes), _outside(values[:, (1, 0, 3, 2)], sizes)
-    count = int(outside.sum())
-    if count < _FEW or 2 * count <= len(values) or exchanged.mean() > 1 - _NEARLY_ALL:
-        return None
-    return f"{count} of {len(values)} {what} leave their images, but fit when x and y are swapped", "axes", "yx"
+    count = _misfits(values, sizes, values[:, (1, 0, 3, 2)], sizes)
+    found = f"{count} of {len(values)} {what} leave their images, but fit when x and y are swapped"
+    return (found, "axes", "yx") if count else None
+
+
+def _misfits(values: np.ndarray, sizes: np.ndarray, others: np.ndarray, other_sizes: np.ndarray) -> int:
+    """Return how many `values` exceed their images if most of them do, but nearly all `others` fit; else 0."""
+    count = int(_outside(values, sizes).sum())
+    if count < _FEW or 2 * count <= len(values) or _outside(others, other_sizes).mean() > 1 - _NEARLY_ALL:
+        return 0
+    return count
 
 
 def _percent(values: np.ndarray, sizes: np.ndarray, what: str, reader: Reader) -> str:
@@ -188,12 +181,6 @@ def _percent(values: np.ndarray, sizes: np.ndarray, what: str, reader: Reader) -
         return ""
     how = "run again with --map unit=percent" if "unit" in reader.mapping else "convert them to pixels"
     return f"all {len(values)} {what} lie within 0 to 100, and the images are larger; if these are percentages, {how}"
-
-
-def _remedy(reader: Reader, key: str, value: str) -> str:
-    if key in reader.mapping:
-        return f"if so, run again with --map {key}={value}; otherwise correct the file"
-    return f"{reader.name} has x1, y1, x2, y2 or x, y in pixels; convert the numbers, or restore the released file"
 
 
 def _outside(values: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -209,14 +196,3 @@ def _sizes(frame: pl.DataFrame) -> np.ndarray:
         transposed = (frame[EXIF_ORIENTATION] >= 5).to_numpy()
         sizes[transposed] = sizes[transposed][:, ::-1]
     return sizes
-
-
-def _may_lie(frame: pl.DataFrame) -> np.ndarray:
-    """Return (rows,): True if EXIF rotates the image by 90 degrees and the orientation was assumed."""
-    if ASSUMED not in frame.columns:
-        return np.zeros(len(frame), bool)
-    return (frame[ASSUMED] & (frame["image_orientation"] >= 5).fill_null(value=False)).to_numpy()
-
-
-def _joined(parts: Iterable[np.ndarray], columns: int) -> np.ndarray:
-    return np.concatenate([np.zeros((0, columns)), *parts])

@@ -48,21 +48,6 @@ class GroupSplit:
     twins: list[tuple[int, int]]
 
 
-def regroup(
-    frame: pl.DataFrame, root: Path | None, val_share: float, test_share: float, notes: list[str], *,
-    follow_links: bool = False, workers: int = 0, progress: Callable[[int, int], None] | None = None,
-) -> tuple[pl.DataFrame, list[tuple[int, int]]]:  # fmt: skip
-    """Return the frame with new `split` and `group`, and the `twins` of `GroupSplit`; adds notes.
-
-    Images below `root`, if given, are searched for near-duplicates.
-    """
-    pairs = near_rows(frame, root, follow_links=follow_links, workers=workers, progress=progress) if root else []
-    cut = split_by_groups(frame, val_share=val_share, test_share=test_share, pairs=pairs)
-    notes.append(cut.note)
-    frame = frame.with_columns(pl.Series("split", cut.splits, pl.String), pl.Series("group", cut.groups, pl.String))
-    return frame, cut.twins
-
-
 def split_by_groups(
     frame: pl.DataFrame, *, val_share: float, test_share: float, pairs: Sequence[tuple[int, int]] = ()
 ) -> GroupSplit:
@@ -200,7 +185,6 @@ def _fill(order: Sequence[int], sizes: dict[int, int], shares: dict[str, float])
 
 
 def _query_and_gallery(frame: pl.DataFrame, sides: list[str]) -> list[str]:
-    """Divide test into query and gallery."""
     domains = frame["domain"].cast(pl.String).to_list() if "domain" in frame.columns else [""] * len(frame)
     items = frame["item"].to_list() if "item" in frame.columns else frame["group"].to_list()
     held_out = [row for row, side in enumerate(sides) if side == "test"]
@@ -220,8 +204,8 @@ def _query_and_gallery(frame: pl.DataFrame, sides: list[str]) -> list[str]:
 
 
 def near_rows(
-    frame: pl.DataFrame, root: Path, *, follow_links: bool = False, workers: int = 0, progress: Callable[[int, int], None] | None = None
-) -> list[tuple[int, int]]:  # fmt: skip
+    frame: pl.DataFrame, root: Path, follow_links: bool, workers: int, progress: Callable[[int, int], None]
+) -> list[tuple[int, int]]:
     """Return row index pairs of near-duplicate images below `root`; for several rows of one image, the first row."""
     known = frame.select("image", "image_orientation").with_row_index("row")
     first, real = known.unique("image", keep="first", maintain_order=True), os.path.realpath(root)

@@ -146,33 +146,31 @@ def compare_totals(report: ConvertReport, raw: RawFolder, published: dict[str, i
 
 def evaluate(report: ConvertReport, out: Path, on_reject: str, max_rejected: float, *, dry_run: bool = False) -> None:
     """Raise `RejectedError` for an empty table, or if more rows were rejected than allowed."""
-    if report.rejected:
-        ordered = sorted(report.rejected_by_rule.items(), key=lambda item: -item[1])
-        worst, total = ordered[0][0], report.kept + report.rejected + report.left_out
-        rows = f"{report.rejected} of {total} rows were rejected, by {', '.join(f'{rule} ({count})' for rule, count in ordered)}"
-    else:
-        worst, rows = "", "no row was rejected"
+    ordered = sorted(report.rejected_by_rule.items(), key=lambda item: -item[1])
+    rules, total = (
+        ", ".join(f"{rule} ({count})" for rule, count in ordered),
+        report.kept + report.rejected + report.left_out,
+    )
+    rows = f"{report.rejected} of {total} rows were rejected, by {rules}"
     look = "run without --dry-run to get the list" if dry_run else f"see {out / REJECTED_FILE}"
     page = "" if dry_run else f", or at the page of `fprep report {shlex.quote(str(out))} report.html`,"
+    sentence = ""
     if report.kept == 0:
-        help_missing = (
-            "; unpack the images beside the annotation or use --check-images none" if worst == "missing_image" else ""
-        )
+        no_images = ordered and ordered[0][0] == "missing_image"
+        remedy = "; unpack the images beside the annotation or use --check-images none" if no_images else ""
         reason = f"{rows}; {look}" if report.rejected else "no file contains any"
-        raise ConversionRejected(report, f"{out}: no row is left for a table: {reason}{help_missing}{_guesses(report)}")
-    if on_reject == "fail" and report.rejected:
-        raise ConversionRejected(
-            report,
-            f"{out}: {rows}, so no table was written; {look}, correct the raw files, or go on with "
-            f"--on-reject keep-going --max-rejected {min(1.0, report.rejected_share + 0.005):.2f}",
-        )
-    if report.rejected_share > max_rejected:
-        raise ConversionRejected(
-            report,
-            f"{out}: {rows}: a share of {report.rejected_share:.4f}, allowed is {max_rejected:g}; "
-            f"{'' if dry_run else 'the table is written; '}{look}{page or ','} "
-            f"then correct the raw files or raise --max-rejected{_guesses(report)}",
-        )
+        sentence = f"no row is left for a table: {reason}{remedy}{_guesses(report)}"
+    elif on_reject == "fail" and report.rejected:
+        share = f"{min(1.0, report.rejected_share + 0.005):.2f}"
+        remedy = f"correct the raw files, or go on with --on-reject keep-going --max-rejected {share}"
+        sentence = f"{rows}, so no table was written; {look}, {remedy}"
+    elif report.rejected_share > max_rejected:
+        written = "" if dry_run else "the table is written; "
+        remedy = f"then correct the raw files or raise --max-rejected{_guesses(report)}"
+        share = f"a share of {report.rejected_share:.4f}, allowed is {max_rejected:g}"
+        sentence = f"{rows}: {share}; {written}{look}{page or ','} {remedy}"
+    if sentence:
+        raise ConversionRejected(report, f"{out}: {sentence}")
 
 
 class ConversionRejected(RejectedError):
@@ -184,7 +182,6 @@ class ConversionRejected(RejectedError):
 
 
 def _guesses(report: ConvertReport) -> str:
-    """Describe the guessed columns, which may be the reason for rejected rows, and how to set them."""
     if not report.guessed:
         return ""
     guesses = " ".join(f"{key}={names}" for key, names in report.guessed.items())

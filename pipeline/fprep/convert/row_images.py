@@ -22,8 +22,6 @@ from fprep.readers.orientation import ASSUMED, COORDINATES, coordinate_orientati
 from fprep.readers.reader import Reader
 from fschemas.wording import count
 
-Check = Callable[[list[str]], list[ImageFacts]]
-
 
 def inspect_images(
     raw: RawFolder, frame: pl.DataFrame, *, decode: bool, workers: int, progress: Callable[[int, int], None]
@@ -36,7 +34,13 @@ def inspect_images(
     root, links = str(raw.root), raw.follow_links
     check = functools.partial(check_images, root, decode=decode, follow_links=links, workers=workers)
     by_name = dict(zip(names, check(names, progress=progress), strict=True))
-    frame, by_name = _take_near(raw, frame, by_name, check)
+    missing = [name for name, fact in by_name.items() if fact.rule == "missing_image"]
+    matches = raw.images.match(missing, by_name.keys() - set(missing))
+    for name, why in matches.refused.items():
+        by_name[name] = replace(by_name[name], message=f"{by_name[name].message}; {why}")
+    found = [near.path for near in matches.found.values()]
+    by_name |= dict(zip(found, check(found) if found else [], strict=True))
+    frame = _renamed(raw, frame, matches)
     return frame, [by_name[name] for name in frame["image"].to_list()]
 
 
@@ -68,24 +72,11 @@ def _not_listed(raw: RawFolder, names: list[str]) -> set[str]:
 
 def note_unfollowed_links(raw: RawFolder) -> None:
     """Note the links to folders that were not followed, except in junk folders."""
-    walked = raw.walked
-    if not walked.links:
-        return
-    inside = walked.links - walked.outside
+    walked, inside = raw.walked, raw.walked.links - raw.walked.outside
     parts = [f"{walked.outside} leave the raw folder: {HOW_TO_FOLLOW}"] if walked.outside else []
     parts += [f"{inside} lead to where the walk comes by anyway"] if inside else []
-    raw.notes.append(f"{count(walked.links, 'link')} to folders not followed; {'; '.join(parts)}")
-
-
-def _take_near(
-    raw: RawFolder, frame: pl.DataFrame, facts: dict[str, ImageFacts], check: Check
-) -> tuple[pl.DataFrame, dict[str, ImageFacts]]:
-    missing = [name for name, fact in facts.items() if fact.rule == "missing_image"]
-    matches = raw.images.match(missing, facts.keys() - set(missing))
-    for name, why in matches.refused.items():
-        facts[name] = replace(facts[name], message=f"{facts[name].message}; {why}")
-    found = [near.path for near in matches.found.values()]
-    return _renamed(raw, frame, matches), facts | dict(zip(found, check(found) if found else [], strict=True))
+    if parts:
+        raw.notes.append(f"{count(walked.links, 'link')} to folders not followed; {'; '.join(parts)}")
 
 
 def _renamed(raw: RawFolder, frame: pl.DataFrame, matches: Matches) -> pl.DataFrame:

@@ -22,40 +22,26 @@ IDENTITY = pl.coalesce("sha256", pl.when(_STEM.str.contains("^[0-9a-f]{32}$")).t
 
 
 def duplicate_rows(frame: pl.DataFrame, *, instances: bool) -> list[tuple[int, int, str]]:
-    """Return the rows that repeat an image, in the format of `find_duplicates`.
+    """Return the rows that repeat an image, as (row, kept row, rule).
 
-    With `instances`, rows with the same path belong together: all are kept, or all are dropped as copies of another
-    image.
+    The rule is `leaked_image` if the kept row is held out of training, else `duplicate_image`. With `instances`, rows
+    with the same path belong together: all are kept, or all are dropped as copies of another image.
     """
     identities = frame.select(IDENTITY).to_series()
     rows = identities.is_duplicated().arg_true()
-    images, splits = (frame[name].gather(rows).to_list() for name in ("image", "split"))
+    names, images, splits = (values.gather(rows).to_list() for values in (identities, frame["image"], frame["split"]))
     members: dict[str | int, list[int]] = {}
     for index, unit in enumerate(images if instances else rows.to_list()):
         members.setdefault(unit, []).append(index)
-    units = list(members.values())
-    firsts = [min(indices, key=lambda index: PRIORITY[splits[index]]) for indices in units]
-    chosen = [[values[index] for index in firsts] for values in (identities.gather(rows).to_list(), splits, images)]
-    found = find_duplicates(chosen[0], chosen[1], chosen[2])
-    return sorted((rows[index], rows[firsts[kept]], rule) for unit, kept, rule in found for index in units[unit])
-
-
-def find_duplicates(
-    identities: Sequence[str], splits: Sequence[str], images: Sequence[str]
-) -> list[tuple[int, int, str]]:
-    """Return rows to drop as (row, kept row, rule).
-
-    The rule is `leaked_image` if the kept row is held out of training, else `duplicate_image`.
-    """
-    order = sorted(range(len(identities)), key=lambda row: (PRIORITY[splits[row]], row))
+    units = {min(indices, key=lambda index: PRIORITY[splits[index]]): indices for indices in members.values()}
     kept: dict[str, int] = {}
     dropped: list[tuple[int, int, str]] = []
-    for row in order:
-        first = kept.setdefault(identities[row], row)
+    for row in sorted(units, key=lambda row: PRIORITY[splits[row]]):
+        first = kept.setdefault(names[row], row)
         if first != row:
-            leaked = SIDES[splits[first]] in HELD_OUT and splits[row] == "train"
-            rule = "leaked_image" if leaked and images[row] != images[first] else "duplicate_image"
-            dropped.append((row, first, rule))
+            leaked = SIDES[splits[first]] in HELD_OUT and splits[row] == "train" and images[row] != images[first]
+            rule = "leaked_image" if leaked else "duplicate_image"
+            dropped += [(rows[index], rows[first], rule) for index in units[row]]
     return sorted(dropped)
 
 
@@ -67,13 +53,6 @@ def cut_train(groups: Iterable[str], *, val_share: float, test_share: float) -> 
         share = int.from_bytes(digest, "big") / 2**64
         splits.append("val" if share < val_share else "test" if share < val_share + test_share else "train")
     return splits
-
-
-def cut_missing(splits: Sequence[str], groups: Sequence[str], *, val_share: float, test_share: float) -> list[str]:
-    """Return the splits, with val and test split off train if the source has none."""
-    shares = shares_to_cut(splits, val_share=val_share, test_share=test_share)
-    cut = cut_train(groups, val_share=shares["val"], test_share=shares["test"])
-    return [new if old == "train" else old for old, new in zip(splits, cut, strict=True)]
 
 
 def shares_to_cut(splits: Iterable[str], *, val_share: float, test_share: float) -> dict[str, float]:

@@ -123,7 +123,6 @@ def _num_members(path: Path) -> int:
 
 
 def _holds(names: list[str]) -> str:
-    """Describe the content of an archive by its member names."""
     lasts = {PurePosixPath(name).name.lower() for name in names}
     telling = [entry for entry in signatures() if entry.location]
     known = sorted({entry.reader for entry in telling if PurePosixPath(entry.location).name.lower() in lasts})

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fprep.convert.command import convert
 from fprep.doctor.archives import inspect_archive
 from fprep.doctor.contents import Head, inspect_head, inspect_name, read_head
 from fprep.doctor.diagnose import diagnose
@@ -94,8 +95,12 @@ class Checkup:
         return "\n".join(lines)
 
     def _lines(self, findings: list[Finding], home: Path) -> list[str]:
-        ordered = sorted(findings, key=lambda finding: ORDER.index(finding.severity))
-        return [f"  {found.severity:8}{_below(found.path, home, self.path)}{found.message}" for found in ordered]
+        lines: list[str] = []
+        for found in sorted(findings, key=lambda finding: ORDER.index(finding.severity)):
+            below = found.path.relative_to(home) if found.path.is_relative_to(home) else shown(found.path, self.path)
+            where = "" if found.path in (home, self.path) else f"{below}: "
+            lines.append(f"  {found.severity:8}{where}{found.message}")
+        return lines
 
     def _plain(self, finding: Finding) -> dict[str, str]:
         return {**vars(finding), "path": shown(finding.path, self.path)}
@@ -132,18 +137,21 @@ def doctor(
         checkup.findings += inspect_archive(file)
     checkup.diagnoses += diagnose(scanned, known, home)
     checkup.diagnoses += diagnose_own_images(scanned, [found.home for found in checkup.diagnoses])
-    for diagnosis, out in zip(checkup.diagnoses, _name_outputs(checkup.diagnoses), strict=True):
-        if diagnosis.command and is_utf8(str(path)):
-            diagnosis.command = _command(diagnosis, path, out) + (" --follow-links" if follow_links else "")
-            if try_rows:
-                diagnosis.findings.append(_try(diagnosis, try_rows, follow_links, progress))
-        else:
+    seen = Counter[str]()
+    for diagnosis in checkup.diagnoses:
+        if not diagnosis.command or not is_utf8(str(path)):
             diagnosis.command = ""
+            continue
+        seen[diagnosis.reader] += 1
+        number = f"-{seen[diagnosis.reader]}" if seen[diagnosis.reader] > 1 else ""
+        diagnosis.options += ["--follow-links"] if follow_links else []
+        diagnosis.command = _command(diagnosis, path, f"tables/{diagnosis.reader}{number}")
+        if try_rows:
+            diagnosis.findings.append(_try(diagnosis, try_rows, follow_links, progress))
     return checkup
 
 
 def _scan_findings(path: Path, scanned: Scan) -> Iterator[Finding]:
-    """Yield findings about the folder itself and about unreadable content."""
     if (kind := kind_of_folder(path)) is not None:
         yield Finding("note", "ours", scanned.root, f"this is {kind.words}, written by fprep or ftrain")
     if not is_utf8(str(path)):
@@ -203,16 +211,13 @@ def _know_files(scanned: Scan, progress: Progress) -> tuple[dict[Path, tuple[Sig
                 codes = ("lfs-pointer", "web-page", "utf-16")
                 findings += [found for found in inspect_head(file, head, None) if found.code in codes]
         budget -= len(names)
-    for file, (fitting, head) in ambiguous.items():
-        near = {signature.reader: _nearness(file, signature.reader, known) for signature in fitting}
+    for file, (fitting, head) in ambiguous.items():  # decided by the nearest recognized file: most shared folders
+        near = Counter[str]()
+        for other, (signature, _) in known.items():
+            shared = len(Path(os.path.commonpath([file, other])).parts)
+            near[signature.reader] = max(near[signature.reader], shared)
         known[file] = (max(fitting, key=lambda signature: near[signature.reader]), head)
     return known, findings
-
-
-def _nearness(file: Path, reader: str, known: dict[Path, tuple[Signature, Head]]) -> int:
-    """Return the number of parent folders that a file shares with the nearest recognized file of a reader."""
-    others = [other for other, (signature, _) in known.items() if signature.reader == reader]
-    return max((len(Path(os.path.commonpath([file, other])).parts) for other in others), default=0)
 
 
 def _name_findings(scanned: Scan) -> list[Finding]:
@@ -234,30 +239,13 @@ def _name_findings(scanned: Scan) -> list[Finding]:
 def _command(diagnosis: Diagnosis, given: Path, out: str) -> str:
     """Return the command with paths as the user types them, quoted for the shell."""
     home = real_path(given) if given.is_file() and diagnosis.home == real_path(given).parent else diagnosis.home
-    raw = [_as_argument(shown(path, given)) for path in diagnosis.raw or [home]]
-    return " ".join(map(shell_word, ["fprep", "convert", diagnosis.reader, *raw, f"tables/{out}", *diagnosis.options]))
-
-
-def _as_argument(path: str) -> str:
-    """Return a path in a form that is not parsed as an option or a home folder."""
-    return f"./{path}" if path.startswith(("-", "~")) else path
-
-
-def _name_outputs(diagnoses: list[Diagnosis]) -> list[str]:
-    """Return a table folder name for each diagnosis: the reader's name, numbered if there are several."""
-    seen = Counter[str]()
-    names: list[str] = []
-    for diagnosis in diagnoses:
-        seen[diagnosis.reader] += bool(diagnosis.command)
-        number = seen[diagnosis.reader]
-        names.append(diagnosis.reader if number < 2 else f"{diagnosis.reader}-{number}")
-    return names
+    raw = [shown(path, given) for path in diagnosis.raw or [home]]
+    raw = [f"./{path}" if path.startswith(("-", "~")) else path for path in raw]  # neither an option nor a home folder
+    return " ".join(map(shell_word, ["fprep", "convert", diagnosis.reader, *raw, out, *diagnosis.options]))
 
 
 def _try(diagnosis: Diagnosis, rows: int, follow_links: bool, progress: Progress) -> Finding:
     """Convert some rows without writing anything, and report the result."""
-    from fprep.convert.command import convert
-
     check_images = "none" if "--check-images" in diagnosis.options else "header"
     mapping = dict(entry.split("=", 1) for entry in diagnosis.options if "=" in entry)
     try:
@@ -265,19 +253,10 @@ def _try(diagnosis: Diagnosis, rows: int, follow_links: bool, progress: Progress
             diagnosis.reader, diagnosis.raw or [diagnosis.home], diagnosis.home.parent / "table", check_images=check_images, max_rejected=1.0,
             workers=1, limit=rows, mapping=mapping, follow_links=follow_links, dry_run=True, progress=lambda stage, done, total: progress(f"{diagnosis.reader}: {stage}", done, total),
         )  # fmt: skip
-    except FashionkitError as error:
-        return Finding(
-            "problem", "trial", diagnosis.home, f"a trial conversion of {count(rows, 'row')} failed: {error}"
-        )
     except Exception as error:  # noqa: BLE001  an error in a reader must not hide the other findings
-        words = " ".join(f"because of a bug in the reader: {type(error).__name__}: {error}".split())[:225]
-        return Finding("problem", "trial", diagnosis.home, f"a trial conversion of {count(rows, 'row')} failed {words}")
+        words = " ".join(f"because of a bug in the reader: {type(error).__name__}: {error}".split())
+        why = f": {error}" if isinstance(error, FashionkitError) else f" {words[:225]}"
+        return Finding("problem", "trial", diagnosis.home, f"a trial conversion of {count(rows, 'row')} failed{why}")
     rules = ", ".join(f"{rule} {number}" for rule, number in report.rejected_by_rule.items())
     message = f"a trial conversion kept {count(report.kept, 'row')} and rejected {report.rejected}{f' ({rules})' if rules else ''}"
     return Finding("problem" if report.kept == 0 else "good", "trial", diagnosis.home, message)
-
-
-def _below(path: Path, home: Path, given: Path) -> str:
-    if path in (home, given):
-        return ""
-    return f"{path.relative_to(home)}: " if path.is_relative_to(home) else f"{shown(path, given)}: "

@@ -19,7 +19,7 @@ from fprep.readers.signature import Signature
 
 Known = Mapping[Path, tuple[Signature, Head]]
 
-_MAX_LISTED = 12  # maximum number of findings of one kind
+_MAX_LISTED = 12  # maximum number of findings about missing files
 
 
 def diagnose(scanned: Scan, known: Known, given: Path) -> list[Diagnosis]:
@@ -67,29 +67,26 @@ def _diagnose_one(scanned: Scan, reader: Reader, home: Path, matched: Known, kno
         inside = given.is_relative_to(home)
         where = "the given folder is part of it" if inside else "below the given folder"
         findings.append(Finding("note", "too-deep" if inside else "nested", home, f"the data set begins here, {where}"))
-    files = dict.fromkeys(path for path in scanned.files() if path.is_relative_to(home))
     claimed = {path for path, (signature, _) in known.items() if signature.reader != reader.name}
-    names = [path.relative_to(home).as_posix() for path in files if path not in claimed]
-    diagnosis.variant, missing = best_variant(reader, names)
+    files = [path for path in scanned.files() if path.is_relative_to(home) and path not in claimed]
+    diagnosis.variant, missing = best_variant(reader, [path.relative_to(home).as_posix() for path in files])
     needs = f"the variant {diagnosis.variant!r} of the reader needs it"
     findings += [
         Finding("problem", "missing", home, f"{_release_file(reader, pattern)}; {needs}") for pattern in missing
     ]
     is_synthetic = (home / MARKER).is_file()
     if is_synthetic:
-        findings.append(
-            Finding("note", "synthetic", home, "synthetic garments rendered by `fprep sample`, not the data set itself")
-        )
+        what = "synthetic garments rendered by `fprep sample`, not the data set itself"
+        findings.append(Finding("note", "synthetic", home, what))
     for path, (signature, head) in sorted(matched.items()):
         found = _file_findings(path, signature, head, {other.name for other in matched})
         findings += [finding for finding in found if finding.code != "edited" or not is_synthetic]
-    findings += _cut(_missing(reader, home, matched, missing), "missing")
-    images = [
-        finding
-        for finding in _check_images(scanned, reader, home, matched)
-        if finding.code != "resolution" or not is_synthetic
-    ]
-    findings += images
+    absent = list(_missing(reader, home, matched, missing))
+    findings += absent[:_MAX_LISTED]
+    if more := len(absent) - len(absent[:_MAX_LISTED]):
+        findings.append(Finding("warning", "missing", home, f"{more} more files are missing"))
+    images = list(_check_images(scanned, reader, home, matched))
+    findings += [finding for finding in images if finding.code != "resolution" or not is_synthetic]
     if not missing and not any(finding.code in ("utf-16", "empty") for finding in findings):
         without = any(finding.code == "no-images" for finding in images)
         diagnosis.command = "convert"
@@ -112,9 +109,8 @@ def _file_findings(path: Path, signature: Signature, head: Head, names: set[str]
     elif edited:
         yield Finding("warning", "renamed", path, f"looks like {what}{edited}")
     else:
-        yield Finding(
-            "warning", "renamed", path, f"looks like {what}; if it is complete, rename it to {signature.location}"
-        )
+        remedy = f"if it is complete, rename it to {signature.location}"
+        yield Finding("warning", "renamed", path, f"looks like {what}; {remedy}")
 
 
 def _missing(reader: Reader, home: Path, matched: Known, needed: list[str]) -> Iterator[Finding]:
@@ -129,15 +125,6 @@ def _missing(reader: Reader, home: Path, matched: Known, needed: list[str]) -> I
         file = PurePosixPath(location).name
         if file not in present and not any(_matches(pattern.rpartition("/")[2], file) for pattern in needed):
             yield Finding("warning", "missing", home, f"{location} is missing: {signature.gives}")
-
-
-def _cut(findings: Iterator[Finding], code: str) -> list[Finding]:
-    """Return the first findings of a kind, and one that counts the rest."""
-    listed = list(findings)
-    if len(listed) <= _MAX_LISTED:
-        return listed
-    more = Finding(listed[0].severity, code, listed[0].path, f"{len(listed) - _MAX_LISTED} more files are {code}")
-    return [*listed[:_MAX_LISTED], more]
 
 
 def _check_images(scanned: Scan, reader: Reader, home: Path, matched: Known) -> Iterator[Finding]:
@@ -169,7 +156,6 @@ def _check_documents(scanned: Scan, home: Path, matched: Known) -> Iterator[Find
 
 
 def _release_file(reader: Reader, pattern: str) -> str:
-    """Return the file of the release that a pattern matches."""
     file = pattern.rpartition("/")[2]
     for entry in reader.signatures:
         if _matches(file, PurePosixPath(entry.location).name):

@@ -31,7 +31,7 @@ def more_than(paths: list[Path]) -> str:
 
 @dataclass
 class Diagnosis:
-    """A data set at `home`: its reader ("" if there is none), variant, convert command and findings.
+    """A data set at `home`: its reader, variant, convert command and findings.
 
     `command` is "" if the conversion cannot work. It reads `raw` (by default `home`) with these `options`.
     """

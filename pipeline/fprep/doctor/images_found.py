@@ -118,15 +118,10 @@ def _elsewhere(by_last: dict[str, list[Path]], name: str) -> tuple[Path, Path] |
         tail = folders[-depth:]
         for candidate in candidates:
             if candidate.parts[-depth:] == tail and (candidate / parts[-1]).is_file():
-                front = candidate
-                for _ in tail:
-                    front = front.parent
-                return candidate / parts[-1], front
+                return candidate / parts[-1], candidate.parents[depth - 1]
     if len(folders) == 1:  # `img/00001.jpg`, where the folder may have any name
-        for folders_of_name in by_last.values():
-            for candidate in folders_of_name:
-                if (candidate / parts[-1]).is_file():
-                    return candidate / parts[-1], candidate
+        anywhere = (candidate for candidates in by_last.values() for candidate in candidates)
+        return next(((home / parts[-1], home) for home in anywhere if (home / parts[-1]).is_file()), None)
     return None
 
 

@@ -60,64 +60,50 @@ def propose(table: OwnTable, image: int, *, has_images: bool) -> None:
         number = next(free, None)
         if key != "image" and number is not None:
             options[key] = header[number]
-    for key, column_of in (("split", _split_column), ("item", _item_column)):
-        if key not in options and (number := column_of(table)) is not None:
-            options[key] = header[number]
+    if "split" not in options:
+        splits = [name for name, values in _free(table) if all(value.casefold() in SPLIT_NAMES for value in values)]
+        options |= {"split": splits[0]} if splits else {}
+    if "item" not in options:  # a column with a product name and at most some tens of images per product
+        named = ((name, values, set(values)) for name, values in _free(table) if _ITEM_WORDS.fullmatch(name))
+        items = [name for name, values, distinct in named if 50 * len(distinct) >= len(values) and len(distinct) > 1]
+        options |= {"item": items[0]} if items else {}
     _propose_box(table, has_images=has_images)
-    if "category" not in options and "style" not in options and (number := _label_column(table)) is not None:
-        options["category"] = header[number]
+    if "category" not in options and "style" not in options and (name := _label_column(table)) is not None:
+        options["category"] = name
     if "substyle" in options and "style" not in options:
         del options["substyle"]
 
 
 def _fits(table: OwnTable, key: str, number: int) -> bool:
-    """Whether the values of a column fit its conventional name."""
     values = set(table.values(number))
-    if not values:
-        return False
-    return all(value_fits(key, value) for value in values) if key in KNOWN_VALUES else True
+    return bool(values) and (key not in KNOWN_VALUES or all(value_fits(key, value) for value in values))
 
 
-def _free(table: OwnTable) -> Iterator[tuple[int, str, list[str]]]:
-    """Yield columns without a meaning so far: index, name and values."""
+def _free(table: OwnTable) -> Iterator[tuple[str, list[str]]]:
+    """Yield name and values of the columns without a meaning so far."""
     for number, name in enumerate(table.header):
         if name and name not in table.taken() and (values := table.values(number)):
-            yield number, name, values
+            yield name, values
 
 
-def _split_column(table: OwnTable) -> int | None:
-    for number, _, values in _free(table):
-        if all(value.casefold() in SPLIT_NAMES for value in values):
-            return number
-    return None
-
-
-def _item_column(table: OwnTable) -> int | None:
-    """Return a column with a product name and at most some tens of images per product."""
-    for number, name, values in _free(table):
-        if _ITEM_WORDS.fullmatch(name) and 50 * len(set(values)) >= len(values) and len(set(values)) > 1:
-            return number
-    return None
-
-
-def _label_column(table: OwnTable) -> int | None:
+def _label_column(table: OwnTable) -> str | None:
     """Return the column with few distinct text values: one with a class-like name, else the one with most values."""
-    found: list[tuple[bool, int, int]] = []
-    for number, name, values in _free(table):
+    found: dict[str, tuple[bool, int]] = {}
+    for name, values in _free(table):
         distinct = set(values)
         is_words = not all(_NO_WORD.fullmatch(value) for value in distinct)
         if is_words and 1 < len(distinct) <= min(_MAX_CLASSES, max(2, len(values) // 2)):
-            found.append((bool(_CLASS_WORDS.search(name)), len(distinct), -number))
-    return -max(found)[2] if found else None
+            found[name] = bool(_CLASS_WORDS.search(name)), len(distinct)
+    return max(found, key=found.__getitem__, default=None)
 
 
 def _propose_box(table: OwnTable, *, has_images: bool) -> None:
     """Propose four columns with conventional names, or one with four numbers per cell, that fit all rows as boxes."""
     lower = [name.casefold() for name in table.header]
     choices = [([lower.index(name) for name in names], form) for names, form in _BOXES if set(names) <= set(lower)]
-    for number, name, _ in _free(table):
+    for name, _ in _free(table):
         if re.search(r"box|rect", name, re.IGNORECASE):
-            choices += [([number], form) for form in ("corners", "size")]
+            choices += [([table.header.index(name)], form) for form in ("corners", "size")]
     for unit in ("pixel", "relative") if has_images else ("pixel",):  # converting relative boxes requires image sizes
         for numbers, form in choices:
             cells = [[row[number] for number in numbers] for row in table.rows]
@@ -130,7 +116,6 @@ def _propose_box(table: OwnTable, *, has_images: bool) -> None:
 
 
 def _is_box(box: Sequence[float], unit: str) -> bool:
-    """Whether x1, y1, x2, y2 can be a box in this unit."""
     x1, y1, x2, y2 = box
     far = max(x2, y2)
     return x1 >= -1 and y1 >= -1 and x2 > x1 and y2 > y1 and (far > 1 if unit == "pixel" else far <= 1.001)

@@ -52,14 +52,7 @@ class Scan:
         return sum(len(folder.images) for folder in self.folders.values())
 
 
-def scan(
-    root: Path,
-    *,
-    max_entries: int = MAX_ENTRIES,
-    max_in_folder: int = MAX_IN_FOLDER,
-    max_depth: int = MAX_DEPTH,
-    follow_links: bool = False,
-) -> Scan:
+def scan(root: Path, *, max_entries: int = MAX_ENTRIES, follow_links: bool = False) -> Scan:
     """Scan a folder breadth-first, so that entries near the root come first.
 
     Links are treated as in `fprep convert`: one that leaves the root is recorded and followed only with `follow_links`.
@@ -78,14 +71,14 @@ def scan(
             what = f"{len(queue) + 1} folders or more were not scanned"
             result.incomplete = f"{what} (the limit is {max_entries} names)"
             break
-        folder, below = _scan_folder(result, path, seen, min(max_in_folder, max_entries))
+        folder, below = _scan_folder(result, path, seen, min(MAX_IN_FOLDER, max_entries))
         cut += folder.cut
-        if depth < max_depth:
+        if depth < MAX_DEPTH:
             queue.extend((path / name, depth + 1) for name in below)
         elif below:
-            result.incomplete = f"folders more than {max_depth} levels deep were not scanned"
+            result.incomplete = f"folders more than {MAX_DEPTH} levels deep were not scanned"
     if cut and not result.incomplete:
-        what = f"{count(cut, 'folder')} with more than {max_in_folder} files"
+        what = f"{count(cut, 'folder')} with more than {MAX_IN_FOLDER} files"
         result.incomplete = f"{what}; their other files were not scanned"
     return result
 

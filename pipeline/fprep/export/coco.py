@@ -88,7 +88,6 @@ def _images(job: ExportJob, split: str) -> Iterator[dict[str, Any]]:
 
 
 def _table(job: ExportJob) -> dict[str, Any]:
-    """Return the metadata of the table that COCO has no field for."""
     named = str(job.metadata.get("table") or "").split("+")
     groups = named if set(named) == set(job.groups) else list(job.groups)
     landmarks = job.landmark_set

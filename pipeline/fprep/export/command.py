@@ -90,12 +90,15 @@ def export(
             progress(done, total)
 
     job.progress = tick
-    receipt = _receipt(job, to)
+    content = {"export": FORMAT, "to": to, "table_sha256": source.sha256, "options": asdict(options)}
+    plan_id = hashlib.sha256(
+        json.dumps(content, sort_keys=True).encode()
+    ).hexdigest()  # of all that decides the content
     summary = {
         "format": to, "dataset": job.name, "rows": len(job.numbers), "images": total,
         "splits": {split: len(rows) for split, rows in job.splits.items()},
     }  # fmt: skip
-    unchanged = _existing(out) == receipt["id"]
+    unchanged = _existing(out) == plan_id
     if unchanged or dry_run:
         _check_output(out, unchanged=unchanged)
         return {**summary, "counts": {}, "files": 0, "bytes": 0, "notes": [], "unchanged": unchanged}
@@ -104,8 +107,8 @@ def export(
         with publish(out) as folder:
             folder.mkdir()
             writer.write(job, folder)
-            content = {"counts": job.counts, "notes": job.notes, "content_sha256": _digest_of(folder)}
-            publish_sealed(folder / RECEIPT, {**receipt, **summary, **content})
+            found = {"counts": job.counts, "notes": job.notes, "content_sha256": _digest_of(folder)}
+            publish_sealed(folder / RECEIPT, {"id": plan_id, **content, **summary, **found})
             files, size = size_of(folder)
     return {**summary, "counts": job.counts, "files": files, "bytes": size, "notes": job.notes, "unchanged": False}
 
@@ -121,12 +124,6 @@ def describe(summary: dict[str, Any], out: Path, *, dry_run: bool) -> str:
     counts = ", ".join(f"{count} {name}" for name, count in summary["counts"].items())
     size = f"{count(summary['files'], 'file')}, {summary['bytes'] / 1e6:.1f} MB"
     return "\n".join([f"{out}: {what}: {counts}; {size}", *(f"note: {note}" for note in summary["notes"])])
-
-
-def _receipt(job: ExportJob, to: str) -> dict[str, Any]:
-    """Return everything that determines the content, with its SHA-256 as id."""
-    content = {"export": FORMAT, "to": to, "table_sha256": job.source.sha256, "options": asdict(job.options)}
-    return {"id": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(), **content}
 
 
 def _existing(out: Path) -> str | None:

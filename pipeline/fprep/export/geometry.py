@@ -62,7 +62,8 @@ def instances(row: dict[str, Any]) -> list[Instance]:
     label = row.get("garment") or row.get("category", NO_NAME)
     if not label:
         return []
-    keypoints = _keypoints(row) if "landmark_x" in row else ()
+    points = zip(*(row.get(f"landmark_{name}", ()) for name in ("x", "y", "visibility")), strict=True)
+    keypoints = tuple((x, y, v) if v >= Visibility.OCCLUDED else (0.0, 0.0, 0) for x, y, v in points)
     box, origin = _box(row, keypoints)
     polygons = tuple(tuple(polygon) for polygon in row.get("polygons", ()) if len(polygon) >= 6)
     outlines = len(row.get("polygons", ()))
@@ -90,11 +91,6 @@ def _of_parts(row: dict[str, Any]) -> list[Instance]:
         polygons = (tuple(polygon),) if len(polygon) >= 6 else ()
         found.append(Instance(label, box, "box", polygons, (), row, source, len(polygons)))
     return found
-
-
-def _keypoints(row: dict[str, Any]) -> tuple[tuple[float, float, int], ...]:
-    columns = zip(row["landmark_x"], row["landmark_y"], row["landmark_visibility"], strict=True)
-    return tuple((x, y, v) if v >= Visibility.OCCLUDED else (0.0, 0.0, 0) for x, y, v in columns)
 
 
 def _box(row: dict[str, Any], keypoints: tuple[tuple[float, float, int], ...]) -> Any:

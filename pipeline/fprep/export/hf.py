@@ -40,8 +40,10 @@ def write(job: ExportJob, folder: Path) -> None:
         with open(path, "w", encoding="utf-8") as file:
             for number, rows in enumerate(job.images(split)):
                 name = _add_image(job, folder, split, number, rows[0]) if with_images else ""
-                head = {"file_name": name} if name else {}
-                file.writelines(f"{compact_json(head | _record(job, row))}\n" for row in rows)
+                head = ({"file_name": name} if name else {}) | {"source_image": rows[0]["image"]}
+                for row in rows:
+                    labels = {name: row[name] for name in (*_KNOWN, *job.source.annotation_columns)}
+                    file.write(f"{compact_json(head | labels)}\n")
                 job.count("images" if with_images else "images named")
     publish_bytes(folder / "README.md", _card(job, with_images=with_images).encode())
 
@@ -51,11 +53,6 @@ def _add_image(job: ExportJob, folder: Path, split: str, number: int, row: dict[
     name = (f"{number // _MOST_FILES:04d}/" if many else "") + output_name(row["key"]) + image_suffix(row)
     job.add_image(row, Path("data", split, name), folder, copy=True)
     return name
-
-
-def _record(job: ExportJob, row: dict[str, Any]) -> dict[str, Any]:
-    known = {"source_image": row["image"], **{name: row[name] for name in _KNOWN}}
-    return known | {name: row[name] for name in job.source.annotation_columns}
 
 
 def _card(job: ExportJob, *, with_images: bool) -> str:
@@ -80,7 +77,6 @@ def _card(job: ExportJob, *, with_images: bool) -> str:
 
 
 def _features(job: ExportJob, *, with_images: bool) -> list[dict[str, Any]]:
-    """Return the types of the columns."""
     schema = job.source.frame.schema
     listed = [{"name": name, **_feature(schema[name])} for name in (*_KNOWN, *job.source.annotation_columns)]
     head: list[dict[str, Any]] = [{"name": "image", "dtype": "image"}] if with_images else []

@@ -65,8 +65,12 @@ def check_images(
     progress: Callable[[int, int], None] | None = None,
 ) -> list[ImageFacts]:
     """Check all images in `workers` processes (0: all cores). The result does not depend on their number."""
+
+    def crashed(name: str, reason: str) -> ImageFacts:
+        return ImageFacts("decoder_crash", f"the image decoder gave up ({reason})", name)
+
     work = functools.partial(check_image, root, decode=decode, follow_links=follow_links)
-    return list(map_tasks(work, names, crashed=_crashed, workers=workers, progress=progress))
+    return list(map_tasks(work, names, crashed=crashed, workers=workers, progress=progress))
 
 
 def check_image(root: str, name: str, *, decode: bool, follow_links: bool = False) -> ImageFacts:
@@ -102,10 +106,6 @@ def _check_opened(descriptor: int, size: int, name: str, decode: bool) -> ImageF
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns about odd metadata; the size limits are checked here
         return _check_content(content, kind, name, decode)
-
-
-def _crashed(name: str, reason: str) -> ImageFacts:
-    return ImageFacts("decoder_crash", f"the image decoder gave up ({reason})", name)
 
 
 def _check_header(descriptor: int, size: int, name: str) -> ImageFacts | None:

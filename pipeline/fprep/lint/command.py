@@ -154,7 +154,6 @@ def _check_shard(shards: Path, metadata: dict[str, Any], entry: dict[str, Any]) 
 
 
 def _walk(path: Path, entry: dict[str, Any], rows: pl.DataFrame | None, checks: SampleChecks) -> Iterator[LintFinding]:
-    """Check every header and member of a tar file, in pairs of image and annotation."""
     indexed = rows.to_dicts() if rows is not None and set(POSITION_COLUMNS) <= set(rows.columns) else None
     number = 0
     try:

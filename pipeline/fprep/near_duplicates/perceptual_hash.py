@@ -10,7 +10,6 @@ without them.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import io
 import os
@@ -106,7 +105,8 @@ def hash_images(
     tasks: Sequence[ImageTask], *, workers: int = 0, progress: Callable[[int, int], None] | None = None
 ) -> list[ImageHash]:
     """Hash all images in `workers` processes (0: one per core). The result does not depend on their number."""
-    return list(map_tasks(hash_image, tasks, crashed=_crashed, workers=workers, progress=progress))
+    unreadable = ImageHash(problem="unreadable")
+    return list(map_tasks(hash_image, tasks, crashed=lambda *_: unreadable, workers=workers, progress=progress))
 
 
 def hash_image(task: ImageTask) -> ImageHash:
@@ -137,9 +137,7 @@ def hash_image(task: ImageTask) -> ImageHash:
 
 def without_margins(image: np.ndarray) -> np.ndarray | None:
     """Return an image (H, W, 3) without its single-brightness margins; None if it has none, or little else."""
-    plane = np.asarray(
-        cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
-    )  # JPEG smears colors over 16 pixels
+    plane = np.asarray(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY))  # JPEG smears colors
     top, bottom = _inside_margins(plane, 1)
     left, right = _inside_margins(plane[top:bottom], 0)
     if right - left < plane.shape[1]:  # the inside may have margins along the other axis
@@ -163,9 +161,8 @@ def _inside_margins(plane: np.ndarray, axis: int) -> tuple[int, int]:
 def _count(lowest: np.ndarray, highest: np.ndarray) -> int:
     """Count the leading lines with nearly the brightness of the first."""
     middle = (int(lowest[0]) + int(highest[0])) / 2
-    is_margin = (lowest >= middle - _MARGIN_RANGE / 2 - _MARGIN_DRIFT) & (
-        highest <= middle + _MARGIN_RANGE / 2 + _MARGIN_DRIFT
-    )
+    reach = _MARGIN_RANGE / 2 + _MARGIN_DRIFT
+    is_margin = (lowest >= middle - reach) & (highest <= middle + reach)
     return len(lowest) if is_margin.all() else int(is_margin.argmin())
 
 
@@ -199,7 +196,6 @@ def split_thumbnails(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _thumbnails(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    _one_thread()
     small: Any = cv2.resize(np.ascontiguousarray(image), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     planes: Any = cv2.cvtColor(small, cv2.COLOR_RGB2YCrCb)
     colors: Any = cv2.resize(planes[..., 1:], (COLOR_SIDE, COLOR_SIDE), interpolation=cv2.INTER_AREA)
@@ -224,14 +220,3 @@ def _decode(content: bytes, least: int = _SMALLEST) -> np.ndarray:
             layer = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
         return np.asarray(image.convert("RGB"))
-
-
-def _crashed(task: ImageTask, reason: str) -> ImageHash:
-    del task, reason
-    return ImageHash(problem="unreadable")
-
-
-@functools.cache
-def _one_thread() -> None:
-    """Limit OpenCV to one thread; its threads interfere with one process per core."""
-    cv2.setNumThreads(1)

@@ -130,12 +130,6 @@ def _read_record(
     return Record(line, problem=("quoted_row", message, text[:100])), taken
 
 
-def stray_quote(record: Record) -> tuple[str, str, str] | None:
-    """Return the problem of a published-format record with a quotation mark inside a field; no release has one."""
-    problem = ("quoted_row", 'a quotation mark (") inside a field, which these files never use', "")
-    return problem if record.has_strays else None
-
-
 class _Fields:
     """The fields of one record, parsed line by line."""
 

@@ -76,8 +76,13 @@ class RawFile:
         head = self._content if self._content is not None else self._read(0, BLOCK)
         if not head:
             raise UsageError(f"{name}: the file is empty; restore it from the archive")
-        if head[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in head[:64]:
-            raise UsageError(f"{name}: UTF-16 or binary, but UTF-8 text was expected; {_recode(head, name)}")
+        is_utf16 = head[:2] in (b"\xff\xfe", b"\xfe\xff")
+        if is_utf16 or b"\0" in head[:64]:
+            save = (
+                f"save it as UTF-8 (`iconv -f UTF-16 -t UTF-8 {shlex.quote(name)}` into a new file) and run this again"
+            )
+            remedy = save if is_utf16 else "restore it from the archive"
+            raise UsageError(f"{name}: UTF-16 or binary, but UTF-8 text was expected; {remedy}")
         self.has_cr = ends_in_cr(head)
         if self.has_cr and self._content is not None:
             self._content = head = with_line_feeds(self._content)
@@ -197,12 +202,10 @@ def read_unchanged(path: Path, name: str) -> bytes:
 
     Raises `UsageError` if it is not a regular file, too large, or modified while being read.
     """
-    stamp = stamp_of(path, name)
+    size, modified = stamp_of(path, name)
     with open_regular(path) as file:
         content = file.read(MAX_FILE + 1)
-    check_stamp(stamp, path, name)
-    if len(content) != stamp[0]:
-        raise UsageError(f"{name}: the file changed while it was read; rerun once it has stopped changing")
+    check_stamp((size if len(content) == size else -1, modified), path, name)
     return content
 
 
@@ -268,13 +271,6 @@ def encoding_problem(content: bytes) -> str:
         looks = f"; the file looks like {encoding}: save it as UTF-8" if encoding else ""
         return f"byte 0x{content[error.start]:02x} at position {error.start + 1} is not UTF-8{looks}"
     return ""
-
-
-def _recode(head: bytes, name: str) -> str:
-    """Return the remedy for a file that is not UTF-8, from its first bytes."""
-    if head[:2] not in (b"\xff\xfe", b"\xfe\xff"):
-        return "restore it from the archive"
-    return f"save it as UTF-8 (`iconv -f UTF-16 -t UTF-8 {shlex.quote(name)}` into a new file) and run this again"
 
 
 def _line_ends(content: np.ndarray, flags: np.ndarray) -> np.ndarray:

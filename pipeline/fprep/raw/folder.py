@@ -12,10 +12,11 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 from fprep.raw.file import MAX_LINE, RawFile, RawLine
-from fprep.raw.image_names import HOW, ImageFinder, difference_of
+from fprep.raw.image_names import HOW, ImageFinder, clean_path, difference_of, image_path_problem
 from fprep.raw.safe_open import HOW_TO_FOLLOW, OpenError, open_inside, read_all
 from fprep.raw.spill import SpillFile
 from fschemas.failures import UsageError, did_you_mean
@@ -222,6 +223,13 @@ class RawFolder:
         message = f"{where}: {message}; row rejected"
         self.rejects.append(Reject(row, where, rule, message, column, found[:200], rules or (rule,)))
 
+    def has_path(self, line: RawLine) -> bool:
+        """Return whether a line is the path of an image, as returned by `path_in`; other lines are rejected."""
+        problem = text_problem(line) or image_path_problem(path_in(line))
+        if problem is not None:
+            self.reject(line, *problem, column="image", found=repr(line.content[:100]))
+        return problem is None
+
     def warn(self, rule: str, location: object) -> None:
         """Count a suspicious row that is kept. The report lists the first ten locations."""
         self.warnings[rule] += 1
@@ -233,13 +241,11 @@ class RawFolder:
         """Note and count images found under a similar name. `names` maps annotated names to names on disk."""
         if not names:
             return
-        kinds = Counter(HOW[difference_of(*pair)] for pair, _ in zip(names.items(), range(_MAX_COUNTED), strict=False))
+        kinds = Counter(HOW[difference_of(*pair)] for pair in islice(names.items(), _MAX_COUNTED))
         differences = ", ".join(f"{count} by {kind}" for kind, count in sorted(kinds.items()))
         first, other = next(iter(names.items()))
-        self.notes.append(
-            f"images whose names are spelled differently on the disk, but were found: {len(names)} ({differences}), such as {first}, which "
-            f"is {other}"
-        )
+        what = "images whose names are spelled differently on the disk, but were found"
+        self.notes.append(f"{what}: {len(names)} ({differences}), such as {first}, which is {other}")
         for name, path in names.items():
             self.warn("near_image_name", f"{name} -> {path}")
 
@@ -280,6 +286,11 @@ def document_pattern(name: str) -> str:
     folder, _, last = name.rpartition("/")
     suffix = last.rpartition(".")[2]
     return f"{folder}/*.{suffix}" if folder else f"*.{suffix}"
+
+
+def path_in(line: RawLine) -> str:
+    """Return the image path that a whole line consists of."""
+    return clean_path(line.content.decode().strip(" \t"))
 
 
 def text_problem(line: RawLine) -> tuple[str, str] | None:

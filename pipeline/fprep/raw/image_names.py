@@ -7,6 +7,7 @@ match always wins. Another file is used only if it is the single closest match a
 
 from __future__ import annotations
 
+import contextlib
 import html
 import os
 import re
@@ -115,9 +116,8 @@ class ImageFinder:
             elif path in named:
                 result.refused[name] = f"{path} has nearly this name, but another row names that file exactly"
             elif others:
-                result.refused[name] = (
-                    f"{path} has nearly this name, but is as near to {others[0]}; rename the right one"
-                )
+                as_near = f"but is as near to {others[0]}; rename the right one"
+                result.refused[name] = f"{path} has nearly this name, {as_near}"
             else:
                 result.found[name] = found[0]
         return result
@@ -134,11 +134,9 @@ class ImageFinder:
 
     def _names(self, folder: str) -> _Names:
         if folder not in self._listings:
-            try:
+            self._listings[folder] = _Names([], [])
+            with contextlib.suppress(OSError):
                 found = list_folder(os.path.join(self.root, folder), self.limit)
-            except OSError:
-                self._listings[folder] = _Names([], [])
-            else:
                 self._listings[folder] = _Names([*found.folders, *found.linked], found.files)
         return self._listings[folder]
 
@@ -172,7 +170,6 @@ class _Names:
 
 
 def _stem(name: str) -> str:
-    """Return the name without its image extension."""
     stem, dot, suffix = name.rpartition(".")
     return stem if stem and f"{dot}{suffix}".lower() in IMAGE_EXTENSIONS else name
 

@@ -65,9 +65,8 @@ def numbers_of(value: object, name: str) -> list[float] | Problem:
 def polygons_of(value: object) -> list[list[float]] | Problem:
     """Return the polygons (x, y, x, y …) of a `segmentation`, as written."""
     if not isinstance(value, list):
-        return Problem(
-            "bad_polygon", f"segmentation is {type(value).__name__}, expected a list of polygons", "polygons"
-        )
+        message = f"segmentation is {type(value).__name__}, expected a list of polygons"
+        return Problem("bad_polygon", message, "polygons")
     polygons: list[list[float]] = []
     for number, outline in enumerate(cast("list[object]", value), start=1):
         numbers = numbers_of(outline, "it")

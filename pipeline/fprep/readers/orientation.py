@@ -60,10 +60,8 @@ def to_upright(frame: pl.DataFrame) -> pl.DataFrame:
     columns = [name for name in COORDINATES if name in frame.columns]
     blocks: list[pl.DataFrame] = []
     for start in range(0, len(frame), _ROWS_AT_ONCE):
-        block, rotated_rows = (
-            frame[start : start + _ROWS_AT_ONCE],
-            is_rotated[start : start + _ROWS_AT_ONCE].arg_true().to_numpy(),
-        )
+        block = frame[start : start + _ROWS_AT_ONCE]
+        rotated_rows = is_rotated[start : start + _ROWS_AT_ONCE].arg_true().to_numpy()
         if len(rotated_rows):
             rows = [rotated(row, row[EXIF_ORIENTATION]) for row in block[rotated_rows.tolist()].iter_rows(named=True)]
             order = np.arange(len(block))

@@ -71,9 +71,8 @@ def to_pixels(frame: pl.DataFrame, written: CoordinateFormat) -> pl.DataFrame:
         rows = f"{count(unknown, 'row')} without one {are(unknown)} here"
         raise UsageError(f"--map unit needs the sizes of the images, and {rows}; use --check-images header or full")
     is_transposed = pl.col(EXIF_ORIENTATION) >= 5 if EXIF_ORIENTATION in frame.columns else pl.lit(value=False)
-    sides = [
-        pl.when(is_transposed).then(other).otherwise(side) for side, other in (("width", "height"), ("height", "width"))
-    ]
+    pairs = (("width", "height"), ("height", "width"))
+    sides = [pl.when(is_transposed).then(other).otherwise(side) for side, other in pairs]
     scale = [side.cast(pl.Float64) / written.whole if written.whole else pl.lit(1.0) for side in sides]
     point, corner = (0.5, 1.0) if written.whole else (0.0, 0.0)  # from pixel edges to centers
     columns: list[pl.Expr] = []

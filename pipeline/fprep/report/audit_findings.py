@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
 
@@ -17,7 +16,6 @@ from fschemas.table_file import read_metadata, read_table
 _SEVERITIES = ("error", "warning", "info")
 _TEXT = ("kind", "severity", "table", "key", "other_table", "other_key", "split", "other_split", "message")
 
-Row = dict[str, Any]
 RowId = tuple[str, int]  # (name of another table of the audit, or "" for that of the page; row index)
 
 
@@ -57,21 +55,15 @@ class OtherTables:
     def __init__(self, data: PageData) -> None:
         self._data = data
         self._paths: dict[str, tuple[str, str]] = {}
-        self._opened: dict[str, SourceTable | None] = {}
-        self._numbers: dict[str, dict[str, int]] = {"": _numbers(data.source)}
-        self.own: set[str] = set()
+        self._opened: dict[str, SourceTable | None] = {"": data.source}
+        self._numbers: dict[str, dict[str, int]] = {}
         for entry in data.audit_metadata.get("tables") or ():
-            if entry.get("sha256") == data.source.sha256:
-                self.own.add(str(entry.get("name")))
-            else:
-                self._paths[str(entry.get("name"))] = str(entry.get("path")), str(entry.get("sha256"))
-        if not self.own and not self._paths:
-            self.own = {data.dataset}
+            self._paths[str(entry.get("name"))] = str(entry.get("path")), str(entry.get("sha256"))
+        own = {name for name, (_, digest) in self._paths.items() if digest == data.source.sha256}
+        self.own = own if self._paths else {data.dataset}
 
     def source(self, name: str) -> SourceTable | None:
         """Return a table by its name in the audit ("" for that of the page), or None if it is unavailable."""
-        if name == "":
-            return self._data.source
         if name not in self._opened:
             self._opened[name] = self._open(name)
         return self._opened[name]
@@ -83,12 +75,12 @@ class OtherTables:
         if source is None:
             return None
         if name not in self._numbers:
-            self._numbers[name] = _numbers(source)
+            self._numbers[name] = {key: number for number, key in enumerate(source.frame["key"].to_list())}
         number = self._numbers[name].get(key)
         return None if number is None else (name, number)
 
     def _open(self, name: str) -> SourceTable | None:
-        if name not in self._paths or self._data.audit_path is None:
+        if name not in self._paths:
             return None
         relative, digest = self._paths[name]
         path = self._data.audit_path.parent / relative
@@ -98,10 +90,6 @@ class OtherTables:
             return SourceTable(path, digest, read_metadata(path), pl.DataFrame(read_table(path)))
         except (FashionkitError, OSError):
             return None
-
-
-def _numbers(source: SourceTable) -> dict[str, int]:
-    return {key: number for number, key in enumerate(source.frame["key"].to_list())}
 
 
 def severity_rank() -> pl.Expr:
@@ -120,16 +108,10 @@ def choose_findings(data: PageData, others: OtherTables, budget: int) -> list[Sh
     audit = audit.sort("rank", "round", maintain_order=True)
     chosen: list[ShownFinding] = []
     for row in audit.head(20 * max(budget, 1)).iter_rows(named=True):
-        finding = _finding(row, others)
+        names = [(row[f"{prefix}table"], row[f"{prefix}key"], row[f"{prefix}split"]) for prefix in ("", "other_")]
+        sides = tuple(Side(others.find(table, key), table, key, split) for table, key, split in names if key)
+        finding = ShownFinding(row["kind"], row["severity"], row["message"], row["distance"], sides)
         if 0 < finding.num_images <= budget:
             chosen.append(finding)
             budget -= finding.num_images
     return chosen
-
-
-def _finding(row: Row, others: OtherTables) -> ShownFinding:
-    sides = [
-        Side(others.find(row[f"{prefix}table"], row[f"{prefix}key"]), row[f"{prefix}table"], row[f"{prefix}key"], row[f"{prefix}split"])
-        for prefix in ("", "other_") if row[f"{prefix}key"]
-    ]  # fmt: skip
-    return ShownFinding(row["kind"], row["severity"], row["message"], row["distance"], tuple(sides))

@@ -142,7 +142,6 @@ def cloud(
 
 
 def _plot(x_name: str, y_name: str, x_range: tuple[float, float], y_range: tuple[float, float]) -> tuple[Figure, Axes]:
-    """Create a plot with grid lines, tick labels and axis names."""
     figure = Figure(figsize=(_WIDTH / 72, _HEIGHT / 72), dpi=72)
     width, height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
     axes = figure.add_axes((_LEFT / _WIDTH, _BOTTOM / _HEIGHT, width / _WIDTH, height / _HEIGHT))

@@ -34,11 +34,12 @@ def choose(data: PageData, others: OtherTables, images: int) -> Choice:
 
     Contact sheets also get the images that items and findings do not use.
     """
-    findings = choose_findings(data, others, images // 4)
-    used = sum(finding.num_images for finding in findings)
-    items = _items(data, images // 4)
-    used += sum(len(rows) for rows in items.values())
-    return Choice(_sheets(data, images - used), items, findings)
+    findings, items = choose_findings(data, others, images // 4), _items(data, images // 4)
+    budget = images - sum(finding.num_images for finding in findings) - sum(map(len, items.values()))
+    parts = {split: _numbered(data).filter(pl.col("split") == split) for split in data.splits}
+    shares = allot({split: len(part) for split, part in parts.items()}, budget)
+    sheets = {split: _spread(part, shares[split]) for split, part in parts.items() if shares[split]}
+    return Choice(sheets, items, findings)
 
 
 def allot(sizes: Mapping[str, int], budget: int) -> dict[str, int]:
@@ -55,12 +56,6 @@ def allot(sizes: Mapping[str, int], budget: int) -> dict[str, int]:
             shares[name] += 1
         budget -= len(unfilled)
     return shares
-
-
-def _sheets(data: PageData, budget: int) -> dict[str, list[int]]:
-    parts = {split: _numbered(data).filter(pl.col("split") == split) for split in data.splits}
-    shares = allot({split: len(part) for split, part in parts.items()}, budget)
-    return {split: _spread(part, shares[split]) for split, part in parts.items() if shares[split]}
 
 
 def _spread(frame: pl.DataFrame, wanted: int) -> list[int]:

@@ -44,7 +44,10 @@ def write_page(
     Raises `UsageError` for a wrong option or a missing table, `IntegrityError` for a damaged one, and `OSError`. A
     missing or damaged image is not an error: the page shows the problem in its place.
     """
-    _check(max_images, limit)
+    if not 0 <= max_images <= _MOST_IMAGES:
+        raise UsageError(f"--max-images {max_images}: expected 0 to {_MOST_IMAGES}")
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit {limit}: expected at least 1 row")
     out = claim_file(Path(out), "a page of `fprep report`", _is_page)
     if out.suffix.lower() not in (".html", ".htm"):
         example = out.with_suffix(".html").name
@@ -68,13 +71,6 @@ def write_page(
         "images": num_shown, "missing": dict(sorted(missing.items())), "sections": [part.name for part in parts],
         "pairs": len(choice.findings), "items": len(choice.items), "remarks": [*data.remarks, *([shown.nothing] if shown.nothing else [])],
     }  # fmt: skip
-
-
-def _check(max_images: int, limit: int | None) -> None:
-    if not 0 <= max_images <= _MOST_IMAGES:
-        raise UsageError(f"--max-images {max_images}: expected 0 to {_MOST_IMAGES}")
-    if limit is not None and limit < 1:
-        raise UsageError(f"--limit {limit}: expected at least 1 row")
 
 
 def _is_page(content: bytes) -> bool:

@@ -34,7 +34,7 @@ class PageData:
     audit: pl.DataFrame | None
     remarks: tuple[str, ...] = ()
     splits: tuple[str, ...] = ()
-    audit_path: Path | None = None
+    audit_path: Path = Path()
     audit_metadata: dict[str, Any] = field(default_factory=dict[str, Any])
 
     @property
@@ -80,9 +80,12 @@ def load(table: Path, audit: Path | None, limit: int | None) -> PageData:
     report = _report(source.path.with_name(REPORT_FILE), remarks)
     rejected = _rejected(source.path.with_name(REJECTED_FILE), report, remarks)
     found = set(frame["split"].cast(pl.String).to_list())
-    audit_path = _audit_path(audit, source.path.with_name(AUDIT_FILE))
-    findings = _audit(audit_path, given=audit is not None, remarks=remarks) if audit_path else None
-    audited = _audited(audit_path, source.sha256, remarks) if findings is not None and audit_path else {}
+    audit_path = audit or source.path.with_name(AUDIT_FILE)
+    audit_path = audit_path / AUDIT_FILE if audit_path.is_dir() else audit_path
+    findings, audited = None, dict[str, Any]()
+    if audit is not None or audit_path.exists():
+        findings = _audit(audit_path, given=audit is not None, remarks=remarks)
+        audited = _audited(audit_path, source.sha256, remarks) if findings is not None else {}
     splits = tuple(split for split in SPLITS if split in found)
     return PageData(source, frame, total, report, rejected, findings, tuple(remarks), splits, audit_path, audited)
 
@@ -114,12 +117,6 @@ def _rejected(path: Path, report: dict[str, Any], remarks: list[str]) -> pl.Data
     return None if missing else frame
 
 
-def _audit_path(given: Path | None, beside: Path) -> Path | None:
-    if given is not None:
-        return given / AUDIT_FILE if given.is_dir() else given
-    return beside if beside.exists() else None
-
-
 def _audit(path: Path, *, given: bool, remarks: list[str]) -> pl.DataFrame | None:
     frame = pl.DataFrame(read_table(path))
     missing = [name for name in SCHEMA if name not in frame.columns]
@@ -133,7 +130,6 @@ def _audit(path: Path, *, given: bool, remarks: list[str]) -> pl.DataFrame | Non
 
 
 def _audited(path: Path, sha256: str, remarks: list[str]) -> dict[str, Any]:
-    """Return the audit's entries about its tables."""
     try:
         metadata = read_metadata(path)
     except UsageError:  # a plain Parquet file

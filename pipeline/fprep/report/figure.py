@@ -98,7 +98,6 @@ def _value(name: str, value: Any, row: Row, metadata: dict[str, Any]) -> str:
 
 
 def _title(row: Row) -> str:
-    """Return the first class of an image."""
     for name in ("category", "garment", "style"):
         if row.get(name):
             return str(row[name])

@@ -126,7 +126,6 @@ def attribute_section(data: PageData) -> Section | None:
 
 
 def _count_ids(lists: pl.Series, size: int) -> np.ndarray:
-    """Count how often each id occurs: int64, length at least `size`."""
     counts = np.zeros(size, np.int64)
     for piece in flat(lists):
         more = np.bincount(piece.cast(pl.Int64).to_numpy().clip(0, _MAX_IDS), minlength=size)

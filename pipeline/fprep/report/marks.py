@@ -17,14 +17,7 @@ from fschemas.landmarks import Visibility
 from fschemas.palette import side_of
 
 Row = dict[str, Any]
-_COLORS = (
-    "#b6f03c",
-    "#4fd8ff",
-    "#ff9ad5",
-    "#ffd84d",
-    "#cbb0ff",
-    "#ffab7a",
-)  # of garments; bright, to be readable on images
+_COLORS = ("#b6f03c", "#4fd8ff", "#ff9ad5", "#ffd84d", "#cbb0ff", "#ffab7a")  # of garments; readable on images
 _STATES = {Visibility.OCCLUDED: "occluded", Visibility.VISIBLE: "visible"}
 
 
@@ -67,7 +60,6 @@ def marks(row: Row, landmarks: LandmarkNames, joints: LandmarkNames, scale: floa
 
 
 def _areas(row: Row, scale: float) -> Iterator[dict[str, Any]]:
-    """Yield outlines and boxes for the template."""
     for number, polygon in enumerate(row.get("polygons") or ()):
         yield _outline(polygon, scale, number, "")
     corners: list[float] = row.get("garment_boxes") or []
@@ -108,8 +100,7 @@ def _points(row: Row, kind: str, names: LandmarkNames, scale: float) -> dict[str
     points: list[dict[str, Any]] = []
     for index, (x, y) in positions.items():
         state = _STATES[Visibility(codes[index])]
-        points.append(
-            {"x": x, "y": y, "look": f"{state} {names.side(index)}", "title": f"{names.name(index)}, {state}"}
-        )
+        look, title = f"{state} {names.side(index)}", f"{names.name(index)}, {state}"
+        points.append({"x": x, "y": y, "look": look, "title": title})
     bones = "".join(f"M{x1:g} {y1:g}L{x2:g} {y2:g}" for x1, y1, x2, y2 in edges)
     return {"kind": kind, "bones": bones, "radius": 5.0 if len(positions) <= 16 else 3.6, "points": points}

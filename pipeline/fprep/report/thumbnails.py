@@ -50,8 +50,12 @@ def thumbnails(
     follow_links: bool = False,
 ) -> list[Thumbnail]:
     """Create thumbnails of (path below `root`, digest or None) in workers, which malicious files may crash."""
+
+    def crashed(_: tuple[str, str | None], reason: str) -> Thumbnail:
+        return Thumbnail(problem=f"the image decoder failed ({reason})")
+
     work = functools.partial(thumbnail, os.path.realpath(root), follow_links=follow_links)
-    return list(map_tasks(work, tasks, crashed=_crashed, progress=progress))
+    return list(map_tasks(work, tasks, crashed=crashed, progress=progress))
 
 
 def thumbnail(root: str, task: tuple[str, str | None], *, follow_links: bool = False) -> Thumbnail:
@@ -60,9 +64,7 @@ def thumbnail(root: str, task: tuple[str, str | None], *, follow_links: bool = F
     found = check_image(root, name, decode=False, follow_links=follow_links)
     if found.rule:
         return Thumbnail(problem=found.message)
-    assert found.width is not None
-    assert found.height is not None
-    facts = Facts(found.width, found.height, found.format == "JPEG", found.mode or "", found.orientation or 1)
+    facts = Facts.of(found)
     scale = min(1.0, LONG_SIDE / max(facts.width, facts.height))
     target = max(1, round(facts.width * scale)), max(1, round(facts.height * scale))
     try:
@@ -74,8 +76,3 @@ def thumbnail(root: str, task: tuple[str, str | None], *, follow_links: bool = F
         return Thumbnail(problem="the image cannot be decoded")
     small = simplejpeg.encode_jpeg(np.ascontiguousarray(image), QUALITY, "RGB", "420", fastdct=False)
     return Thumbnail(small, *target, facts.width, facts.height)
-
-
-def _crashed(task: tuple[str, str | None], reason: str) -> Thumbnail:
-    del task
-    return Thumbnail(problem=f"the image decoder failed ({reason})")

@@ -134,7 +134,8 @@ class Augmenter:
         height, width = pixels.shape[:2]
         # Separate seeds: with one seed, two flips of probability 0.5 would always happen together.
         for number, transform in enumerate(self._transforms):
-            transform.set_random_seed(_seed(f"{name}/{number}"))
+            seed = hashlib.blake2b(f"{name}/{number}".encode(), digest_size=4).digest()
+            transform.set_random_seed(int.from_bytes(seed, "little"))
         middle = np.array([width / 2, height / 2])
         markers = middle + np.array([[0, 0], [width / 4, 0], [0, height / 4]])
         corners = geometry.corners
@@ -145,14 +146,12 @@ class Augmenter:
             raise
         except Exception as error:  # noqa: BLE001 - transforms raise all kinds of exceptions
             detail = " ".join(str(error).split())
-            raise UsageError(
-                f"recipe {self.recipe.name}: cannot be applied to {name} ({detail}); fix the recipe"
-            ) from None
+            where = f"recipe {self.recipe.name}: cannot be applied to {name}"
+            raise UsageError(f"{where} ({detail}); fix the recipe") from None
         moved_pixels, moved = result["image"], np.asarray(result["keypoints"], np.float64)
         if moved_pixels.dtype != np.uint8 or moved_pixels.ndim != 3 or moved_pixels.shape[2] != 3:
-            raise UsageError(
-                f"recipe {self.recipe.name}: does not return an 8-bit RGB image; remove the transform that changes the type"
-            )
+            remedy = "remove the transform that changes the type"
+            raise UsageError(f"recipe {self.recipe.name}: does not return an 8-bit RGB image; {remedy}")
         assert len(moved) == len(sent)
         right, down = moved[1] - moved[0], moved[2] - moved[0]
         box = None if geometry.box is None else np.concatenate([moved[3:7].min(axis=0), moved[3:7].max(axis=0)])
@@ -184,10 +183,6 @@ def _inside(geometry: Geometry, width: int, height: int) -> Geometry | None:
     return replace(geometry, landmarks=landmarks, visibility=visibility, box=box) if is_left else None
 
 
-def _seed(name: str) -> int:
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest(), "little")
-
-
 def _albumentations() -> Any:
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # otherwise it checks for a newer version online
     # Prevents it from importing torch, which takes seconds and half a gigabyte per worker.
@@ -198,7 +193,6 @@ def _albumentations() -> Any:
 
 
 def _entry(path: Path, number: int, entry: object) -> dict[str, dict[str, Any]]:
-    """Parse one entry of a recipe file into a mapping of one class name to its arguments."""
     if isinstance(entry, str):
         return {entry: {}}
     if isinstance(entry, dict) and len(cast("dict[object, object]", entry)) == 1:

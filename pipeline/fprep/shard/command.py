@@ -15,7 +15,7 @@ from fprep.convert.source_table import SourceTable
 from fprep.raw.safe_open import follows_links
 from fprep.shard.augment import Recipe, load_recipe
 from fprep.shard.finish import existing_plan_id, finish, remove_unlisted_files
-from fprep.shard.plan import PlannedShard, ShardPlan, plan_shards
+from fprep.shard.plan import ShardPlan, plan_shards
 from fprep.shard.sample import SampleOptions
 from fprep.shard.writing import write_shards
 from fschemas.failures import UsageError
@@ -60,20 +60,12 @@ def shard(
         source, size=size, quality=quality, copies=copies, recipe=recipe, shard_samples=shard_samples, seed=seed,
         splits=splits, limit=limit, lock=locked,
     )  # fmt: skip
-    columns, flip_index = source.annotation_columns, source.flip_index
-    follow_links = follow_links or follows_links(source.metadata)
-    options = SampleOptions(
-        source.raw_root(Path(images) if images else None),
-        columns,
-        size,
-        quality,
-        seed,
-        recipe,
-        flip_index,
-        follow_links,
-    )
+    root, follow = source.raw_root(Path(images) if images else None), follow_links or follows_links(source.metadata)
+    options = SampleOptions(root, source.annotation_columns, size, quality, seed, recipe, source.flip_index, follow)
     if dry_run:
-        return _summary(plan, [], reused=_count_finished(out, plan), unchanged=existing_plan_id(out) == plan.plan_id)
+        found = [is_finished(out, planned.name, plan.plan_id, digests=False) for planned in plan.shards]
+        reused = len(found) - found.count(None)
+        return _summary(plan, [], reused=reused, unchanged=existing_plan_id(out) == plan.plan_id)
     with exclusive(out):
         records = _kept(out, plan)
         if len(records) == len(plan.shards) and existing_plan_id(out) == plan.plan_id:
@@ -81,8 +73,10 @@ def shard(
             return _summary(plan, list(records.values()), reused=len(records), unchanged=True)
         withdraw(out / DATASET_FILE)  # before the first shard of an old set is replaced: readers must not see a mix
         todo = [planned for planned in plan.shards if planned.name not in records]
-        report = _shifted(progress, plan, todo)
-        written = write_shards(out, plan.plan_id, options, source, todo, workers, report)
+        total = sum(len(planned.rows) for planned in plan.shards)
+        kept = total - sum(len(planned.rows) for planned in todo)
+        tell = (lambda done, _: progress(kept + done, total)) if progress is not None else None
+        written = write_shards(out, plan.plan_id, options, source, todo, workers, tell)
         in_order = [(written | records)[planned.name] for planned in plan.shards]
         finish(out, source, plan, in_order)
         remove_unlisted_files(out, {planned.name for planned in plan.shards})
@@ -104,27 +98,12 @@ def _check_options(
     return recipe if copies else None  # without copies the recipe has no effect, so it must not change the plan id
 
 
-def _shifted(
-    progress: Callable[[int, int], None] | None, plan: ShardPlan, todo: list[PlannedShard]
-) -> Callable[[int, int], None] | None:
-    """Return a progress callback for the whole set, in which kept shards count as done."""
-    if progress is None:
-        return None
-    total = sum(len(planned.rows) for planned in plan.shards)
-    kept = total - sum(len(planned.rows) for planned in todo)
-    return lambda done, _: progress(kept + done, total)
-
-
 def _kept(out: Path, plan: ShardPlan) -> dict[str, ShardRecord]:
     """Return the records of existing shards, verified in full; damaged shards are written again."""
     names = [planned.name for planned in plan.shards]
     with ThreadPoolExecutor(max_workers=_READERS) as pool:
         records = pool.map(lambda name: is_finished(out, name, plan.plan_id), names)
         return {name: record for name, record in zip(names, records, strict=True) if record is not None}
-
-
-def _count_finished(out: Path, plan: ShardPlan) -> int:
-    return sum(is_finished(out, planned.name, plan.plan_id, digests=False) is not None for planned in plan.shards)
 
 
 def _summary(plan: ShardPlan, records: list[ShardRecord], *, reused: int, unchanged: bool) -> dict[str, Any]:

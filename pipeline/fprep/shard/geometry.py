@@ -54,7 +54,8 @@ def geometry_of(row: Row) -> Geometry:
     visibility = np.array(row.get("landmark_visibility", ()), np.int64)
     box = row.get("box")
     joints = np.array([row.get("joint_x", ()), row.get("joint_y", ())], np.float64).T
-    outlines = [np.array(outline, np.float64).reshape(-1, 2) for outline in _outlines(row)]
+    polygons = (*row.get("polygons", ()), *row.get("garment_polygons", ()))
+    outlines = [np.array(outline, np.float64).reshape(-1, 2) for outline in polygons]
     boxes = np.array(row.get("garment_boxes", ()), np.float64).reshape(-1, 4)
     others = np.concatenate([joints, *outlines, boxes[:, _CORNERS].reshape(-1, 2)])
     return Geometry(landmarks, visibility, None if box is None else np.array(box, np.float64), others)
@@ -78,16 +79,13 @@ def write_geometry(annotation: Row, moved: Geometry, *, is_copy: bool) -> None:
         lost = np.array(annotation["joint_visibility"]) < Visibility.OCCLUDED
         if is_copy:
             lost[:] = True
-            annotation["joint_visibility"] = [
-                min(seen, int(Visibility.ABSENT)) for seen in annotation["joint_visibility"]
-            ]
+            annotation["joint_visibility"] = [min(seen, 0) for seen in annotation["joint_visibility"]]
         joints = np.where(lost[:, None], 0.0, joints)
         annotation["joint_x"], annotation["joint_y"] = _floats(joints[:, 0]), _floats(joints[:, 1])
     for name in ("polygons", "garment_polygons"):
-        outlines = annotation.get(name, ())
-        for number, outline in enumerate(outlines):
-            piece, rest = np.split(rest, [len(outline) // 2])
-            annotation[name] = [*annotation[name][:number], _floats(piece.reshape(-1)), *annotation[name][number + 1 :]]
+        if name in annotation:
+            pieces = np.split(rest, np.cumsum([len(outline) // 2 for outline in annotation[name]], dtype=int))
+            annotation[name], rest = [_floats(piece.reshape(-1)) for piece in pieces[:-1]], pieces[-1]
     if "garment_boxes" in annotation:
         _write_garment_boxes(annotation, rest.reshape(-1, 4, 2))
 
@@ -99,10 +97,6 @@ def _write_garment_boxes(annotation: Row, corners: np.ndarray) -> None:
     annotation["garment_boxes"] = _floats(np.concatenate([low, high], axis=1)[kept].reshape(-1))
     for name in ("garments", "garment_polygons"):
         annotation[name] = [annotation[name][number] for number in kept]
-
-
-def _outlines(row: Row) -> list[list[float]]:
-    return [*row.get("polygons", ()), *row.get("garment_polygons", ())]
 
 
 def _floats(values: np.ndarray) -> list[float]:

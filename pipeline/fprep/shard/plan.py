@@ -110,10 +110,9 @@ def _check_keys(source: SourceTable, shards: list[PlannedShard]) -> None:
         for row, copy in zip(planned.rows, planned.copies, strict=True):
             key = sample_key(table_keys[row], copy)
             if key in seen or not KEY.fullmatch(key):
-                problem = (
-                    "occurs twice" if key in seen else f"is longer than {LONGEST_KEY} characters or not plain ASCII"
-                )
-                raise UsageError(f"{source.path}: the sample key {key!r} {problem}; change the keys in the reader")
+                form = f"is longer than {LONGEST_KEY} characters or not plain ASCII"
+                problem = f"the sample key {key!r} {'occurs twice' if key in seen else form}"
+                raise UsageError(f"{source.path}: {problem}; change the keys in the reader")
             seen.add(key)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image, ImageOps
 
-from fprep.images.check import check_image
+from fprep.images.check import ImageFacts, check_image
 from fprep.raw.safe_open import OpenError, open_inside, read_all
 from fprep.shard.augment import Augmenter, Recipe
 from fprep.shard.geometry import Geometry, geometry_of, write_geometry
@@ -29,6 +29,7 @@ from fschemas.image_limits import FORMATS
 from fschemas.pixels import as_rgb
 from fschemas.shard import Sample
 
+_CHECK = "run `fprep convert` with --check-images full"
 CONVERSION_QUALITY = 95  # JPEG quality of images encoded only because of their format
 
 
@@ -61,6 +62,13 @@ class Facts:
     mode: str
     orientation: int
 
+    @classmethod
+    def of(cls, found: ImageFacts) -> Facts:
+        """Return the properties of an image that was checked and has no problem."""
+        assert found.width is not None
+        assert found.height is not None
+        return cls(found.width, found.height, found.format == "JPEG", found.mode or "", found.orientation or 1)
+
     @property
     def is_plain_jpeg(self) -> bool:
         """Whether every reader displays the stored bytes correctly."""
@@ -87,7 +95,10 @@ class SampleMaker:
         path = self.options.root / row["image"]
         content = read_image(self.options.root, row["image"], row["sha256"], follow_links=self.options.follow_links)
         facts = _facts(row, content, self.options.root, self.options.follow_links)
-        width, height = self._target(facts)
+        size, longest = self.options.size, max(facts.width, facts.height)
+        width, height = facts.width, facts.height
+        if size is not None and longest > size:
+            width, height = max(1, round(width * size / longest)), max(1, round(height * size / longest))
         transformed: Geometry | None = None
         if copy or not facts.is_plain_jpeg or (width, height) != (facts.width, facts.height):
             image = decode(content, facts, (width, height), path)
@@ -101,13 +112,6 @@ class SampleMaker:
             as_asked = copy or self.options.size is not None
             content = encode(image, self.options.quality if as_asked else CONVERSION_QUALITY)
         return Sample(sample_key(row["key"], copy), content, self._annotation(row, copy, width, height, transformed))
-
-    def _target(self, facts: Facts) -> tuple[int, int]:
-        """Return width and height after limiting the longest side to `size`; never enlarges."""
-        size, longest = self.options.size, max(facts.width, facts.height)
-        if size is None or longest <= size:
-            return facts.width, facts.height
-        return max(1, round(facts.width * size / longest)), max(1, round(facts.height * size / longest))
 
     def _annotation(
         self, row: dict[str, Any], copy: int, width: int, height: int, transformed: Geometry | None
@@ -196,14 +200,8 @@ def _decode_any(content: bytes, facts: Facts, path: Path) -> np.ndarray:
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - Pillow raises almost any exception on malicious bytes
-        raise _undecodable(path, error) from None
-
-
-def _undecodable(path: Path, error: Exception) -> IntegrityError:
-    detail = " ".join(str(error).split()) or type(error).__name__
-    return IntegrityError(
-        f"{path}: cannot be decoded ({detail}); run `fprep convert` with --check-images full, which rejects it"
-    )
+        detail = " ".join(str(error).split()) or type(error).__name__
+        raise IntegrityError(f"{path}: cannot be decoded ({detail}); {_CHECK}, which rejects it") from None
 
 
 def _facts(row: dict[str, Any], content: bytes, root: Path, follow_links: bool) -> Facts:
@@ -217,14 +215,10 @@ def _facts(row: dict[str, Any], content: bytes, root: Path, follow_links: bool) 
         return Facts(row["width"], row["height"], is_jpeg, row["image_mode"], row["image_orientation"])
     found = check_image(os.path.realpath(root), row["image"], decode=True, follow_links=follow_links)
     if found.rule:
-        raise IntegrityError(
-            f"{root / row['image']}: {found.message}; run `fprep convert` with --check-images full, which rejects it"
-        )
+        raise IntegrityError(f"{root / row['image']}: {found.message}; {_CHECK}, which rejects it")
     if found.sha256 != hashlib.sha256(content).hexdigest():
         raise IntegrityError(f"{root / row['image']}: changed while it was read; run the command again")
-    assert found.width is not None
-    assert found.height is not None
-    facts = Facts(found.width, found.height, found.format == "JPEG", found.mode or "", found.orientation or 1)
+    facts = Facts.of(found)
     if row["width"] not in (None, facts.width) or row["height"] not in (None, facts.height):
         sizes = f"{facts.width} x {facts.height} pixels instead of {row['width']} x {row['height']}"
         raise IntegrityError(f"{root / row['image']}: {sizes}; run `fprep convert` again")
@@ -235,6 +229,6 @@ def _facts(row: dict[str, Any], content: bytes, root: Path, follow_links: bool) 
     if len(points) and np.any(points > (facts.width, facts.height)):
         raise IntegrityError(
             f"{row['source_file']}:{row['source_line']}: a landmark or box lies outside {row['image']} "
-            f"({facts.width} x {facts.height}); run `fprep convert` with --check-images full, which rejects such rows"
+            f"({facts.width} x {facts.height}); {_CHECK}, which rejects such rows"
         )
     return facts

@@ -348,14 +348,15 @@ def test_nothing_known(tmp_path):
         doctor(tmp_path / "absent")
 
 
-def test_a_huge_tree_is_looked_at_in_part(tmp_path):
+def test_a_huge_tree_is_looked_at_in_part(tmp_path, monkeypatch):
     inshop(tmp_path)
     for number in range(40):
         (tmp_path / f"more/{number:03d}").mkdir(parents=True)
     checkup = doctor(tmp_path, limit=30)
     assert "were not scanned" in checkup.to_text()
     assert checkup.scan.entries <= 60
-    looked = scan(tmp_path, max_in_folder=5)
+    monkeypatch.setattr("fprep.doctor.scan.MAX_IN_FOLDER", 5)
+    looked = scan(tmp_path)
     assert looked.folders[tmp_path / "more"].cut
     assert looked.incomplete
 
@@ -461,19 +462,7 @@ def test_paths_with_commas_and_entities_are_found(tmp_path):
     assert [finding.message for finding in findings(doctor(tmp_path), "images")] == ["all of 3 sampled images exist"]
 
 
-@pytest.fixture
-def own_readers(monkeypatch):
-    """Readers for a user's own images, with the options that a test needs."""
-    base = readers()["deepfashion2"]
-    keys = {"image": "the column of images", "style": "…", "category": "…"}
-    own = {
-        "folders": replace(base, name="folders", variants={"tree": ("**/*",)}),
-        "csv": replace(base, name="csv", mapping=keys),
-    }
-    monkeypatch.setattr("fprep.doctor.own_images.readers", lambda: readers() | own)
-
-
-def test_own_folders(tmp_path, own_readers):
+def test_own_folders(tmp_path):
     for name in ("Floral_Dress", "Red_Dress", "Denim_Shorts"):
         (tmp_path / "shop" / name).mkdir(parents=True)
         Image.new("RGB", (20, 20)).save(tmp_path / "shop" / name / "1.jpg")
@@ -482,7 +471,7 @@ def test_own_folders(tmp_path, own_readers):
     assert "2 last words, such as Dress, Shorts" in diagnosis.findings[0].message
 
 
-def test_own_table(tmp_path, own_readers):
+def test_own_table(tmp_path):
     (tmp_path / "img").mkdir()
     Image.new("RGB", (20, 20)).save(tmp_path / "img/jean 1.jpg")
     (tmp_path / "labels.csv").write_text("image_file_name,style,season\njean 1.jpg,casual,winter\n")

@@ -68,6 +68,10 @@ class Layout:
         kind = "style" if self.is_style else "attribute"
         return Vocabulary(f"asen-{self.name}-{kind}-{len(names)}", tuple(names), {} if self.is_style else groups)
 
+    def id_of(self, attribute: int, value: int) -> int:
+        """Return the id of a value in the vocabulary."""
+        return sum(count for _, count in self.attributes[:attribute]) + value
+
     def files(self, split: str) -> dict[str, Path]:
         """Return the existing label files of a split, by role."""
         paths = {role: self.folder / f"{role}_{split}.txt" for role in ROLES}
@@ -92,8 +96,7 @@ def find_layout(raw: RawFolder) -> Layout:
     if len(folders) > 1:
         several = ", ".join(raw.name_of(folder) for folder in sorted(folders))
         raise UsageError(f"{several}: several data sets; pass the folder of one of them, and its meta.json")
-    folder = next(iter(folders))
-    return _with_meta(raw, folder)
+    return _with_meta(raw, next(iter(folders)))
 
 
 def _with_meta(raw: RawFolder, folder: Path) -> Layout:
@@ -181,24 +184,17 @@ def image_home(raw: RawFolder, layout: Layout, names: Sequence[str]) -> str:
     folder = layout.folder
     inner = raw.folders_in(folder)
     homes = [folder, *inner, *(base / "images" for base in (folder, *inner)), folder.parent]
-    for home in homes:
-        if home.is_relative_to(raw.root) and any(raw.has_image(home, name) for name in names[:20]):
-            break
-    else:
-        home = folder
-    return raw.prefix_of(home)
+    inside = (home for home in homes if home.is_relative_to(raw.root))
+    return raw.prefix_of(
+        next((home for home in inside if any(raw.has_image(home, name) for name in names[:20])), folder)
+    )
 
 
 def spelling_on_disk(root: Path, prefix: str, names: Sequence[str]) -> list[str]:
     """Return the names with folders in the Unicode form (NFC or NFD) used on disk: macOS decomposes Hangul."""
-    folders = {name.rpartition("/")[0] for name in names if not name.isascii()}
     on_disk: dict[str, str] = {}
-    for folder in folders:
-        found = next((other for other in _spellings(folder) if (root / (prefix + other)).is_dir()), folder)
-        on_disk[folder] = found
+    for folder in {name.rpartition("/")[0] for name in names if not name.isascii()}:
+        spellings = (folder, unicodedata.normalize("NFC", folder), unicodedata.normalize("NFD", folder))
+        on_disk[folder] = next((other for other in spellings if (root / (prefix + other)).is_dir()), folder)
     parts = [name.rpartition("/") for name in names]
     return [f"{on_disk.get(folder, folder)}/{last}" if slash else last for folder, slash, last in parts]
-
-
-def _spellings(name: str) -> tuple[str, ...]:
-    return (name,) if name.isascii() else (name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name))

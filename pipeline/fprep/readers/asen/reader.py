@@ -9,7 +9,6 @@ the attribute are absent, as in ASEN's comparison; unlabeled attributes are unkn
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,8 +16,7 @@ import polars as pl
 
 from fprep.raw.dialect import HEAD, find_dialect, read_table
 from fprep.raw.file import is_file
-from fprep.raw.folder import RawFile, RawFolder, RawLine, text_problem
-from fprep.raw.image_names import clean_path, image_path_problem
+from fprep.raw.folder import RawFile, RawFolder, RawLine, path_in
 from fprep.readers.asen.layout import SPLITS, Layout, find_layout, image_home, parse_label, spelling_on_disk
 from fprep.readers.fashionai import attributes as fashionai_attributes
 from fprep.readers.reader import frame_of, reader, safe_key, source_columns
@@ -26,7 +24,6 @@ from fprep.readers.signature import Signature
 from fschemas.failures import UsageError
 from fschemas.splits import QUERY_AND_GALLERY
 from fschemas.tables import SampleTable, table_class
-from fschemas.vocabularies import Vocabulary
 
 # (split of the files, role of the label file) -> split of the table. An image with several roles takes the first match.
 _SPLIT_OF = {
@@ -72,9 +69,8 @@ class _Image:
 def kfashion_asen(raw: RawFolder) -> pl.LazyFrame:
     """Read train, valid and test of one data set; column group style if that is its attribute, else attributes."""
     layout = find_layout(raw)
-    words = layout.vocabulary()
-    raw.vocabularies["style" if layout.is_style else "attributes"] = words
-    table = table_class("style") if layout.is_style else table_class("attributes")
+    group = "style" if layout.is_style else "attributes"
+    raw.vocabularies[group], table = layout.vocabulary(), table_class(group)
     frames: list[pl.DataFrame] = []
     for split in SPLITS:
         path, labels = layout.folder / f"filenames_{split}.txt", layout.files(split)
@@ -86,25 +82,19 @@ def kfashion_asen(raw: RawFolder) -> pl.LazyFrame:
         images = _images(raw, raw.open_file(path))
         for role, label_path in labels.items():
             _join(raw, raw.open_file(label_path), role, layout, images)
-        _check_annotations(raw, layout, split, images, words)
+        if layout.name == "fashionai":
+            _check_annotations(raw, layout, split, images)
         if not labels:
             raw.notes.append(f"{raw.name_of(path)}: names without label files; its rows go into the split unlabeled")
         raw.totals[f"{layout.name}-{split}"] += len(images)
-        frames.append(_frame(raw, layout, words, split, [image for image in images.values() if image.good], table))
+        frames.append(_frame(raw, layout, split, [image for image in images.values() if image.good], table))
     if not frames:
         raise UsageError(f"{raw.name_of(layout.folder)}: no filenames_{'|'.join(SPLITS)}.txt can be read; restore them")
     return pl.concat(frames).lazy()
 
 
 def _images(raw: RawFolder, file: RawFile) -> dict[int, _Image]:
-    """Return images by the 0-based index of their line."""
-    images: dict[int, _Image] = {}
-    for line in file.lines():
-        problem = text_problem(line) or image_path_problem(clean_path(line.content.decode().strip(" \t")))
-        if problem is not None:
-            raw.reject(line, *problem, column="image", found=repr(line.content[:100]))
-        images[line.number - 1] = _Image(line, problem is None)
-    return images
+    return {line.number - 1: _Image(line, raw.has_path(line)) for line in file.lines()}
 
 
 def _join(raw: RawFolder, file: RawFile, role: str, layout: Layout, images: dict[int, _Image]) -> None:
@@ -149,45 +139,44 @@ def _label_problem(layout: Layout, image: _Image, pair: tuple[int, int]) -> tupl
     return None
 
 
-def _check_annotations(
-    raw: RawFolder, layout: Layout, split: str, images: dict[int, _Image], words: Vocabulary
-) -> None:
+def _check_annotations(raw: RawFolder, layout: Layout, split: str, images: dict[int, _Image]) -> None:
     """Compare with FashionAI's `<split>/Annotations/label.csv`, the source of the lists."""
     homes = [layout.folder, *raw.folders_in(layout.folder)]
     path = next((csv for home in homes if is_file(csv := home / split / "Annotations" / "label.csv")), None)
-    if path is None or layout.name != "fashionai":
+    if path is None:
         return
-    by_name = {clean_path(image.line.content.decode().strip(" \t")): image for image in images.values() if image.good}
+    by_name = {path_in(image.line): image for image in images.values() if image.good}
     file = raw.open_file(path)
     for record in read_table(file, find_dialect(file.head(HEAD), widths=fashionai_attributes.WIDTHS)):
         file.accounts["joined"] += 1
         name, table, word = (*(cell.strip() for cell in record.fields), "", "", "")[:3]
         image = by_name.get(f"{split}/{name}")
         attribute = table.removesuffix("_labels")
-        label = fashionai_attributes.parse_label(attribute, word) if attribute in words.groups else ""
-        listed = {_id(layout, pair) for pair in image.labels} if image else set[int]()
+        is_known = attribute in (name for name, _ in layout.attributes)
+        label = fashionai_attributes.parse_label(attribute, word) if is_known else ""
+        listed = {layout.id_of(*pair) for pair in image.labels} if image else set[int]()
         if isinstance(label, str) or label.positive not in listed:
             raw.warn("label_csv_differs", record.line)
 
 
-def _id(layout: Layout, pair: tuple[int, int]) -> int:
-    return sum(count for _, count in layout.attributes[: pair[0]]) + pair[1]
-
-
-def _frame(
-    raw: RawFolder, layout: Layout, words: Vocabulary, split: str, images: list[_Image], table: type[SampleTable]
-) -> pl.DataFrame:
-    names = [clean_path(image.line.content.decode().strip(" \t")) for image in images]
+def _frame(raw: RawFolder, layout: Layout, split: str, images: list[_Image], table: type[SampleTable]) -> pl.DataFrame:
+    names = [path_in(image.line) for image in images]
     prefix = image_home(raw, layout, names)
-    splits = list(_table_splits(raw, split, images))
+    splits: list[str] = []
+    for image in images:
+        role = next((role for role in _ORDER if role in image.roles), None)
+        if role is None:
+            raw.warn("no_label", image.line)
+        splits.append(_SPLIT_OF[split, role] if role else "unlabeled")
     columns: dict[str, Any] = {
         "key": [_key(name) for name in names],
         "image": [prefix + name for name in spelling_on_disk(raw.root, prefix, names)],
         "split": splits,
         **source_columns(image.line for image in images),
     }
-    positive = [sorted(_id(layout, pair) for pair in image.labels) for image in images]
+    positive = [sorted(layout.id_of(*pair) for pair in image.labels) for image in images]
     if layout.is_style:
+        words = layout.vocabulary()
         columns |= {"style": [words.values[ids[0]] if ids else "" for ids in positive], "substyle": [""] * len(names)}
     else:
         named = [tuple(sorted({attribute for attribute, _ in image.labels})) for image in images]
@@ -199,19 +188,11 @@ def _unknown(layout: Layout, named: list[tuple[int, ...]]) -> pl.Series:
     """Return the ids of the unlabeled attributes of each image, computed once per combination."""
     combinations = {attributes: index for index, attributes in enumerate(dict.fromkeys(named))}
     lists = [
-        [_id(layout, (other, value)) for other, (_, count) in enumerate(layout.attributes) if other not in attributes
+        [layout.id_of(other, value) for other, (_, count) in enumerate(layout.attributes) if other not in attributes
          for value in range(count)]
         for attributes in combinations
     ]  # fmt: skip
     return pl.Series(lists, dtype=pl.List(pl.Int16)).gather([combinations[attributes] for attributes in named])
-
-
-def _table_splits(raw: RawFolder, split: str, images: list[_Image]) -> Iterator[str]:
-    for image in images:
-        role = next((role for role in _ORDER if role in image.roles), None)
-        if role is None:
-            raw.warn("no_label", image.line)
-        yield _SPLIT_OF[split, role] if role else "unlabeled"
 
 
 def _key(name: str) -> str:

@@ -88,8 +88,8 @@ def read_attributes(raw: RawFolder, path: Path, num_attributes: int) -> tuple[Li
     for block in file.blocks(guess=True):
         skip = max(num_heading - block.first_line + 1, 0)
         if layout is None:
-            heading = read_heading(raw, file, block)
-            count, skip, num_heading = heading.count, heading.num_lines, heading.num_lines
+            count, num_heading = read_heading(raw, file, block)
+            skip = num_heading
             layout = _Layout(num_attributes, _tail(block, num_heading))
         if skip < len(block.starts):
             _read_block(file, block, skip, layout, found)
@@ -110,7 +110,6 @@ def read_attributes(raw: RawFolder, path: Path, num_attributes: int) -> tuple[Li
 
 
 def _tail(block: Block, num_heading: int) -> bytes:
-    """Return the spaces after the last value of the first row."""
     if num_heading >= len(block.starts):
         return b""
     line = block.content[block.starts[num_heading] : block.ends[num_heading]].tobytes()
@@ -118,7 +117,6 @@ def _tail(block: Block, num_heading: int) -> bytes:
 
 
 def _read_block(file: RawFile, block: Block, skip: int, layout: _Layout, found: _Found) -> None:
-    """Add the rows of a block, starting at its line `skip`."""
     starts, ends = block.starts[skip:], block.ends[skip:]
     sizes = ends - starts - layout.width  # bytes before the values
     fits = (sizes > 0) & (sizes <= _LONGEST_NAME)

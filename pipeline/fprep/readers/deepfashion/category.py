@@ -70,7 +70,7 @@ def _read(raw: RawFolder, benchmark: Benchmark) -> pl.DataFrame:
     landmarks = LandmarkRows(raw, lists["landmark"]) if "landmark" in lists else None
     kept, indices = join_lists(raw, rows, lists)
     if landmarks is not None and "category" in lists:
-        fits = _same_garment(raw, rows, kept, indices, lists, landmarks)
+        fits = _same_garment(raw, rows, kept, indices, lists, landmarks.garments[indices["landmark"]])
         kept, indices = kept[fits], {column: found[fits] for column, found in indices.items()}
     if "category" in lists:
         columns["category"] = _categories(raw, rows, kept, lists["category"], indices["category"])
@@ -82,7 +82,7 @@ def _read(raw: RawFolder, benchmark: Benchmark) -> pl.DataFrame:
             "all others are known to be absent"
         )
     if "box" in lists:
-        columns["box"] = pl.Series((lists["box"].matrix(4)[indices["box"]] - 1).astype(np.float32)).arr.to_list()
+        columns["box"] = lists["box"].boxes(indices["box"])
     if landmarks is not None:
         columns |= landmarks.columns(indices["landmark"])
         if (landmarks.variations < 0).all():
@@ -94,11 +94,8 @@ def _read(raw: RawFolder, benchmark: Benchmark) -> pl.DataFrame:
 
 
 def _read_lists(raw: RawFolder, benchmark: Benchmark) -> dict[str, ListFile]:
-    """Return the category, box and landmark lists that exist."""
     lists: dict[str, ListFile] = {}
-    missing = [name for name in _LISTS.values() if benchmark.file(name) is None]
-    if missing:
-        raw.notes.append(f"{raw.name_of(benchmark.lists)}: {', '.join(missing)} missing; the table is written without")
+    benchmark.note_missing(raw, _LISTS.values())
     for column, count in (("category", 1), ("box", 4), ("landmark", None)):
         if (path := benchmark.file(_LISTS[column])) is not None:
             lists[column] = read_list(raw, path, numbers=count)
@@ -109,9 +106,13 @@ def _read_lists(raw: RawFolder, benchmark: Benchmark) -> dict[str, ListFile]:
 
 
 def _same_garment(
-    raw: RawFolder, rows: ListFile, kept: np.ndarray, indices: dict[str, np.ndarray], lists: dict[str, ListFile],
-    landmarks: LandmarkRows,
-) -> np.ndarray:  # fmt: skip
+    raw: RawFolder,
+    rows: ListFile,
+    kept: np.ndarray,
+    indices: dict[str, np.ndarray],
+    lists: dict[str, ListFile],
+    garments: np.ndarray,
+) -> np.ndarray:
     """Return the kept rows whose landmarks belong to a garment of their category; the others are rejected.
 
     The released lists agree in every row, so one of two conflicting labels is wrong.
@@ -120,7 +121,6 @@ def _same_garment(
     for kind, garment in enumerate(GARMENTS):
         kinds[list(_CATEGORIES.groups[garment])] = kind
     labels = lists["category"].matrix(1)[indices["category"], 0] - 1
-    garments = landmarks.garments[indices["landmark"]]
     fits = kinds[labels] == garments
     for index in np.flatnonzero(~fits).tolist():
         name, kind = _CATEGORIES.values[labels[index]], GARMENTS[kinds[labels[index]]]

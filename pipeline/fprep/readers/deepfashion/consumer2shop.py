@@ -12,24 +12,25 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
+from fprep.raw.file import RawFile
 from fprep.raw.folder import RawFolder
+from fprep.raw.image_names import clean_path
 from fprep.readers.deepfashion import signatures
-from fprep.readers.deepfashion.image_folders import find_images, spelling_on_disk
 from fprep.readers.deepfashion.item_attributes import add_item_attributes, check_items, compare_names, vocabulary_lines
 from fprep.readers.deepfashion.landmark_rows import LandmarkRows
-from fprep.readers.deepfashion.lists import ListFile
-from fprep.readers.deepfashion.pairs import PATH_PARTS, Pairs, read_pairs, released_names
+from fprep.readers.deepfashion.lists import ListFile, read_rows
 from fprep.readers.deepfashion.retrieval_lists import (
     annotation_file,
-    compare_types,
     do_not_fit,
+    find_images,
     join_labels,
     label_columns,
     partition_files,
-    read_boxes,
-    read_rows,
+    read_labels,
+    spelling_on_disk,
 )
 from fprep.readers.deepfashion.tree import benchmark_reader
 from fschemas.failures import UsageError
@@ -48,6 +49,8 @@ _SPELLINGS = (
 )
 _SOURCES = {1: "shop", 2: "consumer"}
 _ROLES = dict(zip(("consumer", "shop"), QUERY_AND_GALLERY["test"], strict=True))
+_PATH_PARTS = r"^img/[^/]+/[^/]+/(id_[0-9]{8})/([^/]+)$"
+_BINDING = ("test", "val", "train")  # an item in several splits goes to the first of these
 _SIDE = 301  # pixels of the longest side of the images that the coordinates belong to
 
 
@@ -69,15 +72,21 @@ def deepfashion_consumer2shop(raw: RawFolder) -> pl.LazyFrame:
 
 
 def _read(raw: RawFolder, path: Path, home: Path) -> pl.DataFrame:
-    lists = _read_lists(raw, home)
+    lists = read_labels(raw, home, "consumer2shop")
+    if not lists:
+        raise UsageError(
+            f"{home}: neither Anno/{_BOXES} nor Anno/{_LANDMARKS} is here; the partition lists pairs only, so one of them is "
+            "needed for a row per image"
+        )
+    for listed in lists.values():
+        listed.words = (_released_names(raw, listed.file.name, listed.names),)
     rows = lists["box"] if "box" in lists else lists["landmark"]
     landmarks = LandmarkRows(raw, lists["landmark"]) if "landmark" in lists else None
-    pairs = read_pairs(raw, path, rows.names)
-    item = rows.names.str.extract_groups(PATH_PARTS).struct.field("1").fill_null("")
+    pairs = _read_pairs(raw, path, rows.names)
+    item = rows.names.str.extract(_PATH_PARTS).fill_null("")
     split, domain = pairs.split_of(item), _domains(raw, rows, lists.get("box"))
     _check_rows(rows, pairs, item, split, domain)
-    kept, indices = join_labels(raw, rows, lists)
-    compare_types(raw, rows, kept, indices, lists.get("box"), landmarks)
+    kept, indices = join_labels(raw, rows, lists, landmarks)
     names = rows.names.gather(kept)
     image_folder, is_highres = find_images(raw, home, _FOLDERS)
     images = spelling_on_disk(raw, pl.Series([image_folder]) + names.str.slice(len("img/")), _SPELLINGS)
@@ -94,25 +103,9 @@ def _read(raw: RawFolder, path: Path, home: Path) -> pl.DataFrame:
     return _add_attributes(raw, home, frame)
 
 
-def _read_lists(raw: RawFolder, home: Path) -> dict[str, ListFile]:
-    lists: dict[str, ListFile] = {}
-    if path := annotation_file(home, _BOXES):
-        lists["box"] = read_boxes(raw, path)
-    if path := annotation_file(home, _LANDMARKS):
-        lists["landmark"] = read_rows(raw, path, numbers=None)
-    if not lists:
-        raise UsageError(
-            f"{home}: neither Anno/{_BOXES} nor Anno/{_LANDMARKS} is here; the partition lists pairs only, so one of them is "
-            "needed for a row per image"
-        )
-    for listed in lists.values():
-        listed.words = (released_names(raw, listed.file.name, listed.names),)
-    return lists
-
-
 def _domains(raw: RawFolder, rows: ListFile, boxes: ListFile | None) -> pl.Series:
     """Return the domain of each image, from its name (warning if the box list disagrees), else from the box list."""
-    word = rows.names.str.extract_groups("/(comsumer|shop)_[^/]*$").struct.field("1")
+    word = rows.names.str.extract("/(comsumer|shop)_[^/]*$")
     named = word.replace({"comsumer": "consumer"}).fill_null("unknown").rename("named")
     if boxes is None:
         return named
@@ -123,7 +116,7 @@ def _domains(raw: RawFolder, rows: ListFile, boxes: ListFile | None) -> pl.Serie
     return named.to_frame().select(pl.when(named == "unknown").then(listed).otherwise(named)).to_series()
 
 
-def _check_rows(rows: ListFile, pairs: Pairs, item: pl.Series, split: pl.Series, domain: pl.Series) -> None:
+def _check_rows(rows: ListFile, pairs: _Pairs, item: pl.Series, split: pl.Series, domain: pl.Series) -> None:
     rows.require(item != "", "unexpected_path", "not a path img/<part>/<folder>/<item>/<image>")
     no_pair = f"no pair of {pairs.file.name} names"
     rows.require(split != "", "no_split", lambda row: f"{no_pair} {item[row]}, so its split is not known", item)
@@ -179,3 +172,81 @@ def attribute_names(rows: Sequence[Sequence[str]], types: Sequence[str]) -> list
         name if english.count(name) == 1 else with_type if typed.count(with_type) == 1 else with_both
         for name, with_type, with_both in zip(english, typed, full, strict=True)
     ]
+
+
+def _released_names(raw: RawFolder, file: str, names: pl.Series) -> pl.Series:
+    """Return the paths with the release's spelling, `comsumer_`; corrected copies are reverted, with a warning."""
+    repaired = names.str.contains("/consumer_", literal=True)
+    if repaired.any():
+        raw.warn(
+            "repaired_spelling", f"{file}: {repaired.sum()} paths have consumer_ instead of the release's comsumer_"
+        )
+    return names.str.replace("/consumer_", "/comsumer_", literal=True)
+
+
+class _Pairs:
+    """The valid pairs of a partition file: columns a, b (paths), item, split."""
+
+    def __init__(self, file: RawFile, frame: pl.DataFrame) -> None:
+        self.file, self.frame = file, frame
+        rank = pl.col("split").replace_strict(list(_BINDING), range(len(_BINDING)), return_dtype=pl.UInt8)
+        first = rank.min().replace_strict(list(range(len(_BINDING))), _BINDING, return_dtype=pl.String)
+        self._splits = frame.group_by("item", maintain_order=True).agg(first)
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def split_of(self, items: pl.Series) -> pl.Series:
+        """Return the split of each item (N), "" for an item without pairs."""
+        joined = pl.DataFrame({"item": items}).join(self._splits, on="item", how="left", maintain_order="left")
+        return joined["split"].fill_null("")
+
+    def partners_of(self, names: pl.Series, images: pl.Series) -> pl.Series:
+        """Return for each image (N, by its path in the lists) the `images` that it is paired with, ascending."""
+        pairs = self.frame.select("a", "b")
+        both = pl.concat([pairs, pairs.select(pl.col("b").alias("a"), pl.col("a").alias("b"))])
+        known = pl.DataFrame({"b": names, "partner": images}).unique("b", maintain_order=True)
+        partners = both.join(known, on="b").group_by("a").agg(pl.col("partner").unique().sort())
+        joined = pl.DataFrame({"a": names}).join(partners, on="a", how="left", maintain_order="left")
+        return joined["partner"].fill_null(pl.Series([[]], dtype=pl.List(pl.String)))
+
+
+def _read_pairs(raw: RawFolder, path: Path, images: pl.Series) -> _Pairs:
+    """Read a partition file; bad rows are rejected. `images` are the paths that have a row in the table.
+
+    All lines are accounted for; pairs without a listed image are left out, with a warning.
+    """
+    listed = read_rows(raw, path, words=4)
+    paths = (pl.Series([clean_path(path) for path in column], dtype=pl.String) for column in listed.words[:2])
+    first, second = (_released_names(raw, listed.file.name, column) for column in paths)
+    _check_pairs(listed, first, second)
+    listed.reject_bad(raw, "pairs")
+    good = listed.good
+    known = first.is_in(images.implode()).to_numpy().astype(int) + second.is_in(images.implode()).to_numpy()
+    for row in np.flatnonzero(good & (known < 2)).tolist():
+        raw.warn("pair_without_image", listed.line(row))
+    listed.file.accounts["joined"] += int((good & (known > 0)).sum())
+    listed.file.accounts["left_out"] += int((good & (known == 0)).sum())
+    columns = {"a": first, "b": second, "item": listed.words[2], "split": listed.words[3]}
+    frame = pl.DataFrame(columns).with_columns(pl.Series("line", listed.lines)).filter(pl.Series(good))
+    odd = frame.filter((pl.col("split").n_unique().over("item") > 1) | pl.struct("a", "b").is_duplicated())
+    pairs = _Pairs(listed.file, frame)
+    for first_split, split, line in zip(pairs.split_of(odd["item"]), odd["split"], odd["line"], strict=True):
+        raw.warn("repeated_row" if split == first_split else "item_in_several_splits", listed.file.line(line))
+    return pairs
+
+
+def _check_pairs(listed: ListFile, first: pl.Series, second: pl.Series) -> None:
+    items, splits = listed.words[2], listed.words[3]
+    parts = [names.str.extract_groups(_PATH_PARTS).struct.unnest() for names in (first, second)]
+    of_path = [part["1"].fill_null("") for part in parts]
+    roles = [part["2"].str.extract("^(comsumer|shop)_").fill_null("") for part in parts]
+    is_path = (of_path[0] != "") & (of_path[1] != "")
+    listed.require(is_path, "unexpected_path", "not two paths img/<part>/<folder>/<item>/<image>", second)
+    listed.require(
+        (of_path[0] == items) & (of_path[1] == items), "item_path_mismatch",
+        lambda row: f"item {items[row][:40]!r}, but the paths have {of_path[0][row]} and {of_path[1][row]}", items,
+    )  # fmt: skip
+    is_pair = (roles[0] != roles[1]) | (roles[0] == "")
+    listed.require(is_pair, "not_a_pair", lambda row: f"both images are called {roles[0][row]}_", first)
+    listed.require_known(splits, _BINDING[::-1], "unknown_split", "evaluation status")

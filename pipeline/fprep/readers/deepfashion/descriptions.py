@@ -75,7 +75,6 @@ def add_descriptions(frame: pl.DataFrame, records: pl.DataFrame, *, has_colors: 
 
 
 def _text_of(file: RawFile) -> tuple[str, int]:
-    """Return the whole text and the number of non-blank lines."""
     lines = list(file.lines())
     contents = [b""] * len(file)
     for line in lines:
@@ -89,7 +88,6 @@ def _text_of(file: RawFile) -> tuple[str, int]:
 
 
 def _start(file: RawFile, text: str) -> int:
-    """Return the position of the first record."""
     position = _blank(text, 0)
     if text[position : position + 1] != "[":
         raise UsageError(f"{file.name}: not a JSON array of {{item, color, description}}; restore it from the archive")

@@ -6,11 +6,15 @@ ids), `train_bbox.txt`, `train_landmards.txt` (sic). "official" is `Anno_fine/`:
 0` is absent.
 
 Landmarks are packed to the left in the order of the clothes type, which the course layout lacks (`packed_landmarks`).
+
+The coarse benchmark splits the same images differently: 4,188 of the 14,000 images of fine-train and 653 of the 2,000
+of fine-val are test images there, so models trained on both must exclude them.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +22,13 @@ import numpy as np
 import polars as pl
 
 from fprep.raw.file import is_file
-from fprep.raw.folder import RawFile, RawFolder, RawLine, text_problem
-from fprep.raw.image_names import clean_path, image_path_problem
+from fprep.raw.folder import RawFile, RawFolder, RawLine, path_in
 from fprep.readers.deepfashion import signatures
-from fprep.readers.deepfashion.coarse_split import add_coarse_split
-from fprep.readers.deepfashion.packed_landmarks import (
-    GARMENTS,
-    garment_of_category,
-    garment_of_landmarks,
-    is_ambiguous,
-    unpack,
-)
-from fprep.readers.deepfashion.tree import benchmark_reader
+from fprep.readers.deepfashion.item_attributes import compare_names, vocabulary_lines
+from fprep.readers.deepfashion.landmark_rows import APPLICABLE, GARMENTS
+from fprep.readers.deepfashion.lists import read_list
+from fprep.readers.deepfashion.packed_landmarks import garment_of_category, garment_of_landmarks, is_ambiguous, unpack
+from fprep.readers.deepfashion.tree import PARTITION, SPLITS, benchmark_reader, is_given
 from fprep.readers.reader import frame_of, safe_key, source_columns
 from fschemas.failures import UsageError
 from fschemas.landmarks import DEEPFASHION_8, Visibility
@@ -44,6 +43,8 @@ _GROUPS = tuple(_VOCABULARY.groups.values())
 _SUFFIXES = {"attributes": ("attr",), "box": ("bbox",), "landmark": ("landmarks", "landmards"), "category": ("cate",)}
 _NUM_LANDMARKS = len(DEEPFASHION_8)
 _COORDINATE_COLUMNS = (*COLUMN_GROUPS["box"], *COLUMN_GROUPS["landmarks"])
+
+Problem = tuple[str, str, str]  # rule, message, value found
 
 
 @benchmark_reader(
@@ -69,14 +70,16 @@ def deepfashion_fine(raw: RawFolder) -> pl.LazyFrame:
     names: list[pl.Series] = []
     folders = _folders(raw)
     for folder in folders:
-        _check_vocabulary(raw, folder)
-        splits = [split for split in ("train", "val", "test") if is_file(folder / f"{split}.txt")]
+        if is_file(path := folder / "list_attr_cloth.txt"):
+            words = [(location, text.split()[0]) for location, text in vocabulary_lines(raw, path)]
+            compare_names(raw.name_of(path), words, _VOCABULARY.values)
+        splits = [split for split in SPLITS if is_file(folder / f"{split}.txt")]
         frames += [_read_split(raw, folder, split) for split in splits]
         names += [frame["image"].str.strip_prefix(_prefix(raw, folder)) for frame in frames[-len(splits) :]]
     if any("box" not in frame.columns for frame in frames):
         frames = [frame.drop(_COORDINATE_COLUMNS, strict=False) for frame in frames]
         raw.notes.append("attributes only: there are no boxes and landmarks beside them")
-    return add_coarse_split(raw, folders, pl.concat(frames), pl.concat(names)).lazy()
+    return _with_coarse_split(raw, folders, pl.concat(frames), pl.concat(names)).lazy()
 
 
 def _folders(raw: RawFolder) -> list[Path]:
@@ -84,37 +87,13 @@ def _folders(raw: RawFolder) -> list[Path]:
         folder
         for given in raw.given
         for folder in (given, given / "split", given / "Anno_fine", given / "Anno" / "Anno_fine")
-        if any(is_file(folder / f"{split}.txt") for split in ("train", "val", "test"))
+        if any(is_file(folder / f"{split}.txt") for split in SPLITS)
     }
     if not found:
         raise raw.nothing_found(
             "no fine annotation here; expected split/train.txt or Anno_fine/train.txt and its labels"
         )
     return sorted(found)
-
-
-def _check_vocabulary(raw: RawFolder, folder: Path) -> None:
-    path = folder / "list_attr_cloth.txt"
-    if not is_file(path):
-        return
-    file = raw.open_file(path)
-    lines = list(file.lines())
-    for line in lines:
-        problem = text_problem(line)
-        if problem is not None:
-            raise UsageError(f"{line}: {problem[1]}; restore the list of the 26 fine attributes")
-    names = [line.content.split()[0].decode() for line in lines[2:]]
-    file.accounts["header"] += 2
-    file.accounts["joined"] += len(names)
-    for line, name, expected in zip(lines[2:], names, _VOCABULARY.values, strict=False):
-        if name != expected:
-            raise UsageError(
-                f"{line}: attribute {name!r}, expected {expected!r}; this is not the list of the 26 fine attributes"
-            )
-    if len(names) != len(_VOCABULARY) or lines[0].content.split()[:1] != [b"26"]:
-        raise UsageError(
-            f"{file.name}: {len(names)} attributes under a count line, expected 26 and 26; restore the file"
-        )
 
 
 def _read_split(raw: RawFolder, folder: Path, split: str) -> pl.DataFrame:
@@ -129,26 +108,22 @@ def _read_split(raw: RawFolder, folder: Path, split: str) -> pl.DataFrame:
     bare = "attributes" in files and "box" not in files and "landmark" not in files
     if missing and len(missing) < len(needed) and not bare:
         raise UsageError(f"{raw.name_of(folder)}: {', '.join(missing)} is missing; restore it beside {split}.txt")
-    good = {line.number for line in lines if _name_is_good(raw, line)}
+    good = {line.number for line in lines if raw.has_path(line)}
     if missing and not bare:
         raw.notes.append(f"{names_file.name}: names only, without label files; its rows go into the split unlabeled")
-        rows = [line for line in lines if line.number in good]
-        blank, no_attributes = np.zeros((len(rows), _NUM_LANDMARKS, 2)), np.zeros((len(rows), 0), int)
-        return _frame(raw, folder, "unlabeled", rows, np.full(len(rows), 2), blank, None, no_attributes)
+        split, files = "unlabeled", {}
     columns = {
         column: _read_labels(raw, column, raw.open_file(path), names_file, lines, good)
         for column, path in files.items()
     }
     kept = [index for index, line in enumerate(lines) if line.number in good]
-    arrays = {column: np.array([values[index] for index in kept], int) for column, values in columns.items()}
     shapes = {"attributes": (-1, 6), "box": (-1, 4), "landmark": (-1, _NUM_LANDMARKS, 2), "category": (-1,)}
-    arrays = {column: values.reshape(shapes[column]) for column, values in arrays.items()}
-    if bare:
-        rows = [lines[index] for index in kept]
-        nowhere = np.zeros((len(rows), _NUM_LANDMARKS, 2))
-        frame = _frame(raw, folder, split, rows, np.full(len(rows), 2), nowhere, None, arrays["attributes"])
-        return frame.drop(_COORDINATE_COLUMNS)
-    return _labeled_frame(raw, folder, split, [lines[index] for index in kept], arrays)
+    arrays = {
+        column: np.array([values[index] for index in kept], int).reshape(shapes[column])
+        for column, values in columns.items()
+    }
+    frame = _frame(raw, folder, split, [lines[index] for index in kept], arrays)
+    return frame.drop(_COORDINATE_COLUMNS) if bare else frame
 
 
 def _data_lines(raw: RawFolder, file: RawFile, *, is_list: bool) -> list[RawLine]:
@@ -161,15 +136,6 @@ def _data_lines(raw: RawFolder, file: RawFile, *, is_list: bool) -> list[RawLine
         raw.warn("header_line", lines[0])
         lines = lines[1:]
     return lines
-
-
-def _name_is_good(raw: RawFolder, line: RawLine) -> bool:
-    problem = text_problem(line)
-    if problem is None:
-        problem = image_path_problem(clean_path(line.content.decode().strip(" \t")))
-    if problem is not None:
-        raw.reject(line, *problem, column="image", found=repr(line.content[:100]))
-    return problem is None
 
 
 def _read_labels(
@@ -189,19 +155,15 @@ def _read_labels(
     values: list[list[int] | None] = []
     for name, line in zip(names, lines, strict=True):
         parsed = _numbers(column, line)
-        if isinstance(parsed, list):
-            values.append(parsed)
-            continue
-        values.append(None)
-        if name.number in good:
+        values.append(parsed if isinstance(parsed, list) else None)
+        if isinstance(parsed, tuple) and name.number in good:
             good.discard(name.number)
             rule, message, found = parsed
             raw.reject(name, rule, message, location=line, column=column, found=found)
     return values
 
 
-def _numbers(column: str, line: RawLine) -> list[int] | tuple[str, str, str]:
-    """Return the numbers of a label row, or (rule, message, value found)."""
+def _numbers(column: str, line: RawLine) -> list[int] | Problem:
     tokens = line.content.split()
     for token in tokens:
         if _NUMBER.fullmatch(token) is None:
@@ -224,7 +186,7 @@ def _numbers(column: str, line: RawLine) -> list[int] | tuple[str, str, str]:
     return numbers
 
 
-def _attributes(numbers: list[int]) -> list[int] | tuple[str, str, str]:
+def _attributes(numbers: list[int]) -> list[int] | Problem:
     """Return ids of the vocabulary, one per group, from six class ids or from 26 flags."""
     found = " ".join(map(str, numbers))
     if len(numbers) == len(_GROUPS):
@@ -243,52 +205,41 @@ def _attributes(numbers: list[int]) -> list[int] | tuple[str, str, str]:
     return [members[0] for members in chosen]
 
 
-def _labeled_frame(
-    raw: RawFolder, folder: Path, split: str, rows: list[RawLine], arrays: dict[str, np.ndarray]
-) -> pl.DataFrame:
-    points, box = arrays["landmark"], arrays["box"]
+def _in_slots(raw: RawFolder, source: str, arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the clothes types (N, indices into GARMENTS) and the landmarks in their slots, N x 8 x 2."""
+    points = arrays["landmark"]
     present = (points != 0).any(2)
     if "category" in arrays:
         garments, slotted = garment_of_category(present, arrays["category"])
-        order = "in their slots" if slotted else "packed"
-        raw.notes.append(f"{raw.name_of(folder)}/{split}: clothes types by category, points {order}")
-        points = points if slotted else unpack(points, garments)
-    else:
-        garments = garment_of_landmarks(present, box, points, arrays["attributes"])
-        points = unpack(points, garments)
-        ambiguous = is_ambiguous(present)
-        counts = ", ".join(f"{name} {int((garments[ambiguous] == index).sum())}" for index, name in enumerate(GARMENTS))
-        raw.notes.append(
-            f"{raw.name_of(folder)}/{split}: the clothes type is not stated; {int(ambiguous.sum())} of {len(rows)} rows have "
-            f"points in pairs 1-4 only and were decided by attributes and geometry ({counts}), "
-            f"{int((~present.any(1)).sum())} rows have no point"
-        )
-    categories = [_CATEGORIES.values[number - 1] for number in arrays.get("category", np.zeros(0, int)).tolist()]
-    return _frame(raw, folder, split, rows, garments, points, box, arrays["attributes"], categories)
+        raw.notes.append(f"{source}: clothes types by category, points {'in their slots' if slotted else 'packed'}")
+        return garments, points if slotted else unpack(points, garments)
+    garments = garment_of_landmarks(present, arrays["box"], points, arrays["attributes"])
+    ambiguous = is_ambiguous(present)
+    counts = ", ".join(f"{name} {int((garments[ambiguous] == index).sum())}" for index, name in enumerate(GARMENTS))
+    raw.notes.append(
+        f"{source}: the clothes type is not stated; {int(ambiguous.sum())} of {len(points)} rows have points in pairs 1-4 only and "
+        f"were decided by attributes and geometry ({counts}), {int((~present.any(1)).sum())} rows have no point"
+    )
+    return garments, unpack(points, garments)
 
 
 def _prefix(raw: RawFolder, folder: Path) -> str:
-    """Return the prefix of the list paths, relative to the root."""
-    home = next(
-        (parent for parent in (folder.parent, folder.parent / "Img") if (parent / "img").is_dir()), folder.parent
-    )
-    return raw.prefix_of(home)
+    homes = (folder.parent, folder.parent / "Img")
+    return raw.prefix_of(next((home for home in homes if (home / "img").is_dir()), folder.parent))
 
 
 def _frame(
-    raw: RawFolder, folder: Path, split: str, rows: list[RawLine], garments: np.ndarray, points: np.ndarray, box: np.ndarray | None,
-    attributes: np.ndarray, categories: list[str] | None = None,
-) -> pl.DataFrame:  # fmt: skip
-    """Return table columns for the images in `rows`; `points` is N x 8 x 2 in landmark slots, 1-based, 0 if absent."""
-    names = [clean_path(line.content.decode().strip(" \t")) for line in rows]
-    prefix = _prefix(raw, folder)
-    is_applicable = np.array(
-        [[index in DEEPFASHION_8.garments[name] for index in range(_NUM_LANDMARKS)] for name in GARMENTS]
-    )
+    raw: RawFolder, folder: Path, split: str, rows: list[RawLine], arrays: dict[str, np.ndarray]
+) -> pl.DataFrame:
+    names, prefix = [path_in(line) for line in rows], _prefix(raw, folder)
+    garments, points = np.full(len(rows), GARMENTS.index("full")), np.zeros((len(rows), _NUM_LANDMARKS, 2))
+    if "landmark" in arrays:
+        garments, points = _in_slots(raw, f"{raw.name_of(folder)}/{split}", arrays)
     present = (points != 0).any(2)
-    missing = np.where(is_applicable[garments], Visibility.ABSENT, Visibility.NOT_APPLICABLE)
+    missing = np.where(APPLICABLE[garments], Visibility.ABSENT, Visibility.NOT_APPLICABLE)
     positions = np.where(present[:, :, None], points - 1, 0).astype(np.float32)
-    unknown = [] if attributes.size else list(range(len(_VOCABULARY)))
+    unknown = [] if "attributes" in arrays else list(range(len(_VOCABULARY)))
+    categories = arrays["category"].tolist() if "category" in arrays else [None] * len(rows)
     columns: dict[str, Any] = {
         "key": [safe_key(re.sub(r"^img/|\.[^./]*$", "", name).replace("/", "-")) for name in names],
         "image": [prefix + name for name in names],
@@ -297,10 +248,49 @@ def _frame(
         "landmark_x": positions[:, :, 0],
         "landmark_y": positions[:, :, 1],
         "landmark_visibility": np.where(present, Visibility.VISIBLE, missing),
-        "box": [None] * len(rows) if box is None else (box - 1).astype(np.float32),
-        "category": categories or [""] * len(rows),
-        "attributes_positive": attributes.tolist(),
+        "box": (arrays["box"] - 1).astype(np.float32) if "box" in arrays else [None] * len(rows),
+        "category": [_CATEGORIES.values[number - 1] if number else "" for number in categories],
+        "attributes_positive": arrays["attributes"].tolist() if "attributes" in arrays else [[]] * len(rows),
         "attributes_unknown": [unknown] * len(rows),
         **source_columns(rows),
     }
     return frame_of(_TABLE, columns)
+
+
+def _with_coarse_split(raw: RawFolder, folders: list[Path], frame: pl.DataFrame, names: pl.Series) -> pl.DataFrame:
+    """Add the column coarse_split if the partition of the coarse benchmark is next to one of the `folders`.
+
+    `names` are the images as written in the lists. Warns about train and val rows in the coarse benchmark's test split.
+    """
+    known: list[pl.DataFrame] = []
+    for path in dict.fromkeys(_partitions(raw, folders)):
+        rows = read_list(raw, path, words=2)
+        for row, (_, message, _) in rows.problems.items():
+            raw.warn("bad_partition_row", f"{rows.line(row)}: {message}")
+        rows.file.accounts["joined"] += len(rows)
+        listed = pl.DataFrame({"name": rows.names, "coarse_split": rows.words[1]})
+        known.append(listed.filter(pl.Series(rows.good)))
+    if not known:
+        return frame
+    first = pl.concat(known).unique("name", keep="first", maintain_order=True)
+    joined = names.to_frame("name").join(first, on="name", how="left", maintain_order="left")
+    splits = joined["coarse_split"].fill_null("")
+    frame = frame.with_columns(splits)
+    trained = frame.filter(pl.col("split").is_in(["train", "val"]) & (splits == "test"))
+    for file, line in trained.select("source_file", "source_line").iter_rows():
+        raw.warn("in_coarse_test", f"{file}:{line}")
+    held_out = (pl.col("coarse_split") == "test").sum().alias("test")
+    counts = frame.group_by("split").agg(pl.len().alias("all"), held_out).sort("split")
+    shares = ", ".join(f"{test} of {every} {split}" for split, every, test in counts.iter_rows())
+    raw.notes.append(
+        f"images in the coarse test set: {shares}; exclude them when training for the Category and Attribute benchmark"
+    )
+    return frame
+
+
+def _partitions(raw: RawFolder, folders: list[Path]) -> Iterator[Path]:
+    """Yield the partition of the coarse benchmark next to each folder that has one, among the given folders."""
+    for folder in folders:
+        homes = (folder.parent, folder.parent.parent)
+        paths = (home / name / PARTITION for home in homes for name in ("Eval", "eval"))
+        yield from [path for path in paths if is_file(path) and is_given(raw, path)][:1]

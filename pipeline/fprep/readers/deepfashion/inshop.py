@@ -17,19 +17,17 @@ import polars as pl
 from fprep.raw.folder import RawFolder
 from fprep.readers.deepfashion import signatures
 from fprep.readers.deepfashion.descriptions import add_descriptions, read_descriptions
-from fprep.readers.deepfashion.image_folders import find_images
 from fprep.readers.deepfashion.item_attributes import add_item_attributes, check_items, compare_names, vocabulary_lines
 from fprep.readers.deepfashion.landmark_rows import LandmarkRows
-from fprep.readers.deepfashion.lists import ListFile
+from fprep.readers.deepfashion.lists import ListFile, read_rows
 from fprep.readers.deepfashion.retrieval_lists import (
     annotation_file,
-    compare_types,
     do_not_fit,
+    find_images,
     join_labels,
     label_columns,
     partition_files,
-    read_boxes,
-    read_rows,
+    read_labels,
     refuse_leaks,
 )
 from fprep.readers.deepfashion.tree import benchmark_reader
@@ -78,9 +76,12 @@ def _read(raw: RawFolder, path: Path, home: Path) -> pl.DataFrame:
     _check_rows(rows, folder, item)
     image_folder, is_highres = find_images(raw, home, ("WOMEN", "MEN"))
     images = (pl.Series([image_folder]) + rows.names.str.slice(len("img/"))).rename("image")
-    lists = _read_lists(raw, home, has_coordinates=not do_not_fit(raw, images, image_folder, is_highres, _SIDE))
+    fit = not do_not_fit(raw, images, image_folder, is_highres, _SIDE)
+    lists = read_labels(raw, home, "inshop") if fit else {}
+    if color_path := annotation_file(home, "list_color_cloth.txt"):
+        lists["color"] = read_rows(raw, color_path, text=True)
     landmarks = LandmarkRows(raw, lists["landmark"]) if "landmark" in lists else None
-    kept, indices = join_labels(raw, rows, lists)
+    kept, indices = join_labels(raw, rows, lists, landmarks)
     view = file.str.extract_groups(_VIEW).struct.unnest().select(pl.all().fill_null(""))
     chosen = {
         "image": images, "split": rows.words[2], "category": folder, "item": item, "group": item, "pose": view["pose"],
@@ -88,7 +89,6 @@ def _read(raw: RawFolder, path: Path, home: Path) -> pl.DataFrame:
     }  # fmt: skip
     frame = rows.frame(kept, {name: column.gather(kept) for name, column in chosen.items()})
     frame = frame.with_columns(label_columns(indices, lists.get("box"), landmarks))
-    compare_types(raw, rows, kept, indices, lists.get("box"), landmarks)
     _check_views(raw, rows, kept, indices, view["code"], lists.get("box"))
     for split in _SPLITS:
         raw.totals[split] += int((rows.words[2] == split).sum())
@@ -101,23 +101,10 @@ def _check_rows(rows: ListFile, folder: pl.Series, item: pl.Series) -> None:
     rows.require(item != "", "unexpected_path", "not a path img/<gender>/<folder>/<item>/<image>")
     known, rest = folder.is_in(list(_CATEGORIES.values)), f"is none of the {len(_CATEGORIES)} known"
     rows.require(known, "unknown_category", lambda row: f"the folder {folder[row][:60]!r} {rest}", folder)
-    says = "but its path has"
-    rows.require(
-        item == words, "item_path_mismatch", lambda row: f"item {words[row][:40]!r}, {says} {item[row]}", words
-    )
+    differs = "item {!r}, but its path has {}".format
+    rows.require(item == words, "item_path_mismatch", lambda row: differs(words[row][:40], item[row]), words)
     rows.require_known(splits, _SPLITS, "unknown_split", "evaluation status")
     refuse_leaks(rows, item, splits, _SPLITS[1:])
-
-
-def _read_lists(raw: RawFolder, home: Path, *, has_coordinates: bool) -> dict[str, ListFile]:
-    lists: dict[str, ListFile] = {}
-    if has_coordinates and (path := annotation_file(home, "list_bbox_inshop.txt")):
-        lists["box"] = read_boxes(raw, path)
-    if has_coordinates and (path := annotation_file(home, "list_landmarks_inshop.txt")):
-        lists["landmark"] = read_rows(raw, path, numbers=None)
-    if path := annotation_file(home, "list_color_cloth.txt"):
-        lists["color"] = read_rows(raw, path, text=True)
-    return lists
 
 
 def _check_views(

@@ -33,22 +33,21 @@ def add_item_attributes(raw: RawFolder, path: Path | None, count: int, frame: pl
     wanted = frame["item"]
     listed = read_list(raw, path, numbers=count, key=ITEM)
     flags = listed.matrix(count)
-    odd = np.abs(flags) > 1
-    found = np.take_along_axis(flags, odd.argmax(1)[:, None], 1)[:, 0]
-    listed.require(
-        ~odd.any(1), "bad_cell",
-        lambda row: f"an attribute label is {found[row]}, expected 1 (positive), -1 (negative) or 0 (unknown)", found,
-    )  # fmt: skip
+    message = "an attribute label is {value}, expected 1 (positive), -1 (negative) or 0 (unknown)"
+    listed.require_each(np.abs(flags) <= 1, flags, "bad_cell", message)
     names = listed.names
     listed.require(
         names.str.contains(_ITEM_NAME), "bad_item",
         lambda row: f"{names[row][:40]!r} is not an item id (id_ and eight digits)", names.str.slice(0, 40),
     )  # fmt: skip
-    for row, (rule, message, found) in listed.problems.items():
-        raw.reject(listed.line(row), rule, message, column="attributes", found=found)
-    good = np.setdiff1d(np.arange(len(listed)), np.fromiter(listed.problems, np.int64))
-    _account(raw, listed, good, wanted)
+    listed.reject_bad(raw, "attributes")
+    good = np.flatnonzero(listed.good)
     names = listed.names.gather(good)
+    known = names.is_in(wanted.unique().implode()).to_numpy()
+    listed.file.accounts["joined"] += int(known.sum())
+    listed.file.accounts["left_out"] += int((~known).sum())
+    for row in good[~known].tolist():
+        raw.warn("row_without_image", listed.line(row))
     merged = _merge_twins(raw, listed, good, names, flags[good].astype(np.int8))
     first = names.is_first_distinct()
     items, values = names.filter(first), np.concatenate([merged[first.to_numpy()], np.zeros((1, count), np.int8)])
@@ -85,7 +84,7 @@ def check_items(raw: RawFolder, path: Path, wanted: pl.Series) -> None:
         raw.warn("item_not_listed", item)
 
 
-def vocabulary_lines(raw: RawFolder, path: Path, header: str = "attribute_") -> list[tuple[str, str]]:
+def vocabulary_lines(raw: RawFolder, path: Path) -> list[tuple[str, str]]:
     """Return location and text of each line of a vocabulary file below its heading; accounts for all lines."""
     file = raw.open_file(path)
     rows: list[tuple[str, str]] = []
@@ -93,7 +92,7 @@ def vocabulary_lines(raw: RawFolder, path: Path, header: str = "attribute_") -> 
         if (problem := text_problem(line)) is not None:
             raise UsageError(f"{line}: {problem[1]}; restore the file from the archive")
         text = line.content.decode().strip(" \t")
-        if not rows and (text.isdigit() or text.startswith(header)):
+        if not rows and (text.isdigit() or text.startswith("attribute_")):
             file.accounts["header"] += 1
             continue
         rows.append((str(line), text))
@@ -115,21 +114,9 @@ def compare_names(name: str, found: Sequence[tuple[str, str]], expected: Sequenc
         raise UsageError(f"{name}: {len(found)} names, expected {len(expected)}; restore the file from the archive")
 
 
-def _account(raw: RawFolder, listed: ListFile, good: np.ndarray, wanted: pl.Series) -> None:
-    known = listed.names.gather(good).is_in(wanted.unique().implode()).to_numpy()
-    listed.file.accounts["joined"] += int(known.sum())
-    listed.file.accounts["left_out"] += int((~known).sum())
-    for row in good[~known].tolist():
-        raw.warn("row_without_image", listed.line(row))
-
-
 def _merge_twins(raw: RawFolder, listed: ListFile, good: np.ndarray, names: pl.Series, flags: np.ndarray) -> np.ndarray:
     """Set the first row of an item to 0 where rows of the item differ."""
-    rows = (
-        pl.DataFrame({"name": names, "row": np.arange(len(names))})
-        .group_by("name", maintain_order=True)
-        .agg(pl.col("row"))
-    )
+    rows = pl.DataFrame({"name": names, "row": np.arange(len(names))}).group_by("name", maintain_order=True).agg("row")
     for twins in rows.filter(pl.col("row").list.len() > 1)["row"].to_list():
         differs = (flags[twins] != flags[twins[0]]).any(0)
         for twin in twins[1:]:

@@ -16,10 +16,11 @@ from fschemas.landmarks import DEEPFASHION_8, Visibility
 
 GARMENTS = ("upper", "lower", "full")  # clothes type 1, 2, 3
 VARIATIONS = ("normal", "medium-pose", "large-pose", "medium-zoom", "large-zoom")  # variation type 1 to 5
+CODES = np.array([Visibility.VISIBLE, Visibility.OCCLUDED, Visibility.ABSENT], np.int8)
 _NUM_LANDMARKS = len(DEEPFASHION_8)
-_SLOTS = tuple(DEEPFASHION_8.garments[garment] for garment in GARMENTS)
-_COUNTS = np.array([len(slots) for slots in _SLOTS])
-_CODES = np.array([Visibility.VISIBLE, Visibility.OCCLUDED, Visibility.ABSENT], np.int8)
+APPLICABLE = np.array([[slot in DEEPFASHION_8.garments[name] for slot in range(_NUM_LANDMARKS)] for name in GARMENTS])
+_COUNTS = APPLICABLE.sum(1)
+_POSITIONS = np.maximum(APPLICABLE.cumsum(1) - 1, 0)  # of the landmarks in a row of each clothes type
 
 
 class LandmarkRows:
@@ -32,79 +33,51 @@ class LandmarkRows:
 
     def __init__(self, raw: RawFolder, listed: ListFile) -> None:
         counts, numbers = listed.counts, listed.matrix(2 + 3 * _NUM_LANDMARKS)
-        has_variation = _has_variation(listed)
-        types = numbers[:, 0]
-        variations = numbers[:, 1] if has_variation else np.zeros_like(types)
-        known = (types >= 1) & (types <= len(GARMENTS))
-        listed.require_between(types, 1, len(GARMENTS), "bad_clothes_type", "clothes type")
+        forms = counts[listed.good] % 3
+        has_variation = bool((forms == 2).sum() > (forms == 1).sum())
+        types, rows = numbers[:, 0], np.arange(len(listed))
+        known = listed.require_between(types, 1, len(GARMENTS), "bad_clothes_type", "clothes type")
         garments = np.where(known, types - 1, 0)
         expected = 1 + has_variation + 3 * _COUNTS[garments]
         listed.require(counts == expected, "wrong_columns", lambda row: (
             f"{counts[row]} numbers, expected {expected[row]} for the {_COUNTS[garments[row]]} landmarks of clothes type "
             f"{GARMENTS[garments[row]]}"), counts)  # fmt: skip
-        in_range = (variations >= 1) & (variations <= len(VARIATIONS)) if has_variation else np.ones(len(types), bool)
+        variations = np.full(len(listed), -1)
         if has_variation:
-            listed.require_between(variations, 1, len(VARIATIONS), "bad_variation_type", "variation type")
-        self.garments = np.append(garments, 0)
-        self.variations = np.append(np.where(in_range, variations - 1, -1), -1)
-        shifted = (numbers[:, 2:] if has_variation else numbers[:, 1:-1]).reshape(-1, _NUM_LANDMARKS, 3)
-        states = np.where(np.arange(_NUM_LANDMARKS) < _COUNTS[garments][:, None], shifted[:, :, 0], 0)
-        odd = (states < 0) | (states > 2)
-        found = np.take_along_axis(states, odd.argmax(1)[:, None], 1)[:, 0]
-        listed.require(
-            ~odd.any(1), "bad_visibility",
-            lambda row: f"a visibility is {found[row]}, expected 0 (visible), 1 (occluded) or 2 (truncated)", found,
-        )  # fmt: skip
-        self.visibility = np.full((len(listed) + 1, _NUM_LANDMARKS), Visibility.NOT_APPLICABLE, np.int8)
-        self.points = np.zeros((len(listed) + 1, _NUM_LANDMARKS, 2), np.float32)
-        for garment, slots in enumerate(_SLOTS):
-            rows = np.flatnonzero(garments == garment)
-            triples = shifted[rows, : len(slots)]
-            state = _CODES[np.clip(triples[:, :, 0], 0, 2)]
-            self._warn(raw, listed, rows, state, triples)
-            state[(triples[:, :, 1:] == 0).all(2)] = Visibility.ABSENT
-            present = state >= Visibility.OCCLUDED
-            self.visibility[rows[:, None], slots] = state
-            self.points[rows[:, None], slots] = np.where(present[:, :, None], triples[:, :, 1:] - 1, 0)
-
-    def _warn(self, raw: RawFolder, listed: ListFile, rows: np.ndarray, state: np.ndarray, triples: np.ndarray) -> None:
-        at_zero = (triples[:, :, 1:] == 0).all(2)
+            kinds = numbers[:, 1]
+            known = listed.require_between(kinds, 1, len(VARIATIONS), "bad_variation_type", "variation type")
+            variations = np.where(known, kinds - 1, -1)
+        self.garments, self.variations = np.append(garments, 0), np.append(variations, -1)
+        listing = (numbers[:, 2:] if has_variation else numbers[:, 1:-1]).reshape(-1, _NUM_LANDMARKS, 3)
+        listing, applies = listing[rows[:, None], _POSITIONS[garments]], APPLICABLE[garments]
+        states, places = listing[:, :, 0], listing[:, :, 1:]
+        message = "a visibility is {value}, expected 0 (visible), 1 (occluded) or 2 (truncated)"
+        listed.require_each(~applies | ((states >= 0) & (states <= 2)), states, "bad_visibility", message)
+        codes, at_zero = CODES[np.clip(states, 0, 2)], (places == 0).all(2)
         for rule, odd in (
-            ("truncated_point_with_place", (state == Visibility.ABSENT) & ~at_zero),
-            ("point_without_place", (state != Visibility.ABSENT) & at_zero),
+            ("truncated_point_with_place", (codes == Visibility.ABSENT) & ~at_zero),
+            ("point_without_place", (codes != Visibility.ABSENT) & at_zero),
         ):
-            for row in rows[odd.any(1)].tolist():
-                if row not in listed.problems:
-                    raw.warn(rule, listed.line(row))
+            for row in np.flatnonzero((odd & applies).any(1) & listed.good).tolist():
+                raw.warn(rule, listed.line(row))
+        codes[at_zero] = Visibility.ABSENT
+        codes[~applies] = Visibility.NOT_APPLICABLE
+        self.visibility = np.append(codes, np.full((1, _NUM_LANDMARKS), Visibility.NOT_APPLICABLE, np.int8), axis=0)
+        self.points = np.zeros((len(listed) + 1, _NUM_LANDMARKS, 2), np.float32)
+        self.points[:-1] = np.where((codes >= Visibility.OCCLUDED)[:, :, None], places - 1, 0)
 
-    def columns(self, indices: np.ndarray) -> dict[str, pl.Series]:
-        """Return the columns of the groups landmarks and variation for these row indices."""
-        return _columns(*(each[indices] for each in (self.points, self.visibility, self.garments, self.variations)))
+    def columns(self, indices: np.ndarray, garments: np.ndarray | None = None) -> dict[str, pl.Series]:
+        """Return the columns of the groups landmarks and variation for these row indices (K).
 
-
-def absent_landmarks(garments: np.ndarray) -> dict[str, pl.Series]:
-    """Return `LandmarkRows.columns` for images without a row: all landmarks are missing."""
-    applicable = np.zeros((len(GARMENTS), _NUM_LANDMARKS), bool)
-    for garment, slots in enumerate(_SLOTS):
-        applicable[garment, list(slots)] = True
-    codes = np.where(applicable[garments], Visibility.ABSENT, Visibility.NOT_APPLICABLE).astype(np.int8)
-    points = np.zeros((len(garments), _NUM_LANDMARKS, 2), np.float32)
-    return _columns(points, codes, garments, np.full(len(garments), -1))
-
-
-def _columns(
-    points: np.ndarray, visibility: np.ndarray, garments: np.ndarray, variations: np.ndarray
-) -> dict[str, pl.Series]:
-    lists = {"landmark_x": points[:, :, 0], "landmark_y": points[:, :, 1], "landmark_visibility": visibility}
-    columns = {name: pl.Series(name, values).arr.to_list() for name, values in lists.items()}
-    columns["garment"] = pl.Series("garment", np.array(GARMENTS)[garments], pl.String)
-    names = np.array([*VARIATIONS, "unknown"])[variations]
-    return columns | {"variation": pl.Series("variation", names, pl.String)}
-
-
-def _has_variation(listed: ListFile) -> bool:
-    """Return whether the rows of a list have a variation type, by majority, so that malformed rows do not decide."""
-    good = np.ones(len(listed), bool)
-    good[list(listed.problems)] = False
-    forms = listed.counts[good] % 3
-    return bool((forms == 2).sum() > (forms == 1).sum())
+        For index -1, all landmarks of `garments` (K) are missing.
+        """
+        points, visibility, kinds = self.points[indices], self.visibility[indices], self.garments[indices]
+        if garments is not None:
+            absent, kinds = indices < 0, np.where(indices < 0, garments, kinds)
+            missing = np.where(APPLICABLE[garments], Visibility.ABSENT, Visibility.NOT_APPLICABLE)
+            visibility[absent] = missing[absent]
+        lists = {"landmark_x": points[:, :, 0], "landmark_y": points[:, :, 1], "landmark_visibility": visibility}
+        columns = {name: pl.Series(name, values).arr.to_list() for name, values in lists.items()}
+        columns["garment"] = pl.Series("garment", np.array(GARMENTS)[kinds], pl.String)
+        variations = np.array([*VARIATIONS, "unknown"])[self.variations[indices]]
+        return columns | {"variation": pl.Series("variation", variations, pl.String)}

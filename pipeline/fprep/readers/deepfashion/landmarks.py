@@ -13,7 +13,7 @@ import polars as pl
 
 from fprep.raw.folder import RawFolder
 from fprep.readers.deepfashion import signatures
-from fprep.readers.deepfashion.landmark_rows import LandmarkRows
+from fprep.readers.deepfashion.landmark_rows import CODES, LandmarkRows
 from fprep.readers.deepfashion.lists import ListFile, join_lists, read_list
 from fprep.readers.deepfashion.tree import Benchmark, benchmark_reader, find_benchmarks, image_paths, read_partition
 from fschemas.landmarks import Visibility
@@ -22,7 +22,6 @@ from fschemas.vocabularies import Vocabulary
 
 NUM_JOINTS = 14
 _JOINTS = Vocabulary("deepfashion-joint-14", tuple(f"joint_{number}" for number in range(1, NUM_JOINTS + 1)))
-_CODES = np.array([Visibility.VISIBLE, Visibility.OCCLUDED, Visibility.ABSENT], np.int8)
 
 
 @benchmark_reader(
@@ -48,9 +47,7 @@ def deepfashion_landmarks(raw: RawFolder) -> pl.LazyFrame:
 def _read(raw: RawFolder, benchmark: Benchmark) -> pl.DataFrame:
     rows = read_partition(raw, benchmark)
     lists = {"landmark": read_list(raw, benchmark.lists / "list_landmarks.txt", numbers=None)}
-    missing = [name for name in ("list_bbox.txt", "list_joints.txt") if benchmark.file(name) is None]
-    if missing:
-        raw.notes.append(f"{raw.name_of(benchmark.lists)}: {', '.join(missing)} missing; the table is written without")
+    benchmark.note_missing(raw, ("list_bbox.txt", "list_joints.txt"))
     if (path := benchmark.file("list_bbox.txt")) is not None:
         lists["box"] = read_list(raw, path, numbers=4)
     joints = None
@@ -61,7 +58,7 @@ def _read(raw: RawFolder, benchmark: Benchmark) -> pl.DataFrame:
     kept, indices = join_lists(raw, rows, lists, optional=("joint",))
     columns = landmarks.columns(indices["landmark"])
     if "box" in lists:
-        columns["box"] = pl.Series((lists["box"].matrix(4)[indices["box"]] - 1).astype(np.float32)).arr.to_list()
+        columns["box"] = lists["box"].boxes(indices["box"])
     if joints is not None:
         columns |= joints.columns(indices["joint"])
         raw.vocabularies["joint"] = _JOINTS
@@ -89,17 +86,13 @@ class _Joints:
         first = np.where(fits, num_leading, 0)
         triples = np.take_along_axis(numbers, first[:, None] + np.arange(3 * NUM_JOINTS), 1).reshape(-1, NUM_JOINTS, 3)
         states, positions = triples[:, :, 0], triples[:, :, 1:]
-        odd = (states < 0) | (states >= len(_CODES))
-        known, first_odd = ~odd.any(1), odd.argmax(1)
-        found = np.take_along_axis(states, first_odd[:, None], 1)[:, 0]
-        listed.require(
-            known, "bad_visibility",
-            lambda row: f"the visibility of joint {first_odd[row] + 1} is {found[row]}, expected 0 or 1", found,
-        )  # fmt: skip
-        codes = _CODES[np.clip(states, 0, len(_CODES) - 1)]
+        known = (states >= 0) & (states < len(CODES))
+        message = "the visibility of joint {number} is {value}, expected 0 or 1"
+        listed.require_each(known, states, "bad_visibility", message)
+        codes = CODES[np.clip(states, 0, len(CODES) - 1)]
         codes[(positions == 0).all(2)] = Visibility.ABSENT
         present = codes >= Visibility.OCCLUDED
-        for row in np.flatnonzero((states == 2).any(1) & known).tolist():  # a code used for landmarks only
+        for row in np.flatnonzero((states == 2).any(1) & known.all(1)).tolist():  # a code used for landmarks only
             raw.warn("joint_cut_off", listed.line(row))
         self.visibility = np.concatenate([codes, np.zeros((1, NUM_JOINTS), np.int8)])
         self.points = np.zeros((len(listed) + 1, NUM_JOINTS, 2), np.float32)

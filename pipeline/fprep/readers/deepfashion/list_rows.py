@@ -17,35 +17,27 @@ PATH = re.compile(rb"[^ \t]*[/\\]")  # start of a row whose key is a path; heade
 _NUMBER_BYTES = 7  # longest number: a sign and six digits
 
 
-@dataclass
-class Heading:
-    """The lines before the first row: the line with the count, and the number of lines."""
-
-    count: int | None = None
-    num_lines: int = 0
-
-
-def read_heading(raw: RawFolder, file: RawFile, block: Block, key: re.Pattern[bytes] = PATH) -> Heading:
-    """Parse and account for the lines before the first row; missing ones are a warning."""
-    heading, has_header = Heading(), False
+def read_heading(raw: RawFolder, file: RawFile, block: Block, key: re.Pattern[bytes] = PATH) -> tuple[int | None, int]:
+    """Parse and account for the lines before the first row; return the stated count of rows, and how many lines."""
+    count, num_lines, has_header = None, 0, False
     for start, end in zip(block.starts[:8].tolist(), block.ends[:8].tolist(), strict=True):
         content = block.content[start : min(end, start + MAX_LINE)].tobytes().strip(b" \t\r")
         if not content:
             file.accounts["blank"] += 1
-        elif heading.count is None and not has_header and content.isdigit():
-            heading.count = int(content[:12])
+        elif count is None and not has_header and content.isdigit():
+            count = int(content[:12])
             file.accounts["header"] += 1
         elif not has_header and not key.match(content):
             has_header = True
             file.accounts["header"] += 1
         else:
             break
-        heading.num_lines += 1
-    if heading.count is None:
+        num_lines += 1
+    if count is None:
         raw.warn("no_count_line", file.name)
     if not has_header:
         raw.warn("no_header", file.name)
-    return heading
+    return count, num_lines
 
 
 @dataclass
@@ -73,7 +65,8 @@ def read_part(file: RawFile, block: Block, num_heading: int, words: int, text: b
     decoded = content.decode("ascii") if content.isascii() else None
     part = Part(row_lines[rows], [], num_tokens, np.zeros(0, np.int32), [], {}, int((in_body & ~has_tokens).sum()))
     for row, line_row in _suspects(block, content, rows, decoded is None):
-        line = RawLine(file.name, int(row_lines[line_row]), 0, _content(block, content, line_row))
+        line = content[block.starts[line_row] : block.ends[line_row]].removesuffix(b"\r")
+        line = RawLine(file.name, int(row_lines[line_row]), 0, line)
         if (problem := text_problem(line)) is not None:
             part.problems[row] = (*problem, repr(line.content[:60]))
     for k in range(words):
@@ -87,7 +80,10 @@ def read_part(file: RawFile, block: Block, num_heading: int, words: int, text: b
         part.problems.setdefault(row, ("wrong_columns", message, str(num_tokens[row])))
     part.counts = np.maximum(num_tokens - words, 0)
     if text:
-        part.texts = _rest_of_lines(content, decoded, starts, ends, first, rows, words)
+        at, last = first[rows] + words, first[rows + 1] - 1
+        begins = starts[np.where(at <= last, at, 0)]
+        stops = np.where(at <= last, ends[last], begins)
+        part.texts = _texts(content, decoded, zip(begins.tolist(), stops.tolist(), strict=True))
         return part
     is_number = np.ones(len(starts), bool)
     for k in range(words):
@@ -101,11 +97,6 @@ def read_part(file: RawFile, block: Block, num_heading: int, words: int, text: b
         message = f"{cell!r} is not a whole number of at most six digits"
         part.problems.setdefault(int(owner[token]), ("bad_cell", message, cell))
     return part
-
-
-def _content(block: Block, content: bytes, line_row: int) -> bytes:
-    line = content[block.starts[line_row] : block.ends[line_row]]
-    return line.removesuffix(b"\r")
 
 
 def _suspects(block: Block, content: bytes, rows: np.ndarray, non_ascii: bool) -> Iterator[tuple[int, int]]:
@@ -152,12 +143,3 @@ def _texts(content: bytes, decoded: str | None, spans: Iterator[tuple[int, int]]
     if decoded is not None:
         return [decoded[start:end] for start, end in spans]
     return [content[start:end].decode("utf-8", "replace") for start, end in spans]
-
-
-def _rest_of_lines(
-    content: bytes, decoded: str | None, starts: np.ndarray, ends: np.ndarray, first: np.ndarray, rows: np.ndarray, words: int
-) -> list[str]:  # fmt: skip
-    at, last = first[rows] + words, first[rows + 1] - 1
-    some = at <= last
-    begins, stops = starts[np.where(some, at, 0)], np.where(some, ends[last], starts[np.where(some, at, 0)])
-    return _texts(content, decoded, zip(begins.tolist(), stops.tolist(), strict=True))

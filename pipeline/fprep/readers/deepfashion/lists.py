@@ -24,8 +24,9 @@ from numpy.typing import ArrayLike
 from fprep.raw.file import RawFile, RawLine
 from fprep.raw.folder import RawFolder
 from fprep.raw.image_names import clean_path, image_path_problem
-from fprep.readers.deepfashion.list_rows import PATH, Heading, Part, Problem, read_heading, read_part
+from fprep.readers.deepfashion.list_rows import PATH, Part, Problem, read_heading, read_part
 from fprep.readers.reader import safe_key
+from fschemas.failures import UsageError
 
 # Paths that need no further check: parts of common characters, starting with a letter, digit or _.
 _PLAIN_PATH = r"^[A-Za-z0-9_][A-Za-z0-9_&.,';()%+!-]*(/[A-Za-z0-9_][A-Za-z0-9_&.,';()%+!-]*)*$"
@@ -75,19 +76,33 @@ class ListFile:
 
     def frame(self, kept: np.ndarray, columns: Mapping[str, pl.Series]) -> pl.DataFrame:
         """Return the rows `kept` (indices, K) with sample key, file and line, and with the table's `columns` (K)."""
+        names = self.names.gather(kept).str.replace("^img/", "").str.replace(r"\.[^./]*$", "")
+        keys = [
+            safe_key(name) for name in names.str.replace_all("/", "-", literal=True)
+        ]  # without `img/` and extension
         return pl.DataFrame({
-            "key": keys_of(self.names.gather(kept)), **columns,
-            "source_file": pl.repeat(self.file.name, len(kept), eager=True), "source_line": pl.Series(self.lines[kept], dtype=pl.Int32),
+            "key": pl.Series(keys, dtype=pl.String), **columns,
+            "source_file": pl.repeat(self.file.name, len(kept), eager=True),
+            "source_line": pl.Series(self.lines[kept], dtype=pl.Int32),
         })  # fmt: skip
+
+    @property
+    def good(self) -> np.ndarray:
+        """The rows without a problem (N, bool)."""
+        good = np.ones(len(self), bool)
+        good[list(self.problems)] = False
+        return good
+
+    def boxes(self, indices: np.ndarray) -> pl.Series:
+        """Return the last four numbers of these rows as boxes in pixel centers."""
+        return pl.Series((self.matrix(4)[indices] - 1).astype(np.float32)).arr.to_list()
 
     def require(
         self, good: ArrayLike, rule: str, message: str | Callable[[int], str], found: Values | None = None
     ) -> None:
         """Add a problem to rows where `good` (N, bool) is False, unless they have one.
 
-        `found` (N) are the values to quote.
-
-        `message` is one text for all rows, or a function of the row index.
+        `message` is one text for all rows, or a function of the row index; `found` (N) are the values to quote.
         """
         for row in np.flatnonzero(~np.asarray(good, bool)).tolist():
             if row not in self.problems:
@@ -100,10 +115,25 @@ class ListFile:
         good = values.is_in(list(known))
         self.require(good, rule, lambda row: f"{what} {values[row][:40]!r}, expected {expected}", values)
 
-    def require_between(self, values: np.ndarray, low: int, high: int, rule: str, what: str) -> None:
-        """Require a number (N) from `low` to `high` in every row."""
+    def require_between(self, values: np.ndarray, low: int, high: int, rule: str, what: str) -> np.ndarray:
+        """Require a number (N) from `low` to `high` in every row; return the rows that have one (N, bool)."""
         good = (values >= low) & (values <= high)
         self.require(good, rule, lambda row: f"{what} {values[row]}, expected {low} to {high}", values)
+        return good
+
+    def require_each(self, good: np.ndarray, values: np.ndarray, rule: str, message: str) -> None:
+        """Require all of several values of a row: `good` and `values` are (N, K).
+
+        `message` is formatted with the first bad `value` and its 1-based `number`.
+        """
+        first = (~good).argmax(1)
+        found = np.take_along_axis(values, first[:, None], 1)[:, 0]
+        self.require(good.all(1), rule, lambda row: message.format(value=found[row], number=first[row] + 1), found)
+
+    def reject_bad(self, raw: RawFolder, column: str) -> None:
+        """Reject the rows of the list that have a problem, instead of the rows that they are joined to."""
+        for row, (rule, message, found) in self.problems.items():
+            raw.reject(self.line(row), rule, message, column=column, found=found)
 
 
 def read_list(
@@ -116,15 +146,14 @@ def read_list(
     `join_lists`. Raises `UsageError` for a file that is not text.
     """
     file = raw.open_file(path)
-    heading: Heading | None = None
+    heading: tuple[int | None, int] | None = None
     parts: list[Part] = []
     for block in file.blocks():
-        if heading is None:
-            heading = read_heading(raw, file, block, key)
-        parts.append(read_part(file, block, heading.num_lines, words, text))
+        heading = heading or read_heading(raw, file, block, key)
+        parts.append(read_part(file, block, heading[1], words, text))
     listed = _joined_parts(file, parts, words, text)
     file.accounts["blank"] += sum(part.num_blank for part in parts)
-    check_count(raw, file, heading.count if heading else None, len(listed))
+    check_count(raw, file, heading[0] if heading else None, len(listed))
     if key is PATH:
         check_paths(listed)
     if numbers is not None and not text:
@@ -135,6 +164,15 @@ def read_list(
     return listed
 
 
+def read_rows(raw: RawFolder, path: Path, *, words: int = 1, numbers: int | None = 0, text: bool = False) -> ListFile:
+    """Read a list with `read_list`; raises `UsageError` for a file without rows, e.g. one emptied by a tool."""
+    listed = read_list(raw, path, words=words, numbers=numbers, text=text)
+    if not len(listed):
+        name = listed.file.name
+        raise UsageError(f"{name}: no row that begins with the path of an image; restore it from the archive")
+    return listed
+
+
 def check_count(raw: RawFolder, file: RawFile, count: int | None, num_rows: int) -> None:
     """Warn if the count line differs from the number of rows."""
     if count is not None and count != num_rows:
@@ -142,31 +180,23 @@ def check_count(raw: RawFolder, file: RawFile, count: int | None, num_rows: int)
 
 
 def join_lists(
-    raw: RawFolder,
-    rows: ListFile,
-    others: Mapping[str, ListFile],
-    *,
-    keys: Mapping[str, pl.Series] | None = None,
-    optional: Collection[str] = (),
+    raw: RawFolder, rows: ListFile, others: Mapping[str, ListFile], *, optional: Collection[str] = ()
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Find the row of each other list for each row of `rows`; reject rows without one or with an invalid one.
 
-    `others` are lists by the table column (or its prefix, e.g. "landmark") that they contain. Their keys are matched
-    with the names of `rows`, or with `keys[column]` (N). In an `optional` list, rows may be missing, but not invalid.
-    Returns the indices of the kept rows, ascending, and for each column the row index in that list (-1: none). All
-    lines of all lists are accounted for.
+    `others` are lists by the table column (or its prefix, e.g. "landmark") that they contain. In an `optional` list,
+    rows may be missing, but not invalid. Returns the indices of the kept rows, ascending, and for each column the row
+    index in that list (-1: none). All lines of all lists are accounted for.
     """
     good = np.ones(len(rows), bool)
     _refuse(raw, rows, good, "image", rows, np.arange(len(rows)), rows.problems)
     indices: dict[str, np.ndarray] = {}
     for column, other in others.items():
-        wanted = keys[column] if keys and column in keys else rows.names
         problems = dict(other.problems)
-        found = _row_indices(raw, wanted, other, problems)
-        indices[column] = found
+        found = indices[column] = _row_indices(raw, rows.names, other, problems)
         missing = np.flatnonzero(good & (found < 0)).tolist() if column not in optional else []
         for row in missing:
-            name = wanted[row][:200]
+            name = rows.names[row][:200]
             raw.reject(rows.line(row), "missing_row", f"{other.file.name} has no row for {name!r}", column, name)
         good[missing] = False
         numbers = np.zeros(len(rows.file), np.int64)
@@ -234,19 +264,6 @@ def _joined_parts(file: RawFile, parts: list[Part], words: int, text: bool) -> L
     return ListFile(file, lines, tuple(columns), counts, numbers, texts, problems)
 
 
-def keys_of(names: pl.Series) -> pl.Series:
-    """Return sample keys of image paths: without `img/` and the extension, folders joined by `-`."""
-    keys = names.str.replace("^img/", "").str.replace(r"\.[^./]*$", "").str.replace_all("/", "-", literal=True)
-    return pl.Series([safe_key(key) for key in keys.to_list()], dtype=pl.String)
-
-
-def clean_paths(names: pl.Series) -> pl.Series:
-    """Apply `fprep.raw.image_names.clean_path` to all names."""
-    if not names.str.contains(r"\\|\./").any():
-        return names
-    return names.map_elements(clean_path, return_dtype=pl.String)
-
-
 def unusual_paths(names: pl.Series) -> list[int]:
     """Return the indices of names that are not plainly valid paths."""
     plain = names.str.contains(_PLAIN_PATH) & (names.str.len_bytes() <= 255)
@@ -260,11 +277,7 @@ def check_paths(listed: ListFile, unusual: list[int] | None = None) -> None:
     """
     unusual = unusual_paths(listed.names) if unusual is None else unusual
     cleaned = {row: clean_path(listed.names[row]) for row in unusual}
-    if any(listed.names[row] != name for row, name in cleaned.items()):
-        names = listed.names.to_list()
-        for row, name in cleaned.items():
-            names[row] = name
-        listed.words = (pl.Series(names, dtype=pl.String), *listed.words[1:])
+    listed.names.scatter(list(cleaned), list(cleaned.values()))
     for row, name in cleaned.items():
         problem = image_path_problem(name)
         if problem is not None and row not in listed.problems:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from fprep.readers.deepfashion.landmark_rows import GARMENTS
 from fschemas.landmarks import DEEPFASHION_8
 
-GARMENTS = tuple(DEEPFASHION_8.garments)
 UPPER, LOWER, FULL = (GARMENTS.index(name) for name in ("upper", "lower", "full"))
 LONG_SLEEVE, SLEEVELESS, NO_DRESS, NO_NECKLINE = 7, 9, 12, 16  # ids of the vocabulary deepfashion-fine-26
 _LAST_UPPER, _LAST_LOWER = 20, 36  # categories 1-20 are upper, 21-36 lower, 37-50 full

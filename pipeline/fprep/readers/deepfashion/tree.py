@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from fprep.raw.file import is_file
 from fprep.raw.fingerprints import known_version
 from fprep.raw.folder import RawFolder, text_problem
-from fprep.readers.deepfashion.image_folders import evenly_spread
-from fprep.readers.deepfashion.lists import ListFile, read_list
+from fprep.readers.deepfashion.lists import ListFile, read_rows
 from fprep.readers.reader import Reader
 from fschemas.failures import UsageError
 from fschemas.landmarks import DEEPFASHION_8
@@ -37,7 +37,7 @@ SPLITS = ("train", "val", "test")
 _ANNOTATION = ("Anno_coarse", "Anno", "anno", "Anno/Anno_coarse", ".")
 # Folders for `img/` of the lists: as intended, inside the archive's folder, nested twice, or named by the download.
 _IMAGES = ("img", "Img/img", "img/img", "Img/img/img", "img-001/img", "img-001", "Img")
-_NUM_PROBES = 16
+NUM_PROBES = 16  # images of a list that are searched on disk
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,11 @@ class Benchmark:
     def file(self, name: str) -> Path | None:
         """Return the path of a list, None if it does not exist."""
         return path if is_file(path := self.lists / name) else None
+
+    def note_missing(self, raw: RawFolder, names: Iterable[str]) -> None:
+        """Note the lists that do not exist."""
+        if missing := [name for name in names if self.file(name) is None]:
+            raw.notes.append(f"{raw.name_of(self.lists)}: {', '.join(missing)} missing; the table is written without")
 
 
 def find_benchmarks(raw: RawFolder, needed: Collection[str], excluded: Collection[str] = ()) -> list[Benchmark]:
@@ -79,7 +84,7 @@ def _benchmark(raw: RawFolder, lists: Path) -> Benchmark:
     above = lists.parent.parent if lists.parent.name == "Anno" else lists.parent
     folders = [above / "Eval", above / "eval", above, lists / "Eval", lists]
     folders += [*raw.given, *(given / "Eval" for given in raw.given)]
-    found = [path for folder in folders if is_file(path := folder / PARTITION) and _is_given(raw, path)]
+    found = [path for folder in folders if is_file(path := folder / PARTITION) and is_given(raw, path)]
     if not found:
         raise UsageError(
             f"{raw.name_of(lists)}: Eval/{PARTITION} is missing, which lists the splits; "
@@ -88,15 +93,14 @@ def _benchmark(raw: RawFolder, lists: Path) -> Benchmark:
     return Benchmark(lists, found[0], above if above.is_relative_to(raw.root) else lists)
 
 
-def _is_given(raw: RawFolder, path: Path) -> bool:
+def is_given(raw: RawFolder, path: Path) -> bool:
+    """Return whether a path is inside one of the given folders."""
     return any(Path(os.path.normpath(path)).is_relative_to(given) for given in raw.given)
 
 
 def read_partition(raw: RawFolder, benchmark: Benchmark) -> ListFile:
     """Read the rows of a benchmark: image and split. Raises `UsageError` for a list without rows."""
-    rows = read_list(raw, benchmark.partition, words=2)
-    if not len(rows):
-        raise UsageError(f"{rows.file.name}: no row that begins with the path of an image; restore it from the archive")
+    rows = read_rows(raw, benchmark.partition, words=2)
     splits = rows.words[1]
     rows.require_known(splits, SPLITS, "unknown_split", "evaluation status")
     raw.totals["images"] += len(rows)
@@ -112,12 +116,17 @@ def image_paths(raw: RawFolder, home: Path, names: pl.Series) -> pl.Series:
     if not inside.any():
         return names if not base else (pl.Series([base]) + names)
     rest = names.filter(inside).str.slice(len("img/"))
-    probes = evenly_spread(rest, _NUM_PROBES)
+    probes = evenly_spread(rest, NUM_PROBES)
     folders = [folder for folder in _IMAGES if (home / folder).is_dir()]
     full = [folder for folder in folders if any(raw.has_image(home / folder, probe) for probe in probes)]
     front = pl.lit(f"{base}{(full or ['img'])[0]}/")
     paths = pl.when(inside).then(front + pl.col("name").str.slice(len("img/"))).otherwise(pl.lit(base) + pl.col("name"))
     return pl.DataFrame({"name": names}).select(paths).to_series()
+
+
+def evenly_spread(names: pl.Series, count: int) -> list[str]:
+    """Return at most `count` of the names, evenly spaced from the first to the last."""
+    return names.gather(np.unique(np.linspace(0, len(names) - 1, count).astype(int))).to_list() if len(names) else []
 
 
 def warn_of_case(raw: RawFolder, names: pl.Series) -> None:

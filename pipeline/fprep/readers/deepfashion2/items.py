@@ -33,7 +33,7 @@ class Garment(NamedTuple):
 
     category: int
     style: int
-    box: tuple[float, float, float, float]
+    box: tuple[float, ...]
     points: np.ndarray
     polygons: list[list[float]]
 
@@ -108,7 +108,7 @@ def read_item(item: object) -> Garment | Problem:
     if not isinstance(item, dict):
         return Problem("bad_item", f"this is {type(item).__name__}, expected an object")
     entry = cast("dict[str, Any]", item)
-    category, style = whole_number_of(entry, "category_id", low=1, high=2**31), whole_number_of(entry, "style")
+    category = whole_number_of(entry, "category_id", low=1)
     if isinstance(category, Problem):
         return category._replace(rule="unknown_category", column="category")
     if category > len(CATEGORIES):
@@ -118,10 +118,8 @@ def read_item(item: object) -> Garment | Problem:
     if name in CATEGORIES and name != CATEGORIES[category - 1]:
         message = f"category_id {category} is {CATEGORIES[category - 1]!r}, but category_name is {name!r}"
         return Problem("category_mismatch", message, "category", str(name))
-    if isinstance(style, Problem):
-        return style._replace(column="item")
     box, points = numbers_of(entry.get("bounding_box"), "bounding_box"), numbers_of(entry.get("landmarks"), "landmarks")
-    return _garment(category - 1, style, box, points, entry.get("segmentation"))
+    return _garment(category - 1, entry, box, points)
 
 
 def read_annotation(entry: dict[str, Any], name: str | None = None) -> Garment | Problem:
@@ -130,17 +128,12 @@ def read_annotation(entry: dict[str, Any], name: str | None = None) -> Garment |
     `name` is the category name in the file, None if it has no categories: then the number is that of the release.
     """
     named = {spelled(known): number for number, known in enumerate(CATEGORIES, start=1)}
-    category, style = (
-        whole_number_of(entry, "category_id", low=1, high=len(CATEGORIES)),
-        whole_number_of({"style": 0} | entry, "style"),
-    )
+    category = whole_number_of(entry, "category_id", low=1, high=len(CATEGORIES))
     if name is not None:
         message = f"the category {name[:40]!r} is none of the 13 of DeepFashion2; the reader coco takes any"
         category = named.get(spelled(name)) or Problem("unknown_category", message, "category", name)
     if isinstance(category, Problem):
         return category._replace(rule="unknown_category", column="category")
-    if isinstance(style, Problem):
-        return style._replace(column="item")
     box, points = numbers_of(entry.get("bbox"), "bbox"), numbers_of(entry.get("keypoints"), "keypoints")
     if isinstance(box, list) and len(box) == 4:
         box = [box[0], box[1], box[0] + box[2], box[1] + box[3]]
@@ -153,12 +146,15 @@ def read_annotation(entry: dict[str, Any], name: str | None = None) -> Garment |
             message = f"keypoints has points of other categories than {CATEGORIES[category - 1]!r}"
             return Problem("not_applicable_point", message, "landmark_x")
         points = points[3 * own.start : 3 * own.stop]
-    return _garment(category - 1, style, box, points, entry.get("segmentation"))
+    return _garment(category - 1, {"style": 0} | entry, box, points)
 
 
 def _garment(
-    category: int, style: int, box: list[float] | Problem, points: list[float] | Problem, segmentation: object
+    category: int, entry: dict[str, Any], box: list[float] | Problem, points: list[float] | Problem
 ) -> Garment | Problem:
+    style, polygons = whole_number_of(entry, "style"), polygons_of(entry.get("segmentation"))
+    if isinstance(style, Problem):
+        return style._replace(column="item")
     if isinstance(box, Problem):
         return box._replace(column="box")
     if len(box) != 4:
@@ -167,17 +163,14 @@ def _garment(
         return points._replace(column="landmark_x")
     expected = 3 * len(_RANGES[category])
     if len(points) != expected:
-        message = (
-            f"landmarks has {len(points)} numbers, but a {CATEGORIES[category]} has {expected // 3} points x, y, v"
-        )
+        shape = f"a {CATEGORIES[category]} has {expected // 3} points x, y, v"
+        message = f"landmarks has {len(points)} numbers, but {shape}"
         return Problem("wrong_number_of_points", message, "landmark_x", str(len(points)))
     if not set(points[2::3]) <= {0, 1, 2}:
         codes = enumerate(points[2::3], start=1)
         number, code = next((number, code) for number, code in codes if code not in (0, 1, 2))
         message = f"the visibility of point {number} is {code}, expected 2 (visible), 1 (occluded) or 0 (not labeled)"
         return Problem("bad_visibility", message, "landmark_visibility", str(code))
-    polygons = polygons_of(segmentation)
     if isinstance(polygons, Problem):
         return polygons
-    corners = (box[0], box[1], box[2], box[3])
-    return Garment(category, style, corners, np.array(points, np.float32).reshape(-1, 3), polygons)
+    return Garment(category, style, tuple(box), np.array(points, np.float32).reshape(-1, 3), polygons)

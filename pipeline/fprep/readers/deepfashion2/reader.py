@@ -21,7 +21,7 @@ from fprep.raw.safe_open import OpenError
 from fprep.readers.coco.exported import read_rows
 from fprep.readers.coco.file import CocoFile, image_prefix, is_coco_among, read_coco, split_named
 from fprep.readers.coco.rows import stated_size
-from fprep.readers.deepfashion2.items import Garments, domain_of, item_numbers, read_annotation, read_item
+from fprep.readers.deepfashion2.items import Garment, Garments, domain_of, item_numbers, read_annotation, read_item
 from fprep.readers.json_document import Problem, parse_document, whole_number_of
 from fprep.readers.reader import IMAGE_COLUMNS, columns_of, frame_of, reader, safe_key
 from fprep.readers.signature import Signature
@@ -145,28 +145,34 @@ def _read_document(raw: RawFolder, path: Path, image: str, split: str, garments:
             RawLine(name, number, 0, location.content), "unknown_key", message, location=location, found=key[:40]
         )
     domain, pair = domain_of(document), whole_number_of(document, "pair_id")
-    path_problem = image_path_problem(image)
-    shared = Problem(*path_problem, "image", image) if path_problem else None
     for number, key in numbers.items():
-        garment = read_item(document[key])
-        problem = next((part for part in (shared, domain, pair, garment) if isinstance(part, Problem)), None)
-        if problem is not None:
-            row = RawLine(name, number, 0, location.content)
-            raw.reject(row, *problem.within(key), location=location)
-            continue
-        assert not isinstance(garment, Problem)
-        garments.add(
-            garment,
-            key=safe_key(f"{split}-{path.stem}-{number}"),
-            image=image,
-            split=split,
-            group=f"{split}-{pair}",
-            item=f"{split}-{pair}-{garment.style}" if garment.style else "",
-            domain=domain,
-            source_file=name,
-            source_line=number,
-        )
+        columns = {"image": image, "split": split, "domain": domain, "source_file": name, "source_line": number}
+        columns["key"] = safe_key(f"{split}-{path.stem}-{number}")
+        _add(raw, garments, read_item(document[key]), pair, columns, location, key)
     return None
+
+
+def _add(
+    raw: RawFolder,
+    garments: Garments,
+    garment: Garment | Problem,
+    pair: int | Problem | None,
+    columns: dict[str, Any],
+    location: RawLine,
+    where: str,
+    prefix: str = "",
+) -> None:
+    """Add a garment, or reject its row for the first problem: of the image, the domain, the pair or the garment."""
+    split, wrong_path = columns["split"], image_path_problem(columns["image"])
+    parts = (Problem(*wrong_path, "image", columns["image"]) if wrong_path else None, columns["domain"], pair, garment)
+    problem = next((part for part in parts if isinstance(part, Problem)), None)
+    if problem is not None:
+        row = RawLine(location.file, columns["source_line"], 0, location.content)
+        return raw.reject(row, *problem.within(where), location=location)
+    assert isinstance(garment, Garment)
+    has_item = pair is not None and garment.style > 0
+    columns |= {"image": prefix + columns["image"], "group": None if pair is None else f"{split}-{pair}"}
+    return garments.add(garment, **columns, item=f"{split}-{pair}-{garment.style}" if has_item else "")
 
 
 def _document(raw: RawFolder, path: Path) -> tuple[bytes, dict[str, Any] | Problem]:
@@ -193,38 +199,17 @@ def _read_coco(raw: RawFolder, path: Path) -> pl.DataFrame:
     prefix = image_prefix(raw, path, list(paths.values()))
     raw.count_documents(document_pattern(name), len(file.annotations))
     raw.totals[f"{split}-images"] += len(paths)
-    garments, location = Garments(), (raw.line(name, 1) if file.annotations else None)
-    sizes: list[tuple[int | None, int | None]] = []
+    garments, location = Garments(), raw.line(name, 1)
     for number, entry in enumerate(file.annotations, start=1):
-        assert location is not None
         image_id = str(entry.get("image_id"))
-        file_name = paths.get(image_id, "")
-        problem = image_path_problem(file_name)
-        category = file.category_name(entry) if file.categories else None
-        garment, pair = read_annotation(entry, category), whole_number_of({"pair_id": 0} | entry, "pair_id")
-        parts = (Problem(*problem, "image", file_name) if problem else None, pair, garment)
-        reason = next((part for part in parts if isinstance(part, Problem)), None)
-        if reason is not None:
-            row = RawLine(name, number, 0, location.content)
-            raw.reject(row, *reason.within(f"annotation {number}"), location=location)
-            continue
-        assert not isinstance(garment, Problem)
-        garments.add(
-            garment,
-            key=safe_key(f"{split}-{Path(file_name).stem}-{number}"),
-            image=prefix + file_name,
-            split=split,
-            group=f"{split}-{pair}" if pair else None,
-            item=f"{split}-{pair}-{garment.style}" if pair and garment.style else "",
-            domain="unknown",
-            source_file=name,
-            source_line=number,
-        )
-        sizes.append(stated_size(file.images[image_id]))
-    if not sizes:
-        return _NO_ROWS
-    sides = {side: list(values) for side, values in zip(("width", "height"), zip(*sizes, strict=True), strict=True)}
-    return frame_of(_TABLE, {**garments.columns(), **sides})
+        image = paths.get(image_id, "")
+        width, height = stated_size(file.images.get(image_id, {}))
+        columns = {"image": image, "split": split, "domain": "unknown", "source_file": name, "source_line": number}
+        columns |= {"key": safe_key(f"{split}-{Path(image).stem}-{number}"), "width": width, "height": height}
+        garment = read_annotation(entry, file.category_name(entry) if file.categories else None)
+        pair = whole_number_of({"pair_id": 0} | entry, "pair_id") or None
+        _add(raw, garments, garment, pair, columns, location, f"annotation {number}", prefix)
+    return frame_of(_TABLE, garments.columns()) if len(garments) else _NO_ROWS
 
 
 def _conform_exported(frame: pl.DataFrame, file: CocoFile) -> pl.DataFrame:

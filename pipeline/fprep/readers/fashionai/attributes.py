@@ -12,18 +12,25 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
 
-from fprep.raw.dialect import HEAD, Record, find_dialect, read_table, stray_quote, with_commas
+from fprep.raw.dialect import HEAD, Record, find_dialect, read_table, with_commas
 from fprep.raw.file import is_file, with_line_feeds
-from fprep.raw.folder import RawFile, RawFolder, RawLine
+from fprep.raw.folder import RawFile, RawFolder
 from fprep.raw.image_names import clean_path, image_path_problem
-from fprep.readers.fashionai.archive import annotation_files, fashionai_reader
-from fprep.readers.reader import frame_of, safe_key, source_columns
+from fprep.readers.fashionai.archive import (
+    ROLES,
+    Row,
+    annotation_files,
+    fashionai_reader,
+    image_columns,
+    is_sound,
+    without_answered,
+)
+from fprep.readers.reader import frame_of
 from fprep.readers.signature import Signature
 from fschemas import wording
 from fschemas.regular_file import open_regular
@@ -39,10 +46,10 @@ WIDTHS = (3, 4)  # columns: image, attribute, label, and one more in some answer
 _ROW = re.compile(rb"^[^,\n]*[/\\][^,/\\\n]*,[a-z]+_(length|design)_labels,", re.MULTILINE)
 _PROBABILITIES = re.compile(r"[0-9.]+(;[0-9.]+)+")
 _HOMES = ("Annotations", "Tests")  # the images of CSV files in these folders are next to them
-_ROLES = {"train": 0, "test": 1, "unlabeled": 2}
-_BASE = (11320, 8393, 7034, 5696, 17148, 7460, 19333, 13299)
-_BASE_ORDER = ("coat_length", "collar_design", "lapel_design", "neck_design", "neckline_design", "pant_length", "skirt_length",
-               "sleeve_length")  # fmt: skip
+_BASE = {
+    "coat_length": 11320, "collar_design": 8393, "lapel_design": 7034, "neck_design": 5696, "neckline_design": 17148,
+    "pant_length": 7460, "skirt_length": 19333, "sleeve_length": 13299,
+}  # fmt: skip
 _MISSING = (
     "no FashionAI attribute labels here; expected Annotations/label.csv, Tests/question.csv or another CSV file with "
     "rows as Images/<attribute>_labels/<md5>.jpg,<attribute>_labels,<label>, or choose the file itself"
@@ -56,16 +63,6 @@ class Label(NamedTuple):
     maybe: tuple[int, ...]
 
 
-@dataclass
-class _Rows:
-    """Rows of one file; `labels` is None for questions."""
-
-    lines: list[RawLine] = field(default_factory=list[RawLine])
-    names: list[str] = field(default_factory=list[str])
-    attributes: list[str] = field(default_factory=list[str])
-    labels: list[Label | None] = field(default_factory=list[Label | None])
-
-
 @fashionai_reader(
     name="fashionai-attributes",
     table=_TABLE,
@@ -77,13 +74,10 @@ class _Rows:
         "rank archive": ("**/Tests/question.csv",),
         "bare lists": ("**/*label*.csv",),
     },
-    totals={
-        "base": sum(_BASE), "question": 10080,
-        **{f"base/{name}": count for name, count in zip(_BASE_ORDER, _BASE, strict=True)},
-    },
+    totals={"base": sum(_BASE.values()), "question": 10080, **{f"base/{name}": count for name, count in _BASE.items()}},
     paper="FashionAI Global Challenge 2018, attributes recognition of apparel; "
     "Zou et al., FashionAI: A Hierarchical Dataset for Fashion Understanding, CVPR Workshops 2019",
-)  # fmt: skip
+)
 def fashionai_attributes(raw: RawFolder) -> pl.LazyFrame:
     """Read all label files below the given folders.
 
@@ -92,26 +86,16 @@ def fashionai_attributes(raw: RawFolder) -> pl.LazyFrame:
     """
     files = {path: raw.open_file(path) for path in annotation_files(raw, _is_label_file, _MISSING)}
     parsed = {path: rows for path, file in files.items() if (rows := _parse(raw, file, path)) is not None}
-    questions = {
-        name: path
-        for path, rows in parsed.items()
-        for name, label in zip(rows.names, rows.labels, strict=True)
-        if not label
-    }
-    labeled = {name for rows in parsed.values() for name, label in zip(rows.names, rows.labels, strict=True) if label}
-    frames = [_frame(raw, _Rows(), [], [])]
+    questions = {row.name: path for path, rows in parsed.items() for row in rows if not row.label}
+    labeled = {row.name for rows in parsed.values() for row in rows if row.label}
+    frames = [_frame(raw, "train", [], [])]
     for path, rows in parsed.items():
-        is_answer = 2 * sum(name in questions for name in rows.names) > len(rows.names)
+        is_answer = 2 * sum(row.name in questions for row in rows) > len(rows)
         role = "test" if is_answer or re.search(r"answer|_test\.csv$", path.name) else "train"
-        files = [questions.get(name, path) if is_answer else path for name in rows.names]
-        homes = [file.parent.parent if file.parent.name in _HOMES else file.parent for file in files]
-        keep = [label is not None or name not in labeled for name, label in zip(rows.names, rows.labels, strict=True)]
-        if superseded := keep.count(False):
-            raw.files[raw.name_of(path)].accounts["superseded"] += superseded
-            raw.notes.append(f"{raw.name_of(path)}: questions replaced by labeled rows of the images: {superseded}")
-        splits = [role if label else "unlabeled" for label in rows.labels]
-        frames.append(_frame(raw, rows, splits, homes).filter(pl.Series(keep, dtype=pl.Boolean)))
-    order = pl.col("split").replace_strict(_ROLES, return_dtype=pl.Int8)
+        kept = without_answered(raw, path, rows, labeled, "questions replaced by labeled rows of the images")
+        sources = [questions.get(row.name, path) if is_answer else path for row in kept]
+        frames.append(_frame(raw, role, kept, [file.parents[file.parent.name in _HOMES] for file in sources]))
+    order = pl.col("split").replace_strict(ROLES, return_dtype=pl.Int8)
     return pl.concat(frames).sort(order, maintain_order=True).lazy()
 
 
@@ -125,7 +109,7 @@ def _is_label_file(path: Path) -> bool:
     return _ROW.search(with_commas(head, WIDTHS)) is not None
 
 
-def _parse(raw: RawFolder, file: RawFile, path: Path) -> _Rows | None:
+def _parse(raw: RawFolder, file: RawFile, path: Path) -> list[Row] | None:
     """Return the rows of a file, or None for a submission."""
     records = list(read_table(file, find_dialect(file.head(HEAD), widths=WIDTHS)))
     if records and len(records[0].fields) in WIDTHS and not re.search(r"[/\\]", "".join(records[0].fields)):
@@ -138,33 +122,25 @@ def _parse(raw: RawFolder, file: RawFile, path: Path) -> _Rows | None:
         rows = wording.count(len(records), "row")
         raw.notes.append(f"{file.name}: left out: {rows} of probabilities, a submission, not labels")
         return None
-    rows = _Rows()
-    counts, extra = Counter[str](), 0
+    rows, counts = list[Row](), Counter[str]()
     for record in records:
-        extra += len(record.fields) == 4
         counts[_parse_row(raw, record, rows)] += 1
-    if extra:
+    if extra := sum(len(record.fields) == 4 for record in records):
         raw.warnings["extra_column"] += extra
         raw.examples.setdefault("extra_column", []).append(file.name)
-    _count(raw, path, counts)
-    return rows
-
-
-def _count(raw: RawFolder, path: Path, counts: Counter[str]) -> None:
     name = path.relative_to(raw.root.parent).as_posix()
     if path.name == "question.csv" and not re.search(r"z_rank|round_?2", name):
         raw.totals["question"] += counts.total()
     elif "base" in name:
         raw.totals["base"] += counts.total()
         raw.totals.update({f"base/{attribute}": count for attribute, count in counts.items() if attribute})
+    return rows
 
 
-def _parse_row(raw: RawFolder, record: Record, rows: _Rows) -> str:
+def _parse_row(raw: RawFolder, record: Record, rows: list[Row]) -> str:
     """Add or reject a row; return the attribute, "" if it is unknown."""
     line, cells = record.line, record.cells
-    if (problem := record.problem or stray_quote(record)) is not None:
-        rule, message, _ = problem
-        raw.reject(line, rule, message, found=repr(line.content[:60]))
+    if not is_sound(raw, record):
         return ""
     if len(cells) not in WIDTHS:
         message = f"{len(cells)} columns, expected image, attribute, label"
@@ -183,10 +159,7 @@ def _parse_row(raw: RawFolder, record: Record, rows: _Rows) -> str:
         message = f"the image is in another folder ({name[:200]}) than that of its attribute {table!r}"
         raw.reject(line, "attribute_folder_mismatch", message, column="image", found=name)
     elif isinstance(label := None if word == "?" else parse_label(attribute, word), tuple | None):
-        rows.lines.append(line)
-        rows.names.append(name)
-        rows.attributes.append(attribute)
-        rows.labels.append(label)
+        rows.append(Row(line, name, attribute, label))
     else:
         raw.reject(line, "bad_label", label, column="attributes", found=word)
     return attribute
@@ -206,18 +179,11 @@ def parse_label(attribute: str, word: str) -> Label | str:
     return Label(members[word.index("y")], maybe)
 
 
-def _frame(raw: RawFolder, rows: _Rows, splits: list[str], homes: list[Path]) -> pl.DataFrame:
-    prefixes = {home: raw.prefix_of(home) for home in set(homes)}
-    stems = [name.rsplit("/", 1)[-1].rsplit(".", 1)[0] for name in rows.names]
-    labeled = zip(rows.attributes, rows.labels, strict=True)
-    unknown = [_OTHERS[attribute] if label else _ALL for attribute, label in labeled]
+def _frame(raw: RawFolder, role: str, rows: list[Row], homes: list[Path]) -> pl.DataFrame:
     columns = {
-        "key": [safe_key(f"{attribute}-{stem}") for attribute, stem in zip(rows.attributes, stems, strict=True)],
-        "image": [prefixes[home] + name for home, name in zip(homes, rows.names, strict=True)],
-        "split": splits,
-        "attributes_positive": [[label.positive] if label else [] for label in rows.labels],
-        "attributes_unknown": unknown,
-        "attributes_maybe": [list(label.maybe) if label else [] for label in rows.labels],
-        **source_columns(rows.lines),
+        "split": [role if row.label else "unlabeled" for row in rows],
+        "attributes_positive": [[row.label.positive] if row.label else [] for row in rows],
+        "attributes_unknown": [_OTHERS[row.topic] if row.label else _ALL for row in rows],
+        "attributes_maybe": [list(row.label.maybe) if row.label else [] for row in rows],
     }
-    return frame_of(_TABLE, columns)
+    return frame_of(_TABLE, image_columns(raw, rows, homes) | columns)

@@ -11,20 +11,26 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from fprep.raw.dialect import HEAD, Record, find_dialect, read_table, stray_quote
-from fprep.raw.folder import ANNOTATION_FOLDERS, RawFile, RawFolder, RawLine
+from fprep.raw.dialect import HEAD, Record, find_dialect, read_table
+from fprep.raw.folder import ANNOTATION_FOLDERS, RawFile, RawFolder
 from fprep.raw.image_names import clean_path, image_path_problem
-from fprep.readers.fashionai.archive import annotation_files, fashionai_reader
-from fprep.readers.reader import frame_of, safe_key, source_columns
+from fprep.readers.fashionai.archive import (
+    ROLES,
+    Row,
+    annotation_files,
+    fashionai_reader,
+    image_columns,
+    is_sound,
+    without_answered,
+)
+from fprep.readers.reader import frame_of
 from fprep.readers.signature import Signature
-from fschemas import wording
 from fschemas.failures import UsageError
 from fschemas.landmarks import FASHIONAI_24, Visibility
 from fschemas.tables import table_class
@@ -40,8 +46,6 @@ _MISSING = (
 _WIDTHS = (2, len(_HEADER))  # columns of test.csv, and of a labeled file
 _KEYPOINT_CELLS = re.compile(",".join([r"(-?[0-9]{1,5})_(-?[0-9]{1,5})_(-1|0|1)"] * len(_KEYPOINTS)))
 _CELL = re.compile(r"(-?[0-9]{1,5})_(-?[0-9]{1,5})_(-?[0-9]{1,5})")
-_ABSENT = (-1, -1, -1)
-_ROLES = {"train": 0, "test": 1, "unlabeled": 2}
 
 # Published row counts, with the path patterns of the archives.
 _ARCHIVES = (
@@ -60,25 +64,6 @@ _TOTALS = {
     "round-2-test-a": (2586, 2508, 2693, 2683, 2631),
     "round-2-test-b": (10670, 10906, 11096, 11154, 10618),
 }  # in the order of the landmark set: blouse, outwear, dress, skirt, trousers
-
-
-def _published_totals() -> dict[str, int]:
-    totals: dict[str, int] = {}
-    for archive, counts in _TOTALS.items():
-        totals[archive] = sum(counts)
-        totals |= {f"{archive}/{garment}": count for garment, count in zip(FASHIONAI_24.garments, counts, strict=True)}
-    return totals
-
-
-@dataclass
-class _Rows:
-    """Columns of one file during parsing; `cells` has 72 numbers (x, y, v of 24 keypoints) per labeled row."""
-
-    role: str
-    lines: list[RawLine] = field(default_factory=list[RawLine])
-    names: list[str] = field(default_factory=list[str])
-    garments: list[str] = field(default_factory=list[str])
-    cells: list[tuple[int, ...]] = field(default_factory=list[tuple[int, ...]])
 
 
 @fashionai_reader(
@@ -101,7 +86,14 @@ class _Rows:
         "test archive": ("**/test.csv",),
         "answer file": ("**/*answer*.csv",),
     },
-    totals=_published_totals(),
+    totals={
+        **{archive: sum(counts) for archive, counts in _TOTALS.items()},
+        **{
+            f"{archive}/{garment}": count
+            for archive, counts in _TOTALS.items()
+            for garment, count in zip(FASHIONAI_24.garments, counts, strict=True)
+        },
+    },
     paper="FashionAI Global Challenge 2018, key points detection of apparel; "
     "Zou et al., FashionAI: A Hierarchical Dataset for Fashion Understanding, CVPR Workshops 2019",
 )
@@ -113,75 +105,69 @@ def fashionai_keypoints(raw: RawFolder) -> pl.LazyFrame:
     """
     paths = annotation_files(raw, lambda path: _FILE_NAMES.fullmatch(path.name) is not None, _MISSING)
     parsed = {path: _parse(raw, raw.open_file(path), path) for path in paths}
-    archives = {path: _archive_of(path) for path in paths}
-    listed = {name: archives[path] for path, rows in parsed.items() if rows.role == "unlabeled" for name in rows.names}
-    answered = {name for rows in parsed.values() if rows.role == "test" for name in rows.names}
-    frames: list[pl.LazyFrame] = []
-    for path, rows in sorted(parsed.items(), key=lambda item: (_ROLES[item[1].role], item[0])):
-        folder = archives[path]
-        folders = [folder] * len(rows.names)
-        if rows.role == "test" and not (folder / "Images").is_dir():
-            siblings = [sibling for sibling in raw.folders_in(folder) if (sibling / "Images").is_dir()]
-            folders = [_home(raw, folder, name, listed, siblings) for name in rows.names]
-        keep = [rows.role != "unlabeled" or name not in answered for name in rows.names]
-        if superseded := keep.count(False):
-            raw.files[raw.name_of(path)].accounts["superseded"] += superseded
-            replaced = wording.count(superseded, "row")
-            raw.notes.append(f"{raw.name_of(path)}: replaced by rows of a labeled test file: {replaced}")
-        frames.append(_frame(raw, rows, folders).filter(pl.Series(keep, dtype=pl.Boolean)).lazy())
-    return pl.concat(frames)
+    archives = {path: path.parents[path.parent.name in ANNOTATION_FOLDERS] for path in paths}
+    listed = {row.name: archives[path] for path, (role, rows) in parsed.items() if role == "unlabeled" for row in rows}
+    answered = {row.name for role, rows in parsed.values() if role == "test" for row in rows}
+    frames: list[pl.DataFrame] = []
+    for path, (role, rows) in sorted(parsed.items(), key=lambda item: (ROLES[item[1][0]], item[0])):
+        home = archives[path]
+        homes = dict.fromkeys((row.name for row in rows), home)
+        if role == "test" and not (home / "Images").is_dir():  # the archive that lists the image, else one that has it
+            siblings = [sibling for sibling in raw.folders_in(home) if (sibling / "Images").is_dir()]
+            for name in homes:
+                has_image = (sibling for sibling in siblings if raw.has_image(sibling, name))
+                homes[name] = listed.get(name) or next(has_image, home)
+        kept = without_answered(raw, path, rows, answered, "replaced by rows of a labeled test file")
+        frames.append(_frame(raw, role, kept, [homes[row.name] for row in kept]))
+    return pl.concat(frames).lazy()
 
 
-def _archive_of(path: Path) -> Path:
-    return path.parent.parent if path.parent.name in ANNOTATION_FOLDERS else path.parent
-
-
-def _home(raw: RawFolder, folder: Path, name: str, listed: dict[str, Path], siblings: list[Path]) -> Path:
-    """Return the archive of an answered image: the one with the image in its test.csv, else a sibling with the file."""
-    if name in listed:
-        return listed[name]
-    return next((sibling for sibling in siblings if raw.has_image(sibling, name)), folder)
-
-
-def _parse(raw: RawFolder, file: RawFile, path: Path) -> _Rows:
+def _parse(raw: RawFolder, file: RawFile, path: Path) -> tuple[str, list[Row]]:
     records = read_table(file, find_dialect(file.head(HEAD), widths=_WIDTHS))
-    unread, first = _first_record(file, records)
-    cells = tuple(cell.strip() for cell in first.fields) if first else _HEADER
-    is_header = first is not None and cells in (_HEADER, _HEADER[:2])
-    if not is_header and not (len(cells) in _WIDTHS and (first is None or re.search(r"[/\\]", cells[0]))):
-        location = first.line if first else file.name
-        raise UsageError(f"{location}: {_wrong_header(cells)}; restore the file from the archive")
-    labeled = len(cells) == len(_HEADER)
-    role = "unlabeled" if not labeled else "test" if re.search(r"answer|^test", path.name) else "train"
-    rows, counts = _Rows(role), Counter[str]()
+    unread = _until_valid(file, records)
+    first = unread[-1]
+    cells = tuple(first.cells)
+    is_header = cells in (_HEADER, _HEADER[:2])
+    if cells and not is_header and not (len(cells) in _WIDTHS and re.search(r"[/\\]", cells[0])):
+        raise UsageError(f"{first.line}: {_wrong_header(cells)}; restore the file from the archive")
+    labeled = len(cells) != 2
     if is_header:
         file.accounts["header"] += 1
+        unread.pop()
     else:
         raw.warn("no_header", file.name)
-        unread += [first] if first else []
+    rows, counts = list[Row](), Counter[str]()
     for record in chain(unread, records):
-        _parse_row(raw, record, rows, labeled, counts)
+        if not is_sound(raw, record):
+            counts[""] += 1
+            continue
+        counts.update(record.cells[1:2] or [""])
+        row = _read_row(record, labeled=labeled)
+        if isinstance(row, Row):
+            rows.append(row)
+        else:
+            raw.reject(record.line, *row)
     for archive, pattern in _ARCHIVES:
         if pattern.search(str(path.relative_to(raw.root.parent))):
-            for garment in FASHIONAI_24.garments:
-                raw.totals[f"{archive}/{garment}"] = max(raw.totals[f"{archive}/{garment}"], counts[garment])
-            raw.totals[archive] = max(raw.totals[archive], counts.total())
+            found = {f"{archive}/{garment}": counts[garment] for garment in FASHIONAI_24.garments}
+            for name, number in (found | {archive: counts.total()}).items():
+                raw.totals[name] = max(raw.totals[name], number)
             break
-    return rows
+    return "unlabeled" if not labeled else "test" if re.search(r"answer|^test", path.name) else "train", rows
 
 
-def _first_record(file: RawFile, records: Iterator[Record]) -> tuple[list[Record], Record | None]:
-    """Return the first valid record and the invalid rows before it. Raises `UsageError` if a header is invalid."""
-    faulty: list[Record] = []
+def _until_valid(file: RawFile, records: Iterator[Record]) -> list[Record]:
+    """Return the records up to the first valid one. Raises `UsageError` for an invalid header, or if there are none."""
+    found: list[Record] = []
     for record in records:
+        found.append(record)
         if record.problem is None:
-            return faulty, record
-        if not faulty and not re.search(rb"[/\\]", record.line.content):
+            break
+        if len(found) == 1 and not re.search(rb"[/\\]", record.line.content):
             raise UsageError(f"{record.line}: {record.problem[1]}; restore the file from the archive")
-        faulty.append(record)
-    if not faulty:
+    if not found:
         raise UsageError(f"{file.name}: only blank lines; restore it from the archive")
-    return faulty, None
+    return found
 
 
 def _wrong_header(cells: tuple[str, ...]) -> str:
@@ -192,95 +178,61 @@ def _wrong_header(cells: tuple[str, ...]) -> str:
     return f"the header has {len(cells)} columns, expected {len(_HEADER)} (labeled) or 2 (test.csv)"
 
 
-def _parse_row(raw: RawFolder, record: Record, rows: _Rows, labeled: bool, counts: Counter[str]) -> None:
-    line = record.line
-    if (problem := record.problem or stray_quote(record)) is not None:
-        counts[""] += 1
-        rule, message, _ = problem
-        return raw.reject(line, rule, message, found=repr(line.content[:60]))
+def _read_row(record: Record, *, labeled: bool) -> Row | tuple[str, str, str, str]:
+    """Return a row, or rule, message, column and value of its problem."""
     cells = record.cells
-    name, garment = (*cells[:2], "")[:2]
-    name = clean_path(name)
-    counts[garment if garment in FASHIONAI_24.garments else ""] += 1
     match = _KEYPOINT_CELLS.fullmatch(",".join(cells[2:])) if labeled else None
-    has_form = len(cells) == _WIDTHS[labeled] and all(cells[:2]) and (match is not None or not labeled)
-    if not has_form:
-        return _reject_form(raw, record, labeled)
+    if len(cells) != _WIDTHS[labeled] or not all(cells[:2]) or (labeled and match is None):
+        return _wrong_form(cells, _WIDTHS[labeled])
+    name, garment = clean_path(cells[0]), cells[1]
     if (problem := image_path_problem(name)) is not None:
-        return raw.reject(line, *problem, column="image_id", found=name)
+        return (*problem, "image_id", name)
     if garment not in FASHIONAI_24.garments:
-        known = ", ".join(FASHIONAI_24.garments)
-        message = f"unknown category {garment[:60]!r}; known are {known}"
-        return raw.reject(line, "unknown_category", message, column="image_category", found=garment)
+        message = f"unknown category {garment[:60]!r}; known are {', '.join(FASHIONAI_24.garments)}"
+        return "unknown_category", message, "image_category", garment
     if name.split("/")[-2:-1] != [garment]:
         message = f"the image is in another folder ({name}) than that of its category {garment!r}"
-        return raw.reject(line, "category_folder_mismatch", message, column="image_id", found=name)
-    if match is not None:
-        numbers = tuple(map(int, match.groups()))
-        if min(numbers) < 0 and not _absent_is_whole(raw, line, numbers):
-            return None
-        rows.cells.append(numbers)
-    rows.lines.append(line)
-    rows.names.append(name)
-    rows.garments.append(garment)
-    return None
+        return "category_folder_mismatch", message, "image_id", name
+    numbers = tuple(map(int, match.groups())) if match else None
+    if numbers and min(numbers) < 0:
+        for column, *cell in zip(_KEYPOINTS, numbers[::3], numbers[1::3], numbers[2::3], strict=True):
+            if -1 in cell and cell != [-1, -1, -1]:
+                text = "_".join(map(str, cell))
+                message = f"{column} is {text!r}: a point is absent with all three of -1_-1_-1 or with none"
+                return "bad_cell", message, column, text
+    return Row(record.line, name, garment, numbers)
 
 
-def _reject_form(raw: RawFolder, record: Record, labeled: bool) -> None:
-    """Reject a row that does not have the form of its file; the message has the first offending cell."""
-    line, cells, width = record.line, record.cells, _WIDTHS[labeled]
+def _wrong_form(cells: list[str], width: int) -> tuple[str, str, str, str]:
+    """Return the problem of the first cell without the form of its column."""
     if len(cells) != width:
-        return raw.reject(line, "wrong_columns", f"{len(cells)} columns, expected {width}", found=str(len(cells)))
+        return "wrong_columns", f"{len(cells)} columns, expected {width}", "", str(len(cells))
     for column, cell in zip(_HEADER, cells, strict=False):
-        text = cell[:60]
+        text, match = cell[:60], _CELL.fullmatch(cell)
         if column in _HEADER[:2]:
             if not cell:
-                return raw.reject(line, "bad_cell", f"{column} is empty", column=column)
-        elif (match := _CELL.fullmatch(cell)) is None:
-            message = f"{column} is {text!r}, expected x_y_v with whole numbers"
-            return raw.reject(line, "bad_cell", message, column=column, found=text)
+                return "bad_cell", f"{column} is empty", column, ""
+        elif match is None:
+            return "bad_cell", f"{column} is {text!r}, expected x_y_v with whole numbers", column, text
         elif match[3] not in ("-1", "0", "1"):
             message = f"the visibility of {column} is {match[3]}, expected 1 (visible), 0 (occluded) or -1 (absent)"
-            return raw.reject(line, "bad_visibility", message, column=column, found=text)
-    raise AssertionError(f"{line} has the form of its file")
+            return "bad_visibility", message, column, text
+    raise AssertionError(cells)
 
 
-def _absent_is_whole(raw: RawFolder, line: RawLine, numbers: tuple[int, ...]) -> bool:
-    for index, column in enumerate(_KEYPOINTS):
-        cell = numbers[3 * index : 3 * index + 3]
-        if -1 in cell and cell != _ABSENT:
-            text = "_".join(map(str, cell))
-            message = f"{column} is {text!r}: a point is absent with all three of -1_-1_-1 or with none"
-            raw.reject(line, "bad_cell", message, column=column, found=text)
-            return False
-    return True
-
-
-def _frame(raw: RawFolder, rows: _Rows, folders: list[Path]) -> pl.DataFrame:
-    count, num_keypoints = len(rows.names), len(_KEYPOINTS)
-    garments = FASHIONAI_24.garments.values()
-    is_applicable = np.array([[index in points for index in range(num_keypoints)] for points in garments])
-    garment_ids = [list(FASHIONAI_24.garments).index(garment) for garment in rows.garments]
-    expected = is_applicable[garment_ids].reshape(count, num_keypoints)
-    cells = (
-        np.array(rows.cells, np.int32) if rows.cells else np.tile(np.array(_ABSENT, np.int32), (count, num_keypoints))
-    )
-    cells = cells.reshape(count, num_keypoints, 3)
+def _frame(raw: RawFolder, role: str, rows: list[Row], homes: list[Path]) -> pl.DataFrame:
+    garments, count = list(FASHIONAI_24.garments), len(_KEYPOINTS)
+    is_applicable = np.array([[index in points for index in range(count)] for points in FASHIONAI_24.garments.values()])
+    expected = is_applicable[[garments.index(row.topic) for row in rows]].reshape(-1, count)
+    cells = np.array([row.label or (-1,) * 3 * count for row in rows], np.int32).reshape(-1, count, 3)
     absent = cells[:, :, 2] < 0
     missing = np.where(expected, Visibility.ABSENT, Visibility.NOT_APPLICABLE)
     visibility = np.where(absent, missing, np.where(cells[:, :, 2] == 1, Visibility.VISIBLE, Visibility.OCCLUDED))
-    prefixes = {folder: raw.prefix_of(folder) for folder in set(folders)}
-    stems = [name.rsplit("/", 1)[-1].rsplit(".", 1)[0] for name in rows.names]
-    return frame_of(
-        _TABLE,
-        {
-            "key": [safe_key(f"{garment}-{stem}") for garment, stem in zip(rows.garments, stems, strict=True)],
-            "image": [prefixes[folder] + name for folder, name in zip(folders, rows.names, strict=True)],
-            "split": [rows.role] * count,
-            "garment": rows.garments,
-            "landmark_x": np.where(absent, 0, cells[:, :, 0]).astype(np.float32),
-            "landmark_y": np.where(absent, 0, cells[:, :, 1]).astype(np.float32),
-            "landmark_visibility": visibility.astype(np.int8),
-            **source_columns(rows.lines),
-        },
-    )
+    columns = {
+        "split": [role] * len(rows),
+        "garment": [row.topic for row in rows],
+        "landmark_x": np.where(absent, 0, cells[:, :, 0]).astype(np.float32),
+        "landmark_y": np.where(absent, 0, cells[:, :, 1]).astype(np.float32),
+        "landmark_visibility": visibility.astype(np.int8),
+    }
+    return frame_of(_TABLE, image_columns(raw, rows, homes) | columns)

@@ -131,7 +131,6 @@ class Columns:
         return np.frombuffer(b"".join(self.points), np.float32)[positions]
 
     def _outlines(self, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the polygons of the kept garments, and the number of coordinates of each."""
         counts = np.array([len(points) for points in self.points], np.int64) // 4
         points = self._ordered()
         if len(kept) < len(counts):

@@ -12,7 +12,7 @@ import gc
 import os
 import stat
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, TypeGuard
@@ -78,7 +78,7 @@ class NotARecord(Exception):
 
 def read_task(task: Task) -> TaskResult:
     """Read and parse the files of a task, in order. Raises `OSError` for disk errors."""
-    parser = _Parser(task)
+    parser = Parser(task)
     folder = os.open(os.path.join(task.root, task.folder), os.O_RDONLY | os.O_CLOEXEC)
     try:
         with _without_collector():
@@ -88,20 +88,15 @@ def read_task(task: Task) -> TaskResult:
                 except OpenError as problem:
                     parser.rejects.append((name, "unreadable_file", problem.message, name, b""))
                 except OSError as error:
-                    parser.refuse(name, error)
+                    if error.errno not in _NO_FILE:
+                        raise
+                    why = f"{os.strerror(error.errno)}): a link, a folder, or without permission"
+                    parser.rejects.append((name, "unreadable_file", f"the file cannot be opened ({why}", name, b""))
                 else:
                     parser.parse(name, content)
             return parser.result()
     finally:
         os.close(folder)
-
-
-def parse_records(names: Sequence[str], contents: Sequence[bytes], style: str, *, polygons: bool = True) -> TaskResult:
-    """Parse records in memory; `style` is that of their folder."""
-    parser = _Parser(Task("", "", tuple(names), style, polygons))
-    for name, content in zip(names, contents, strict=True):
-        parser.parse(name, content)
-    return parser.result()
 
 
 def _read(name: str, folder: int, task: Task) -> bytes:
@@ -135,7 +130,9 @@ def _without_collector() -> Generator[None]:
             gc.enable()
 
 
-class _Parser:
+class Parser:
+    """The columns, rejects and warnings of the files of a task so far."""
+
     def __init__(self, task: Task) -> None:
         self.style, self.polygons = task.style, task.polygons
         self.columns = Columns()
@@ -155,13 +152,6 @@ class _Parser:
                 self.foreign.append(name)
             else:
                 self.rejects.append((name, *problem.args, content[:MAX_RAW]))
-
-    def refuse(self, name: str, error: OSError) -> None:
-        """Reject a file that cannot be opened; disk errors are raised."""
-        if error.errno not in _NO_FILE:
-            raise error
-        message = f"the file cannot be opened ({os.strerror(error.errno)}): a link, a folder, or without permission"
-        self.rejects.append((name, "unreadable_file", message, name, b""))
 
     def result(self) -> TaskResult:
         """Return the result for all files."""
@@ -193,9 +183,7 @@ class _Parser:
         columns.end_row(self.name, image, style, substyle)
 
     def _unusual_part(self, index: int, rects: Objects, named: Objects, outlines: Objects) -> None:
-        """Add a part without rect or labels, or with several garments.
-
-        The i-th rect and the i-th polygon belong together.
+        """Add a part without rect or labels, or with several garments: the i-th rect and polygon belong together.
 
         Labels of any garment are positive; families that no garment mentions are unknown.
         """
@@ -209,7 +197,6 @@ class _Parser:
 
 
 def _parse(content: bytes, *, polygons: bool) -> Sections:
-    """Return the sections of a record. Raises `NotARecord`."""
     if len(content) > MAX_DOCUMENT:
         raise NotARecord("file_too_long", f"more than {MAX_DOCUMENT} bytes", str(len(content)))
     if not polygons:
@@ -236,9 +223,8 @@ def load_record(content: bytes) -> Any:
     except orjson.JSONDecodeError as error:
         if wrong := encoding_problem(content):
             raise NotARecord("bad_encoding", wrong, repr(content[:40])) from None
-        raise NotARecord(
-            "bad_json", f"not valid JSON: {error.msg} (character {error.pos + 1})", repr(content[:40])
-        ) from None
+        message = f"not valid JSON: {error.msg} (character {error.pos + 1})"
+        raise NotARecord("bad_json", message, repr(content[:40])) from None
 
 
 def _sections(record: Any) -> Sections:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from typing import NoReturn
 
 import polars as pl
 
@@ -84,20 +85,18 @@ def kfashion(raw: RawFolder) -> pl.LazyFrame:
 
 
 def _run(raw: RawFolder, tasks: list[Task]) -> Iterator[TaskResult]:
+    def crashed(task: Task, reason: str) -> NoReturn:
+        first = f"{task.folder}/{task.names[0]}"
+        raise EnvironmentProblem(f"{first} and its neighbors could not be read: {reason}; check disk and memory")
+
     alone = raw.workers == 1 or sum(len(task.names) for task in tasks) <= _ALONE
     return map_tasks(
-        read_task, tasks, crashed=_crashed, workers=1 if alone else raw.workers, trusted=alone, timeout=600.0, chunk=_CHUNK, ahead=3,
+        read_task, tasks, crashed=crashed, workers=1 if alone else raw.workers, trusted=alone, timeout=600.0, chunk=_CHUNK, ahead=3,
         units=lambda task: len(task.names), progress=raw.progress,
     )  # fmt: skip
 
 
-def _crashed(task: Task, reason: str) -> TaskResult:
-    first = f"{task.folder}/{task.names[0]}"
-    raise EnvironmentProblem(f"{first} and its neighbors could not be read: {reason}; check disk and memory")
-
-
 def _count(raw: RawFolder, folders: Iterable[Folder]) -> None:
-    """Account for all files."""
     for folder in folders:
         for pattern, number in Counter(document_pattern(_name(folder, name)) for name in folder.labels).items():
             raw.count_documents(pattern, number)
@@ -136,12 +135,10 @@ def _frame(folder: Folder, rows: bytes, images: ImageFolders) -> pl.DataFrame:
 
 
 def _finish(raw: RawFolder, frame: pl.DataFrame) -> pl.DataFrame:
-    renamed = frame.filter(pl.col("stem") != pl.col("image_number").cast(pl.String))["source_file"].to_list()
-    for name in renamed:
+    for name in frame.filter(pl.col("stem") != pl.col("image_number").cast(pl.String))["source_file"]:
         raw.warn("file_name_is_not_the_id", name)
     is_key = pl.col("stem").str.contains(r"^[A-Za-z0-9_-]{1,90}$")
-    odd_stems = frame.filter(~is_key)["stem"].to_list()
-    keys = {stem: safe_key(stem) for stem in odd_stems}
+    keys = {stem: safe_key(stem) for stem in frame.filter(~is_key)["stem"]}
     styles = pl.Series([*STYLES.values, ""])
     return frame.select(
         pl.col("stem").replace(keys).alias("key"),

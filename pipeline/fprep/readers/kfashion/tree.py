@@ -41,11 +41,8 @@ def plain(name: str) -> str:
 
 def split_of(path: str) -> str:
     """Return train or val by the folders of a path; train by default."""
-    for part in reversed(path.split("/")):
-        split = _SPLITS.get(plain(part).lstrip("0123456789."))
-        if split:
-            return split
-    return "train"
+    parts = (plain(part).lstrip("0123456789.") for part in reversed(path.split("/")))
+    return next((_SPLITS[part] for part in parts if part in _SPLITS), "train")
 
 
 def scan(raw: RawFolder) -> dict[str, Folder]:
@@ -64,9 +61,8 @@ def scan(raw: RawFolder) -> dict[str, Folder]:
             for name in files:
                 end = name[-5:].lower()
                 if end == ".json":
-                    (
-                        folder.labels if is_text and (name.isascii() or readable(name) == name) else folder.misnamed
-                    ).append(name)
+                    is_named = is_text and (name.isascii() or readable(name) == name)
+                    (folder.labels if is_named else folder.misnamed).append(name)
                 elif end.endswith(IMAGE_EXTENSIONS):
                     folder.has_images = True
                     folder.is_regular &= name.endswith(".jpg")
@@ -93,10 +89,8 @@ class ImageFolders:
     def of(self, labels: Folder) -> list[Folder]:
         """Return the folders with the images of a folder of labels, most likely first."""
         kind, path = _without_kind(labels.path)
-        if labels.has_images or not kind:
-            return [labels]
-        found = [folder for folder in self.by_plain_path.get(path, []) if _without_kind(folder.path)[0] == "images"]
-        return found or [labels]
+        beside = self.by_plain_path.get(path, []) if kind and not labels.has_images else []
+        return [folder for folder in beside if _without_kind(folder.path)[0] == "images"] or [labels]
 
     def images(self, labels: Folder, stems: list[str], ids: list[int]) -> list[str]:
         """Return image paths of records from the root; for missing images, the expected path."""
@@ -111,9 +105,9 @@ class ImageFolders:
         """Return the images in a folder by their NFC names without extension."""
         files: dict[str, list[str]] = {}
         for name in list_folder(self.root / folder.path).files:
-            if not name.lower().endswith(IMAGE_EXTENSIONS):
-                continue
-            files.setdefault(unicodedata.normalize("NFC", name.rpartition(".")[0]), []).append(_prefix(folder) + name)
+            if name.lower().endswith(IMAGE_EXTENSIONS):
+                stem = unicodedata.normalize("NFC", name.rpartition(".")[0])
+                files.setdefault(stem, []).append(_prefix(folder) + name)
         return files
 
     def _find(self, there: list[dict[str, list[str]]], first: str, stem: str, number: int) -> str:

@@ -80,7 +80,8 @@ def map_columns(
         if mapping.get(key):
             columns.single[key] = _column(names, mapping[key], key, file)
         elif key not in mapping:
-            number = _image_column(names, rows, names_image) if key == "image" else _usual(names, usual)
+            number = image_column_by_values(names, rows, names_image) if key == "image" else None
+            number = _usual(names, usual) if number is None else number
             if number is not None:
                 columns.single[key] = number
                 columns.guessed.add(key)
@@ -107,9 +108,7 @@ def map_columns(
     return columns
 
 
-def fitting_image_column(
-    names: Sequence[str], rows: Sequence[Sequence[str]], names_image: NamesImage
-) -> int | None:  # fmt: skip
+def _fitting_image_column(names: Sequence[str], rows: Sequence[Sequence[str]], names_image: NamesImage) -> int | None:
     """Return the column with mostly image names, None if there is none.
 
     Ties go to the first usual column name, then to the column with the most values: numbers may be image names by
@@ -150,13 +149,11 @@ def _usual(names: Sequence[str], usual: Sequence[str]) -> int | None:
     return next((number for word in usual for number, name in enumerate(names) if name.casefold() == word), None)
 
 
-def _image_column(names: Sequence[str], rows: Sequence[Sequence[str]], names_image: NamesImage) -> int | None:
-    """Find the image column by values (existing files, image names, names without extension), else by its name."""
-    for fits in (lambda value: looks_like_image(value) and names_image(value), looks_like_image, names_image):
-        number = fitting_image_column(names, rows, fits)
-        if number is not None:
-            return number
-    return _usual(names, USUAL_NAMES["image"])
+def image_column_by_values(names: Sequence[str], rows: Sequence[Sequence[str]], names_image: NamesImage) -> int | None:
+    """Return the column of existing files, else of image names, else of names without extension; None if none fits."""
+    tests = (lambda value: looks_like_image(value) and names_image(value), looks_like_image, names_image)
+    found = (_fitting_image_column(names, rows, test) for test in tests)
+    return next((number for number in found if number is not None), None)
 
 
 def _column(names: Sequence[str], name: str, key: str, file: str) -> int:

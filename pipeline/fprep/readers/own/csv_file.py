@@ -80,7 +80,12 @@ def csv_file(raw: RawFolder) -> pl.LazyFrame:
     header = next(records, None)
     if header is None:
         raise UsageError(f"{file.name}: no row; the first line must name the columns")
-    _check_header(file, header)
+    if header.problem is not None:
+        rule, message, _ = header.problem
+        encoding = foreign_encoding(file.head(HEAD)) if rule == "bad_encoding" else ""
+        looks = f", and looks like {encoding}" if encoding else ""
+        remedy = "save the file as UTF-8" if rule == "bad_encoding" else "the first line must name the columns"
+        raise UsageError(f"{header.line}: {message}{looks}; {remedy}")
     file.accounts["header"] += 1
     locations = ImageLocations(raw, path)
     sampled = [record.fields for record in sample_records(file.head(HEAD), dialect)[1:]]
@@ -89,8 +94,7 @@ def csv_file(raw: RawFolder) -> pl.LazyFrame:
     for record in records:
         problem = _read_row(record, columns, rows, form=form, pixels=pixels)
         if problem is not None:
-            rule, message, column, found = problem
-            raw.reject(record.line, rule, message, column=column, found=found)
+            raw.reject(record.line, *problem)
     _drop_guesses(raw, file, columns, rows)
     _note_columns(raw, file, columns)
     rows.spellings.note(raw)
@@ -110,19 +114,7 @@ def _file(raw: RawFolder) -> Path:
     raise UsageError(f"{paths}: {len(found) or 'no'} CSV files; pass exactly one")
 
 
-def _check_header(file: RawFile, header: Record) -> None:
-    if header.problem is None:
-        return
-    rule, message, _ = header.problem
-    if rule == "bad_encoding":
-        encoding = foreign_encoding(file.head(HEAD))
-        looks = f", and looks like {encoding}" if encoding else ""
-        raise UsageError(f"{header.line}: {message}{looks}; save the file as UTF-8")
-    raise UsageError(f"{header.line}: {message}; the first line must name the columns")
-
-
 def _note_columns(raw: RawFolder, file: RawFile, columns: Columns) -> None:
-    """Note which columns are read, and which of them were guessed."""
     chosen = " ".join(f"{key}={names}" for key, names in columns.chosen().items())
     unused = ", ".join(columns.unused())
     raw.notes.append(f"{file.name}: columns {chosen}{f'; not used: {unused}' if unused else ''}")
@@ -135,7 +127,6 @@ def _note_columns(raw: RawFolder, file: RawFile, columns: Columns) -> None:
 
 
 def _read_row(record: Record, columns: Columns, rows: _Rows, *, form: str, pixels: bool) -> Problem | None:
-    """Add a row, or return its problem."""
     if record.problem is not None:
         rule, message, found = record.problem
         return rule, message, "", found
@@ -150,13 +141,9 @@ def _read_row(record: Record, columns: Columns, rows: _Rows, *, form: str, pixel
     if problem is not None:
         return (*problem, "image", image)
     strange = {key: values[key] for key in KNOWN_VALUES if not value_fits(key, values.get(key, ""))}
-    box: list[float] | None = []
-    box_text = ""
-    if columns.box:
-        cut = [cells[number].strip() for number in columns.box]
-        box_text = " ".join(cut)
-        box = read_box(cut, form, pixels=pixels)
-        strange |= {"box": box_text} if box is None else {}
+    cut = [cells[number].strip() for number in columns.box]
+    box, box_text = (read_box(cut, form, pixels=pixels) if cut else []), " ".join(cut)
+    strange |= {"box": box_text} if box is None else {}
     for key, value in strange.items():
         if key not in columns.guessed:
             if key == "box":
@@ -183,10 +170,8 @@ def _drop_guesses(raw: RawFolder, file: RawFile, columns: Columns, rows: _Rows) 
             f"read; --map {key}={names} reads it and rejects these rows"
         )
         columns.guessed.discard(key)
-        if key == "box":
-            columns.box = []
-        else:
-            del columns.single[key]
+        columns.box = [] if key == "box" else columns.box
+        columns.single.pop(key, None)
         for row in rows.good:
             row.drop(key)
 
@@ -212,7 +197,12 @@ def _frame(
         frame_columns["box"] = pl.Series([row.box or None for row in rows], dtype=pl.List(pl.Float32))
         frame_columns[BOX_TEXT] = pl.Series([row.box_text or None for row in rows], dtype=pl.String)
     if columns.attributes or label_keys:
-        frame_columns |= _attributes(raw, _attribute_values(columns, rows, label_keys))
+        names = [columns.header[number] for number in columns.attributes]
+        values = {name: [row.attributes[index] for row in rows] for index, name in enumerate(names)}
+        for key in label_keys:
+            name = columns.header[columns.single[key]]
+            values.setdefault(name, [row.labels.get(key, [row.values[key]]) for row in rows])
+        frame_columns |= _attributes(raw, values)
     return pl.DataFrame({
         "key": _keys([row.image for row in rows]),
         "image": images,
@@ -235,16 +225,6 @@ def _keys(images: list[str]) -> list[str]:
     return keys
 
 
-def _attribute_values(columns: Columns, rows: list[OwnRow], label_keys: list[str]) -> dict[str, list[list[str]]]:
-    """Return the values of each row, for each column that is read as attributes."""
-    names = [columns.header[number] for number in columns.attributes]
-    found = {name: [row.attributes[index] for row in rows] for index, name in enumerate(names)}
-    for key in label_keys:
-        name = columns.header[columns.single[key]]
-        found.setdefault(name, [row.labels.get(key, [row.values[key]]) for row in rows])
-    return found
-
-
 def _attributes(raw: RawFolder, columns: dict[str, list[list[str]]]) -> dict[str, pl.Series]:
     """Return one attribute per value of a column; a row without a value leaves the column's attributes unknown."""
     values: list[str] = []
@@ -261,7 +241,5 @@ def _attributes(raw: RawFolder, columns: dict[str, list[list[str]]]) -> dict[str
         names = [(name, {*cell} - {""}) for name, cell in zip(columns, cells, strict=True)]
         positive.append(sorted(vocabulary.ids[f"{name}/{value}"] for name, row in names for value in row))
         unknown.append([number for name, row in names if not row for number in groups[name]])
-    return {
-        "attributes_positive": pl.Series(positive, dtype=pl.List(pl.Int16)),
-        "attributes_unknown": pl.Series(unknown, dtype=pl.List(pl.Int16)),
-    }
+    found = {"attributes_positive": positive, "attributes_unknown": unknown}
+    return {name: pl.Series(ids, dtype=pl.List(pl.Int16)) for name, ids in found.items()}

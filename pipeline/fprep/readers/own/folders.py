@@ -12,15 +12,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import polars as pl
 
 from fprep.raw.folder import MISNAMED, RawFolder, RawLine, document_pattern
-from fprep.readers.own.conventions import SPLIT_NAMES, Spellings, add_vocabulary, last_word, walk_images
+from fprep.readers.own.conventions import SPLIT_NAMES, Spellings, add_vocabulary, last_word
 from fprep.readers.reader import reader, safe_key
 from fschemas import wording
 from fschemas.failures import UsageError
+from fschemas.image_limits import IMAGE_EXTENSIONS
 from fschemas.tables import SampleTable
+from fschemas.walk import readable
 
 Parts = tuple[str, ...]
 
@@ -56,7 +59,7 @@ def folders(raw: RawFolder) -> pl.LazyFrame:
     """Read one row per image, with the mapped columns category, item and style."""
     defaults = {"category": "folder", "item": "folder", "style": "none"}
     sources = {key: raw.option(key, _SOURCES, default) for key, default in defaults.items()}
-    images, misnamed = walk_images(raw)
+    images, misnamed = _walk_images(raw)
     if not images and not misnamed:
         raise raw.nothing_found("no image below (by its name: .jpg, .png, .webp …); choose the folder of your images")
     for pattern, count in Counter(map(document_pattern, [*images, *misnamed])).items():
@@ -124,3 +127,29 @@ def _groups(raw: RawFolder, parts: list[Parts], columns: dict[str, list[str]]) -
         )
         return [None] * len(parts)
     return [item or None for item in items]
+
+
+def _walk_images(raw: RawFolder) -> tuple[list[str], list[str]]:
+    """Return the sorted paths from the root of all images, and of those with non-UTF-8 names.
+
+    Files without an image extension are counted in a note.
+    """
+    found, misnamed = set[str](), set[str]()
+    others = Counter[str]()
+    for given in raw.given:
+        single = [(given.parent, [], [given.name])]
+        for here, _, files in single if given.is_file() else raw.walk(given):
+            prefix = raw.prefix_of(here)
+            is_text = prefix.isascii() or prefix[:-1] == here.relative_to(raw.root).as_posix()
+            for name in files:
+                shown = name if name.isascii() else readable(name)
+                end = Path(shown).suffix.lower()
+                if end not in IMAGE_EXTENSIONS and not given.is_file():
+                    others[end or "without an extension"] += 1
+                else:
+                    (found if is_text and shown == name else misnamed).add(prefix + shown)
+    if others:
+        kinds = ", ".join(f"{count} {end}" for end, count in sorted(others.items())[:6])
+        files = wording.count(sum(others.values()), "file")
+        raw.notes.append(f"ignored: {files} that are not images by their names: {kinds}")
+    return sorted(found), sorted(misnamed)

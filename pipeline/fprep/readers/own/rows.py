@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from fprep.raw.file import RawLine
 from fprep.raw.folder import RawFolder
@@ -46,12 +47,18 @@ def merge_rows(raw: RawFolder, rows: list[OwnRow], meaning: str) -> tuple[list[O
 
     `meaning` is one of ROW_MEANINGS, or "" to infer it. Joined and rejected rows are accounted for.
     """
-    again = _repeated(rows)
+    of_image: dict[str, dict[bytes, OwnRow]] = {}
+    for row in rows:  # the conversion rejects identical lines itself
+        of_image.setdefault(row.image, {}).setdefault(row.line.content, row)
+    again = [list(found.values()) for found in of_image.values() if len(found) > 1]
     if not again or meaning == "image":
         return rows, []
     garments = meaning == "garment" or (not meaning and any(map(_are_garments, again)))
     raw.instances = garments
-    units = [unit for members in again for unit in (_garments(members) if garments else [members])]
+    by_unit: dict[Any, list[OwnRow]] = {}
+    for row in (row for members in again for row in members):
+        by_unit.setdefault((row.image, garments and _garment(row)), []).append(row)
+    units = list(by_unit.values())
     label_keys = [key for key in LABEL_KEYS if meaning == "label" or (not meaning and _is_label(units, key, len(rows)))]
     label_keys = [key for key in label_keys if any(row.values.get(key) for row in rows)]
     gone: dict[int, str] = {}
@@ -66,29 +73,24 @@ def merge_rows(raw: RawFolder, rows: list[OwnRow], meaning: str) -> tuple[list[O
                 _join(first, row)
                 raw.account(row.line.file, "joined")
                 gone[id(row)] = "joined"
-    _note_meaning(raw, again, garments=garments, label_keys=label_keys, num_joined=list(gone.values()).count("joined"))
+    file, such = again[0][0].line.file, f"(such as {again[0][0].image})"
+    if garments:
+        several = f"{count(len(again), 'image')} with several rows of other boxes or products {such}"
+        raw.notes.append(f"{file}: {several}: a row is a garment")
+    if label_keys:
+        raw.notes.append(
+            f"{file}: images have several rows with other labels {such}: a row is a label, and the column of the "
+            f"{' and '.join(label_keys)} becomes attributes; --map rows=image uses only the first row of an image"
+        )
+    if num_joined := list(gone.values()).count("joined"):
+        what = "garment" if garments else "image"
+        raw.notes.append(f"{file}: {count(num_joined, 'row')} joined with the first row of the same {what}")
     return [row for row in rows if id(row) not in gone], label_keys
-
-
-def _repeated(rows: Iterable[OwnRow]) -> list[list[OwnRow]]:
-    """Return the groups of distinct rows with the same image; the conversion rejects identical lines itself."""
-    members: dict[str, dict[bytes, OwnRow]] = {}
-    for row in rows:
-        members.setdefault(row.image, {}).setdefault(row.line.content, row)
-    return [list(found.values()) for found in members.values() if len(found) > 1]
 
 
 def _are_garments(members: Sequence[OwnRow]) -> bool:
     """Return whether rows of one image have several boxes or products."""
     return any(len({value for value in values if value}) > 1 for values in zip(*map(_garment, members), strict=True))
-
-
-def _garments(members: Sequence[OwnRow]) -> list[list[OwnRow]]:
-    """Group rows of one image by garment."""
-    found: dict[tuple[tuple[float, ...], str], list[OwnRow]] = {}
-    for row in members:
-        found.setdefault(_garment(row), []).append(row)
-    return list(found.values())
 
 
 def _garment(row: OwnRow) -> tuple[tuple[float, ...], str]:
@@ -123,7 +125,6 @@ def _value(row: OwnRow, key: str) -> str:
 
 
 def _join(first: OwnRow, row: OwnRow) -> None:
-    """Add the values of a row to the first row of its image."""
     for key in LABEL_KEYS:
         first.labels.setdefault(key, [first.values.get(key, "")]).append(row.values.get(key, ""))
     for key, value in row.values.items():
@@ -131,27 +132,6 @@ def _join(first: OwnRow, row: OwnRow) -> None:
     if not first.box:
         first.box, first.box_text = row.box, row.box_text
     first.attributes = [[*values, *more] for values, more in zip(first.attributes, row.attributes, strict=True)]
-
-
-def _note_meaning(
-    raw: RawFolder, again: Sequence[Sequence[OwnRow]], *, garments: bool, label_keys: Sequence[str], num_joined: int
-) -> None:  # fmt: skip
-    """Note how the rows were interpreted."""
-    file, image = again[0][0].line.file, again[0][0].image
-    if garments:
-        raw.notes.append(
-            f"{file}: {count(len(again), 'image')} with several rows of other boxes or products (such as {image}): a row is a garment"
-        )
-    if label_keys:
-        keys = " and ".join(label_keys)
-        raw.notes.append(
-            f"{file}: images have several rows with other labels (such as {image}): a row is a label, and the column of the "
-            f"{keys} becomes attributes; --map rows=image uses only the first row of an image"
-        )
-    if num_joined:
-        raw.notes.append(
-            f"{file}: {count(num_joined, 'row')} joined with the first row of the same {'garment' if garments else 'image'}"
-        )
 
 
 def joined_groups(images: Sequence[str], groups: Sequence[str]) -> list[str]:

@@ -139,11 +139,11 @@ def test_join_refuses_a_row_without_a_good_partner(tmp_path, content, rule, plac
     ]
 
 
-def test_optional_lists_and_other_keys(tmp_path):
-    raw = folder(tmp_path, rows=b"2\nname item\nimg/1 id_2\nimg/2 id_3\n", side=b"1\nitem x\nid_2 5\n")
+def test_rows_may_be_missing_in_optional_lists(tmp_path):
+    raw = folder(tmp_path, rows=b"2\nname item\nimg/1 id_2\nimg/2 id_3\n", side=b"1\nimage x\nimg/1 5\n")
     rows = read_list(raw, tmp_path / "rows.txt", words=2)
-    side = read_list(raw, tmp_path / "side.txt", numbers=1, key=re.compile(rb"id_"))
-    kept, places = join_lists(raw, rows, {"item": side}, keys={"item": rows.words[1]}, optional=("item",))
+    side = read_list(raw, tmp_path / "side.txt", numbers=1)
+    kept, places = join_lists(raw, rows, {"item": side}, optional=("item",))
     assert (kept.tolist(), places["item"].tolist(), raw.rejects) == ([0, 1], [0, -1], [])
 
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from fprep.convert.command import convert
-from fprep.readers.kfashion.documents import TaskResult, parse_records
+from fprep.readers.kfashion.documents import Parser, Task, TaskResult
 from fprep.readers.kfashion.labels import ATTRIBUTES, PARTS, STYLES, shoot_of
 from fprep.readers.kfashion.tree import split_of
 from fschemas.failures import UsageError
@@ -48,7 +48,10 @@ def write(value) -> bytes:
 
 def parse(*values, style="", polygons=True) -> tuple[pl.DataFrame, TaskResult]:
     contents = [value if isinstance(value, bytes) else write(value) for value in values]
-    result = parse_records([f"{index}.json" for index in range(len(contents))], contents, style, polygons=polygons)
+    parser = Parser(Task("", "", (), style, polygons))
+    for index, content in enumerate(contents):
+        parser.parse(f"{index}.json", content)
+    result = parser.result()
     return pl.concat([pl.read_ipc_stream(rows) for rows in (result.rows, result.wide)], how="horizontal"), result
 
 
