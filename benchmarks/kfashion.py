@@ -142,9 +142,9 @@ def plain_loop(folder: str, names: list[str]) -> None:
 
 def reader(folder: str, names: list[str], *, polygons: bool) -> None:
     for start in range(0, len(names), 256):
-        answer = read_task(Task(folder, tuple(names[start : start + 256]), "", polygons))
-        assert not answer.rejects
-        assert not answer.warnings
+        result = read_task(Task(folder, "", tuple(names[start : start + 256]), "", polygons))
+        assert not result.rejects
+        assert not result.warnings
 
 
 def measure(runs: dict[str, Callable[[str, list[str]], None]], folder: Path, rounds: int) -> list[dict[str, float]]:
