@@ -72,6 +72,7 @@ def label_sample(number: int, split: str, landmarks: LandmarkSet, items: int) ->
     image[-6:] = np.random.default_rng(1000 + item).integers(0, 255, 3)
     note |= {
         "group": f"item-{item}", "item": f"item-{item}", "category": CATEGORIES[category], "style": STYLES[style], "substyle": "",
+        "gender": ("women", "men")[item % 2], "pose": "front", "color": ("Black", "White", "Red")[style], "description": "",
         "attributes_positive": positive, "attributes_unknown": [6] if 6 not in positive and number % 4 == 0 else [],
         "box": [4.0, 3.0, note["width"] - 6.0, note["height"] - 5.0],
     }  # fmt: skip
@@ -82,7 +83,7 @@ def write_label_set(
     folder: Path, counts: dict[str, int], landmarks: LandmarkSet = DEEPFASHION_8, *, items: int = 8, exclusive: bool = False,
     without: tuple[str, ...] = (),
 ) -> Path:  # fmt: skip
-    """Write a finished set with categories, attributes (optionally exclusive), boxes, landmarks, items and styles.
+    """Write a finished set with categories, attributes (optionally exclusive), boxes, landmarks, items, styles and shop data.
 
     Column groups in `without` are left out of the set.
     """
@@ -94,6 +95,7 @@ def write_label_set(
     columns = {
         "category": ("category",), "attributes": ("attributes_positive", "attributes_unknown"), "box": ("box",),
         "landmarks": ("garment", "landmark_x", "landmark_y", "landmark_visibility"), "item": ("item",), "style": ("style", "substyle"),
+        "shop": ("gender", "pose", "color", "description"),
     }  # fmt: skip
     for sample in (sample for members in samples.values() for sample in members):
         for name in (name for group in without for name in columns[group]):

@@ -8,5 +8,5 @@ from ftrain.data.types import Results
 from ftrain.tasks.task import Task
 
 
-def measure(task: Task, results: Results) -> dict[str, Any]:
+def compute_metrics(task: Task, results: Results) -> dict[str, Any]:
     return {"accuracy": 0.0}

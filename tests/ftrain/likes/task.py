@@ -33,7 +33,6 @@ class SmallImage:
 class Likes(Task):
     """The embedding is the image at 4 x 4 pixels, minus gray."""
 
-    name = "likes"
     needs = ("category",)
     Config = SearchConfig
     selected_by = ("accuracy", "max")

@@ -52,7 +52,6 @@ class TinyEncoder:
 
 
 class Tiny(Task):
-    name = "tiny"
     needs = ("landmarks",)
     Config = TinyConfig
     selected_by = ("accuracy", "max")

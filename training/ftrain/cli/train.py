@@ -102,5 +102,5 @@ def training_command(task_name: str) -> Callable[..., None]:
 
 def _first_line_of_module(task_name: str) -> str:
     """First line of a task's docstring, read without importing the task: torch takes seconds."""
-    path = Path(ftrain.tasks.__path__[0], task_name, "task.py")
+    path = next(path for folder in ftrain.tasks.__path__ if (path := Path(folder, task_name, "task.py")).exists())
     return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or task_name).splitlines()[0]

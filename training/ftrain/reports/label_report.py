@@ -41,9 +41,11 @@ def notes_of(evaluated: EvaluatedSplit) -> list[dict[str, Any]]:
 
 
 def labels_of(shards: ShardSet, rows: np.ndarray, column: str, names: Sequence[str]) -> np.ndarray:
-    """Return class indices N of `rows` N of the index, -1 for unknown. Only the index is read."""
+    """Return class indices N of `rows` N, -1 for unknown, from a column of the index or of the annotations."""
     ids = {name: number for number, name in enumerate(names)}
-    return np.array([ids.get(str(value), -1) for value in shards.columns[column][rows]], np.int64)
+    indexed = shards.columns.get(column)
+    values = [shards.read_annotation(int(row))[column] for row in rows] if indexed is None else indexed[rows]
+    return np.array([ids.get(str(value), -1) for value in values], np.int64)
 
 
 def properties(notes: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
@@ -77,6 +79,16 @@ def classification(
         numbers["majority"] = majority_metrics(training_labels, labels, len(names), top=top)
     numbers["collapse"] = dominance(predictions(scores, labels), labels, names)
     return numbers
+
+
+def report_classification(
+    evaluated: EvaluatedSplit, out: Path, name: str, scores: np.ndarray, labels: np.ndarray, names: Sequence[str],
+    subtitle: str,
+) -> dict[str, dict[str, Any]]:  # fmt: skip
+    """Return `classification` and write `write_classification`; column `name` has the labels of the training rows."""
+    training_labels = labels_of(evaluated.shards, evaluated.training_rows, name, names)
+    write_classification(out, name, scores, labels, training_labels, names, subtitle)
+    return classification(scores, labels, training_labels, names)
 
 
 def write_classification(

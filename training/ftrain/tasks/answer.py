@@ -9,9 +9,9 @@ from ftrain.data.types import Results
 from ftrain.tasks.task import Task
 
 
-def describe(task: Task, results: Results, index: int, category: str | None = None) -> dict[str, Any]:
+def describe(task: Task, results: Results, index: int) -> dict[str, Any]:
     """Raise `UsageError`."""
-    del results, index, category
+    del results, index
     raise UsageError(f"the task {task.name} cannot predict single images")
 
 

@@ -15,5 +15,9 @@ def report(task: Task, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
 
 
 def summary(metrics: dict[str, Any]) -> Iterator[str]:
-    """Yield the metrics of `model`, one per line."""
-    yield from (f"{name:<24}{value:.4f}" for name, value in metrics["model"].items() if isinstance(value, float))
+    """Yield the metrics of `model`, one per line, next to those of the majority baseline, if there is one."""
+    shown = {name: value for name, value in metrics["model"].items() if isinstance(value, float)}
+    width = max(map(len, shown), default=0) + 2
+    for name, value in shown.items():
+        baseline = metrics.get("majority", {}).get(name)
+        yield f"{name:<{width}}{value:<10.4f}{'' if baseline is None else f'{baseline:.4f} (majority)'}".rstrip()

@@ -2,7 +2,7 @@
 
 A task knows nothing about devices, ranks, optimizers, EMA or files. A new model is one folder in `ftrain/tasks/`:
 `task.py` with a subclass of `Task`, `config.py` with its configuration, and the modules that `task_function` searches
-for metrics, reports and predictions. The command line finds it by its `name`.
+for metrics, reports and predictions. The name of the folder is that of the task and of its command.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _ROTATIONS = (-10.0, 10.0)  # degrees, if rotations are requested and the config
 class Task(nn.Module):
     """Base class of all models. Subclasses set the class variables and implement the abstract methods."""
 
-    name: ClassVar[str]
+    name: ClassVar[str]  # that of the folder that contains task.py
     needs: tuple[str, ...]  # required column groups; those of an instance depend on its configuration and labels
     Config: ClassVar[type[TaskConfig]]
 
@@ -42,6 +42,11 @@ class Task(nn.Module):
     key_metrics: tuple[str, ...] = ()  # metrics for comparing runs, most important first; see `ftrain.use.key_metrics`
     view_kinds: ClassVar[tuple[str, ...]] = ()  # fields of `Views` supported by `predict`
     encoder: Encoder  # picklable; runs in workers
+
+    def __init_subclass__(cls) -> None:
+        folder, _, module = cls.__module__.rpartition(".")
+        if module == "task":
+            cls.name = folder.rpartition(".")[2]
 
     def __init__(self, config: TaskConfig, dataset: dict[str, Any]) -> None:
         """`dataset` is the dataset.json of the shard set: landmark set, vocabularies, column groups."""
@@ -183,10 +188,10 @@ def task_function(task: Task | type[Task], name: str) -> Callable[..., Any]:
     - `metrics.py`: `compute_metrics(task, results) -> dict` computes metrics (JSON values) of the predictions of a split.
     - `report.py`: `report(task, evaluated, out) -> dict` returns the results of `ftrain evaluate` (JSON values,
       including `model`) and may write tables and plots; `summary(metrics) -> Iterator[str]` yields them as text lines.
-    - `answer.py`: `describe(task, results, index, category=None) -> dict` returns the prediction for image `index` of a
-      batch (JSON values); `draw(task, image, prediction) -> image` draws it on the image (uint8 RGB), which may have been
-      resized since; `check_category(task, category)` raises `UsageError` if images cannot be predicted as that category
-      (None: any).
+    - `answer.py`: `describe(task, results, index) -> dict` returns the prediction for image `index` of a batch (JSON
+      values); `draw(task, image, prediction) -> image` draws it on the image (uint8 RGB), which may have been resized
+      since; `check_category(task, category)` raises `UsageError` if images cannot be predicted as that category (None:
+      any), and then `describe` takes the category as a fourth argument, if there is one.
 
     Modules are imported on demand, so that prediction does not load plotting. `ftrain.tasks` itself has the defaults.
     """
@@ -196,9 +201,11 @@ def task_function(task: Task | type[Task], name: str) -> Callable[..., Any]:
         if not issubclass(base, Task):
             break
         if not module.startswith(".") and find_spec(module) is not None:
-            found = getattr(importlib.import_module(module), name, None)
-            if found is not None:
-                return found
+            members = vars(importlib.import_module(module))
+            if name in members:
+                return members[name]
+            functions = [function for function, file in _MODULES.items() if file == _MODULES[name]]
+            assert members.keys() & functions, f"{module} defines none of {', '.join(functions)}"
     raise NotImplementedError(f"the task {kind.name} has no {name} in {_MODULES[name]}.py")
 
 
@@ -211,9 +218,10 @@ def find_task(name: str) -> type[Task]:
     """Return the task class of that name; raises `UsageError` with the known names."""
     if find_spec(f"ftrain.tasks.{name}") is None:
         check_task_name(name)
-    members = vars(importlib.import_module(f"ftrain.tasks.{name}.task")).values()
-    return next(
-        member
-        for member in members
-        if isinstance(member, type) and issubclass(member, Task) and vars(member).get("name") == name
-    )
+    module = importlib.import_module(f"ftrain.tasks.{name}.task")
+    found = [
+        member for member in vars(module).values()
+        if isinstance(member, type) and issubclass(member, Task) and member.__module__ == module.__name__
+    ]  # fmt: skip
+    assert found, f"{module.__name__} defines no Task"
+    return found[0]

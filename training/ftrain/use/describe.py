@@ -154,7 +154,7 @@ def _predict(
     task: Task, image: np.ndarray, category: str | None, device: torch.device, box: Box | None
 ) -> dict[str, Any]:
     results = predict_batch(to_device(task, device), [task.encode_image(image, box)], device)
-    prediction = task_function(task, "describe")(task, results, 0, category)
+    prediction = task_function(task, "describe")(task, results, 0, *([category] if category else []))
     return json.loads(json.dumps(prediction, allow_nan=False))  # plain JSON values, whatever types the task returned
 
 

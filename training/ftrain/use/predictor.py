@@ -79,15 +79,16 @@ class Predictor:
 
         Each comes with the result of `keep` for its image, or None if the image could not be read.
         """
+        describe, given = task_function(self.task, "describe"), () if category is None else (category,)
         for loaded in load_ahead(pool, partial(self._load, keep), images, batch_size):
             results = predict_batch(
                 self.task, [inputs for _, _, inputs, _ in loaded if inputs is not None], self.device
             )
-            answer, numbers = task_function(self.task, "describe"), iter(range(batch_size))
+            numbers = iter(range(batch_size))
             yield [
                 (
                     source,
-                    note if inputs is None else {**note, **answer(self.task, results, next(numbers), category)},
+                    note if inputs is None else {**note, **describe(self.task, results, next(numbers), *given)},
                     kept,
                 )
                 for source, note, inputs, kept in loaded

@@ -20,13 +20,12 @@ _BOX, _BAR, _FAINT = (15, 159, 184), (64, 190, 212), (176, 184, 190)
 _MADE_FOR = 800  # longer side, in pixels, at which font and line sizes apply unscaled
 
 
-def describe(task: Category, results: Results, index: int, category: str | None = None) -> dict[str, Any]:
+def describe(task: Category, results: Results, index: int) -> dict[str, Any]:
     """Return size, category with score and runners-up, attributes, and bounding box in pixels.
 
     `recognized` is false if the best score is below `least_score`: the score of the category or, without categories,
     the mean of the best attribute of each group. `category` is then None, but the candidates are still listed.
     """
-    del category
     learned, least_score = task.labels, task.config.score_threshold
     width, height = (int(side) for side in results["size"][index])
     prediction: dict[str, Any] = {"width": width, "height": height, "recognized": True, "least_score": least_score}

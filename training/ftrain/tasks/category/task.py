@@ -67,7 +67,6 @@ class CategoryEncoder:
 class Category(Task):
     """The clothing classifier. A shard set may lack categories, attributes or boxes."""
 
-    name = "category"
     needs = ()  # category or attributes, whichever the set has; an instance needs those it was built for
     Config = CategoryConfig
     selected_by = ("score", "max")

@@ -121,12 +121,10 @@ def _report_category(
     if "top_1" not in numbers["model"]:
         return None
     scores, labels = results["category_scores"], results["category"]
-    training = label_report.labels_of(evaluated.shards, evaluated.training_rows, "category", learned.categories)
-    found = label_report.classification(scores, labels, training, learned.categories)
+    found = label_report.report_classification(evaluated, out, "category", scores, labels, learned.categories, subtitle)
     numbers["majority"] |= found.get("majority", {})
     if not numbers["collapse"]["collapsed"]:
         numbers["collapse"] = found["collapse"]
-    label_report.write_classification(out, "category", scores, labels, training, learned.categories, subtitle)
     return np.where(labels >= 0, class_ranks(scores, labels) == 0, np.nan)
 
 

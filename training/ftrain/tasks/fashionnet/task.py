@@ -47,7 +47,6 @@ _LACKS = {
 class FashionNet(Task):
     """Landmarks and visibility, and from the features around them category, attributes and an embedding."""
 
-    name = "fashionnet"
     needs = ("landmarks",)
     Config = FashionNetConfig
     selected_by = ("quality", "max")

@@ -9,9 +9,9 @@ from ftrain.tasks.joined.task import Joined
 from ftrain.tasks.retrieval import answer as retrieval
 
 
-def describe(task: Joined, results: Results, index: int, category: str | None = None) -> dict[str, Any]:
+def describe(task: Joined, results: Results, index: int) -> dict[str, Any]:
     """See the retrieval task."""
-    return retrieval.describe(task.lead, results, index, category)
+    return retrieval.describe(task.lead, results, index)
 
 
 def draw(task: Joined, image: np.ndarray, prediction: dict[str, Any]) -> np.ndarray:

@@ -79,7 +79,6 @@ class JoinedEncoder:
 class Joined(Task):
     """The joined runs. Before `fit`, `predict` returns the unprojected `parts`."""
 
-    name = "joined"
     needs = ()
     Config = JoinedConfig
     selected_by = ("map", "max")

@@ -61,7 +61,6 @@ class KeypointEncoder:
 class Keypoints(Task):
     """The keypoints task: the 24 landmarks of FashionAI, the 8 of DeepFashion, or any other landmark set."""
 
-    name = "keypoints"
     needs = ("landmarks",)
     Config = KeypointsConfig
     selected_by = ("ne", "min")

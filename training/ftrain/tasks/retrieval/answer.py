@@ -10,12 +10,11 @@ from ftrain.plots.overlay import caption
 from ftrain.tasks.retrieval.task import Retrieval
 
 
-def describe(task: Retrieval, results: Results, index: int, category: str | None = None) -> dict[str, Any]:
+def describe(task: Retrieval, results: Results, index: int) -> dict[str, Any]:
     """Return the `embedding`, to four decimals, and with a classifier `category`, `category_score` and `recognized`.
 
     The category is None if its score is below `least_score`.
     """
-    del category
     least_score = task.config.score_threshold
     prediction: dict[str, Any] = {}
     if "class_scores" in results:

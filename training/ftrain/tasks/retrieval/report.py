@@ -24,7 +24,7 @@ from ftrain.metrics.exact_search import ExactSearch, Features, Similarity
 from ftrain.metrics.retrieval import RetrievalMetrics, evaluate_retrieval
 from ftrain.metrics.slices import slices
 from ftrain.plots.label_plots import plot_bars
-from ftrain.reports.label_report import classification, labels_of, metric_lines, spread, subtitle, write_classification
+from ftrain.reports.label_report import labels_of, metric_lines, report_classification, spread, subtitle
 from ftrain.tasks.retrieval.chance import chance_metrics
 from ftrain.tasks.retrieval.plots import SHEET_QUERIES, SHEET_RANKS, plot_hits, ranking_sheet
 from ftrain.tasks.retrieval.task import Retrieval
@@ -85,11 +85,10 @@ def report(task: Retrieval, evaluated: EvaluatedSplit, out: Path) -> dict[str, A
         numbers["color_weights"] = color_weights(study.evaluated.results, study.query, study.gallery, study.labels)
     line = subtitle(evaluated, f"hit@1 {100 * numbers['model']['hit_1']:.1f}%, {study.protocol}")
     if categories and "class_scores" in evaluated.results and "category" in evaluated.shards.columns:
-        scores, named = evaluated.results["class_scores"], [evaluated.results["row"], evaluated.training_rows]
-        labels, training = (labels_of(evaluated.shards, rows, "category", categories) for rows in named)
+        scores = evaluated.results["class_scores"]
+        labels = labels_of(evaluated.shards, evaluated.results["row"], "category", categories)
         if (labels >= 0).any():
-            numbers["category"] = classification(scores, labels, training, categories)
-            write_classification(out, "category", scores, labels, training, categories, line)
+            numbers["category"] = report_classification(evaluated, out, "category", scores, labels, categories, line)
     _write(study, numbers, line, out)
     return numbers
 

@@ -35,7 +35,6 @@ from ftrain.tasks.task import Task
 class Retrieval(Task):
     """The retrieval task, for items (products) or, if a set has none, categories."""
 
-    name = "retrieval"
     needs = ()  # item or category, depending on the configuration; checked in `names_to_learn`
     Config = RetrievalConfig
     selected_by = ("map", "max")

@@ -16,7 +16,7 @@ _ACCENT = (15, 159, 184)
 _TILE = 420  # pixels, longer side of the image of one attribute
 
 
-def describe(task: Style, results: Results, index: int, category: str | None = None) -> dict[str, Any]:
+def describe(task: Style, results: Results, index: int) -> dict[str, Any]:
     """Return size, the style (or the value of each attribute) with its score, and the attention.
 
     The value is "" unless the best score exceeds `least_score`: chance plus `score_threshold` of the distance from
@@ -24,7 +24,6 @@ def describe(task: Style, results: Results, index: int, category: str | None = N
     part of it covered by the local branch. Both are x1, y1, x2, y2 in pixels, edge to edge, and may extend beyond the
     image.
     """
-    del category
     labels, least_certainty = task.labels, task.config.score_threshold
     width, height = (int(side) for side in results["size"][index])
     prediction: dict[str, Any] = {"width": width, "height": height, "region": _rounded(results["region"][index])}

@@ -39,7 +39,6 @@ from ftrain.tasks.task import Task
 class Style(Task):
     """The style task. Required column groups and metrics depend on `config.target`."""
 
-    name = "style"
     needs = ("style",)
     Config = StyleConfig
     selected_by = ("macro_f1", "max")
