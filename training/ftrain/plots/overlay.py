@@ -106,6 +106,13 @@ def caption(image: Image.Image, text: str, unit: float) -> None:
     pen.text((pad, 10 * unit + pad), text, WHITE, font, anchor="lm")
 
 
+def captioned(image: np.ndarray, text: str) -> np.ndarray:
+    """Return the image (uint8 RGB) with a line of text in the upper left corner."""
+    canvas = Image.fromarray(np.ascontiguousarray(image))
+    caption(canvas, text, max(canvas.size) / 800)
+    return np.asarray(canvas)
+
+
 def label_font(size: float, *, bold: bool = False) -> ImageFont.FreeTypeFont:
     """Load the font that ships with matplotlib; OpenCV's letters differ between versions."""
     folder = Path(str(find_spec("matplotlib").origin)).with_name("mpl-data") / "fonts/ttf"  # type: ignore[union-attr]

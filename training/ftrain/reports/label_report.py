@@ -41,11 +41,9 @@ def notes_of(evaluated: EvaluatedSplit) -> list[dict[str, Any]]:
 
 
 def labels_of(shards: ShardSet, rows: np.ndarray, column: str, names: Sequence[str]) -> np.ndarray:
-    """Return class indices N of `rows` N, -1 for unknown, from a column of the index or of the annotations."""
+    """Return class indices N of `rows` N of the index, -1 for unknown. Only the index is read."""
     ids = {name: number for number, name in enumerate(names)}
-    indexed = shards.columns.get(column)
-    values = [shards.read_annotation(int(row))[column] for row in rows] if indexed is None else indexed[rows]
-    return np.array([ids.get(str(value), -1) for value in values], np.int64)
+    return np.array([ids.get(str(value), -1) for value in shards.columns[column][rows]], np.int64)
 
 
 def properties(notes: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:

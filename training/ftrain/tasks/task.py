@@ -25,7 +25,7 @@ from ftrain.data.types import EvaluatedSplit, Results, Rows
 from ftrain.data.view import encoded_image
 from ftrain.tasks import check_task_name, task_names
 
-_MODULES = {
+TASK_FUNCTIONS = {
     "compute_metrics": "metrics", "report": "report", "summary": "report", "describe": "answer", "draw": "answer", "check_category": "answer",
 }  # fmt: skip
 _ROTATIONS = (-10.0, 10.0)  # degrees, if rotations are requested and the configuration has none
@@ -197,16 +197,16 @@ def task_function(task: Task | type[Task], name: str) -> Callable[..., Any]:
     """
     kind = task if isinstance(task, type) else type(task)
     for base in kind.__mro__:
-        module = f"{base.__module__.rpartition('.')[0]}.{_MODULES[name]}"
+        module = f"{base.__module__.rpartition('.')[0]}.{TASK_FUNCTIONS[name]}"
         if not issubclass(base, Task):
             break
         if not module.startswith(".") and find_spec(module) is not None:
             members = vars(importlib.import_module(module))
             if name in members:
                 return members[name]
-            functions = [function for function, file in _MODULES.items() if file == _MODULES[name]]
+            functions = [function for function, file in TASK_FUNCTIONS.items() if file == TASK_FUNCTIONS[name]]
             assert members.keys() & functions, f"{module} defines none of {', '.join(functions)}"
-    raise NotImplementedError(f"the task {kind.name} has no {name} in {_MODULES[name]}.py")
+    raise NotImplementedError(f"the task {kind.name} has no {name} in {TASK_FUNCTIONS[name]}.py")
 
 
 def tasks() -> dict[str, type[Task]]:

@@ -3,10 +3,9 @@
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from ftrain.data.types import Results
-from ftrain.plots.overlay import caption
+from ftrain.plots.overlay import captioned
 from ftrain.tasks.retrieval.task import Retrieval
 
 
@@ -35,7 +34,5 @@ def draw(task: Retrieval, image: np.ndarray, prediction: dict[str, Any]) -> np.n
     del task
     if "category" not in prediction:
         return image
-    drawn = Image.fromarray(np.ascontiguousarray(image))
     name = (prediction["category"] or "nothing recognized").replace("_", " ")
-    caption(drawn, f"{name}  {100 * prediction['category_score']:.0f}%", max(drawn.size) / 800)
-    return np.asarray(drawn)
+    return captioned(image, f"{name}  {100 * prediction['category_score']:.0f}%")
