@@ -95,7 +95,9 @@ def test_every_member_of_the_contract_exists() -> None:
     listed = [re.findall(r"`(\w+)[`(]", row[0]) for row in rows("The contract")]
     names = {name for row in listed for name in row if name != "member"}
     assert set(TASK_FUNCTIONS) <= names
-    missing = {name for name in names - set(TASK_FUNCTIONS) if not hasattr(Task, name) and name not in Task.__annotations__}
+    missing = {
+        name for name in names - set(TASK_FUNCTIONS) if not hasattr(Task, name) and name not in Task.__annotations__
+    }
     assert not missing
 
 

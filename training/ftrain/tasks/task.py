@@ -25,6 +25,7 @@ from ftrain.data.types import EvaluatedSplit, Results, Rows
 from ftrain.data.view import encoded_image
 from ftrain.tasks import check_task_name, task_names
 
+# Module of the folder of a task in which `task_function` looks for each function.
 TASK_FUNCTIONS = {
     "compute_metrics": "metrics", "report": "report", "summary": "report", "describe": "answer", "draw": "answer", "check_category": "answer",
 }  # fmt: skip
