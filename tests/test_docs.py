@@ -19,6 +19,7 @@ PAGES = sorted(
     str(path.relative_to(ROOT))
     for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").glob("*.md")]
 )
+PYTHON_API = "docs/python-api.md"  # `model` is a variable there
 CURRENT = [page for page in PAGES if page != HISTORY]
 ANY_TASK = re.compile(r"[A-Z]+|linear")  # `ftrain TASK`, and the example of docs/adding-a-model.md
 COMMANDS = {program: typer.main.get_command(app) for program, app in APPS.items()}
@@ -63,14 +64,20 @@ def test_commands_and_their_options_exist(page, keys):
     assert not problems, "\n".join(problems)
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in CURRENT if page != "docs/python-api.md"]
-)  # its `model` is a variable
+@pytest.mark.parametrize("page", [page for page in CURRENT if page != PYTHON_API])
 def test_configuration_keys_exist(page, keys):
     known = set().union(*keys.values())
     known |= {key.partition("[")[0] for key in known} | {key.rpartition(".")[0] for key in known}
     found = [key for code in code_of(page) for key in re.findall(r"(?<![\w./*-])(?:model|fit)\.[a-z][\w.\[\]]*", code)]
     assert not set(found) - known
+
+
+@pytest.mark.parametrize("task", task_names())
+def test_settings_on_the_page_of_a_task_are_its_keys(task, keys):
+    """Code spans such as `crop: box` or `tta: {flip: true}`."""
+    known = {part for key in keys[task] for part in re.split(r"\W+", key)}
+    settings = [re.match(r"([a-z]\w*): \S", code) for code in code_of(f"docs/models/{task}.md")]
+    assert not {found[1] for found in settings if found} - known
 
 
 @pytest.mark.parametrize("page", PAGES)
