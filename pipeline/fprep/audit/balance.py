@@ -55,20 +55,14 @@ def find_balance(table: AuditTable, findings: Findings) -> list[Baseline]:
             )  # fmt: skip
             baselines.append(baseline)
             findings.add("balance", "info", _sentence(baseline), table=table.name, split=split)
-        _find_unseen(table, label, counts, several, findings)
-    return baselines
-
-
-def _find_unseen(
-    table: AuditTable, label: str, counts: dict[str, dict[str, int]], several: bool, findings: Findings
-) -> None:
-    if any(rows.get("train") for rows in counts.values()):
-        for value, rows in counts.items():
+        untrained = {value: rows for value, rows in counts.items() if not rows.get("train")}
+        for value, rows in untrained.items() if len(untrained) < len(counts) else ():
             held_out = [split for split, number in rows.items() if SIDES[split] in HELD_OUT and number]
-            if held_out and not rows.get("train"):
+            if held_out:
                 what = f"{label} {value} is in {rows[held_out[0]]} rows of {held_out[0]}, but never in train"
                 severity = "info" if several else "warning"
                 findings.add("balance_unseen", severity, what, table=table.name, split=held_out[0])
+    return baselines
 
 
 def _label_counts(table: AuditTable) -> list[_LabelCounts]:

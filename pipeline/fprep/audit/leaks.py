@@ -12,11 +12,10 @@ import polars as pl
 
 from fprep.audit.findings import Findings, RowRef
 from fprep.audit.tables import AuditTable, Images
+from fprep.convert.splits import PRIORITY
 from fprep.near_duplicates.pairs import NearPairs
 from fprep.readers.reader import short_hash
 from fschemas.splits import HELD_OUT
-
-_RANK = {"test": 0, "val": 1, "train": 2, "unlabeled": 3}
 
 
 def find_image_problems(refs: Sequence[RowRef], images: Images, findings: Findings) -> None:
@@ -39,7 +38,7 @@ def find_identical(refs: Sequence[RowRef], images: Images, findings: Findings) -
     """
     twins: list[tuple[int, int]] = []
     for members in _rows_by_number(images.of_row).values():
-        ordered = sorted(members, key=lambda row: (_RANK[refs[row].side], row))
+        ordered = sorted(members, key=lambda row: (PRIORITY[refs[row].side], row))
         first = refs[ordered[0]]
         for row in ordered[1:]:
             ref = refs[row]
@@ -87,7 +86,7 @@ def find_near(
     for index in order.tolist():
         distance, flipped = int(pairs.distance[index]), bool(pairs.flipped[index])
         sides = [members[int(column[index])] for column in (pairs.first, pairs.second)]
-        a, b = (sorted(numbers, key=lambda row: (_RANK[refs[row].side], row)) for numbers in sides)
+        a, b = (sorted(numbers, key=lambda row: (PRIORITY[refs[row].side], row)) for numbers in sides)
         if not flipped:
             twins.append((a[0], b[0], distance))
         # The most binding row of one image against the least binding labeled row of the other, both ways.
@@ -122,7 +121,7 @@ def find_shared_groups(refs: Sequence[RowRef], rows: pl.DataFrame, findings: Fin
             .group_by("scope", column, maintain_order=True)
             .agg(
                 *(pl.col("index").filter(pl.col("side") == side).first().alias(side) for side in ("train", "val", "test")),
-                *((pl.col("side") == side).sum().alias(f"num_{side}") for side in _RANK if side != "unlabeled"),
+                *((pl.col("side") == side).sum().alias(f"num_{side}") for side in ("train", "val", "test")),
                 pl.col("image").first().alias("image"), pl.col("image").n_unique().alias("images"), pl.col("sha256").first(),
             )
             .filter(pl.sum_horizontal(pl.col(f"num_{side}") > 0 for side in ("train", "val", "test")) > 1)
@@ -170,7 +169,7 @@ def _last_labeled(ordered: list[int], refs: Sequence[RowRef]) -> int:
 def _urgency(ref: RowRef, other: RowRef) -> tuple[int, int, int, str]:
     """Sort key: errors, then warnings, then others, where the later row is the one to remove."""
     rank = {"error": 0, "warning": 1, "": 2}[_leak_severity(ref, other)]
-    return rank, -_RANK[ref.side], -ref.number, "" if ref.key > other.key else "~"
+    return rank, -PRIORITY[ref.side], -ref.number, "" if ref.key > other.key else "~"
 
 
 def _leak_severity(ref: RowRef, other: RowRef) -> str:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from fprep.convert.splits import PRIORITY
 from fschemas.failures import IntegrityError, UsageError
 from fschemas.json_file import COUNT, read_json, seal
 from fschemas.names import DIGEST
@@ -32,7 +33,6 @@ LOCK_FILE = "splits.lock.json"
 FORMAT = "fashionkit-split-lock/1"
 _DIGITS = 16  # hex digits of a hash: two of a million images collide with probability 1 in 37 million
 _SHAPE = {"digits": COUNT, "images": {"*": str}, "groups": {"*": str}, "digest": DIGEST}
-_RANK = {"test": 0, "val": 1, "train": 2, "unlabeled": 3}
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def make_lock(rows: pl.DataFrame, images: Images, pairs: NearPairs) -> SplitLock
     strongest: dict[int, int] = {}
     for row, image_id in enumerate(images.of_row.tolist()):
         before = strongest.setdefault(image_id, row)
-        if _RANK[sides[row]] < _RANK[sides[before]]:
+        if PRIORITY[sides[row]] < PRIORITY[sides[before]]:
             strongest[image_id] = row
     decided = {image_id: splits[row] for image_id, row in strongest.items()}
     near = zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)
@@ -90,7 +90,7 @@ def make_lock(rows: pl.DataFrame, images: Images, pairs: NearPairs) -> SplitLock
     known: dict[str, str] = {}
     for name, image_id in zip(_image_names(rows), images.of_row.tolist(), strict=True):
         split = decided[image_id]
-        if split != "unlabeled" and (name not in known or _RANK[SIDES[split]] < _RANK[SIDES[known[name]]]):
+        if split != "unlabeled" and (name not in known or PRIORITY[split] < PRIORITY[known[name]]):
             known[name] = split
     return SplitLock(known, _groups(rows))
 

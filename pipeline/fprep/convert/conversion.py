@@ -71,7 +71,12 @@ class Conversion:
         kept = [pl.col(name).cast(kind) for name, kind in schema.items()]
         self.frame = self.frame.with_columns(pl.Series("key", keys, pl.String)).select(*kept, *internal)
         self._check_rules()
-        self._write_report()
+        count_warnings(self.frame, self.reader, self.raw)
+        warn_similar_names(self.frame, self.raw)
+        warn_empty_splits(self.frame, self.raw, self.wanted_splits)
+        self.report.variants = recognized(self.reader, self.raw)
+        compare_totals(self.report, self.raw, dict(self.reader.totals))
+        account(self.report, self.raw, self.frame)
 
     def _read(self, limit: int | None) -> dict[str, pl.DataType]:
         """Read the rows, at most `limit`, without repeated ones; return the columns of the table that are not spilled."""
@@ -95,14 +100,6 @@ class Conversion:
             self.raw.notes.append(f"--limit {limit}: the other rows are left out")
         self._drop_repeated_rows()
         return schema
-
-    def _write_report(self) -> None:
-        count_warnings(self.frame, self.reader, self.raw)
-        warn_similar_names(self.frame, self.raw)
-        warn_empty_splits(self.frame, self.raw, self.wanted_splits)
-        self.report.variants = recognized(self.reader, self.raw)
-        compare_totals(self.report, self.raw, dict(self.reader.totals))
-        account(self.report, self.raw, self.frame)
 
     def rows(self) -> Iterator[tuple[int, pl.DataFrame]]:
         """Yield (number of preceding rows, rows with all columns of the table) in blocks."""

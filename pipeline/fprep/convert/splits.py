@@ -83,11 +83,10 @@ def warn_empty_splits(frame: pl.DataFrame, raw: RawFolder, wanted: Mapping[str, 
     sides = Counter(SIDES[split] for split in frame["split"].cast(pl.String).to_list())
     for split in ("train", "val", "test"):
         if split in wanted and not sides[split] and sum(sides[side] for side in ("train", "val", "test")):
-            groups = frame["group"].n_unique()
+            groups = count(frame["group"].n_unique(), "group")
+            left = f"{count(len(frame), 'row')} in {groups} leave nothing for a share of {wanted[split]:g}"
+            why = f"{left}; add images, or choose another --{split}-share"
+            if split == "train":
+                why = f"{groups} went into val and test; add images, or choose smaller shares"
             raw.warn("empty_split", split)
-            raw.notes.append(
-                f"the split {split} is empty: {count(len(frame), 'row')} in {count(groups, 'group')} leave nothing for a share "
-                f"of {wanted[split]:g}; add images, or choose another --{split}-share"
-                if split != "train"
-                else f"the split train is empty: {count(groups, 'group')} went into val and test; add images, or choose smaller shares"
-            )
+            raw.notes.append(f"the split {split} is empty: {why}")

@@ -149,15 +149,12 @@ def _same(one: Sequence[float], other: Sequence[float]) -> bool:
 
 
 def _outline(polygon: tuple[float, ...], width: int, height: int) -> list[float]:
-    """Convert pixel centers to pixel corners, clipped to the image."""
-    sizes = (width, height)
-    return [_short(min(max(value + 0.5, 0.0), float(sizes[index % 2]))) for index, value in enumerate(polygon)]
-
-
-def _short(value: float) -> float:
-    """Round to as few digits as preserve the value in the float32 precision of a table."""
-    rounded = round(value, 4)
-    return rounded if np.float32(rounded - 0.5) == np.float32(value - 0.5) else value
+    """Convert pixel centers to pixel corners, clipped, with four digits where these preserve the float32 of a table."""
+    sides = (float(width), float(height))
+    exact = [min(max(value + 0.5, 0.0), sides[index % 2]) for index, value in enumerate(polygon)]
+    short = np.round(exact, 4)
+    is_same = (short - 0.5).astype(np.float32) == (np.array(exact) - 0.5).astype(np.float32)
+    return np.where(is_same, short, exact).tolist()
 
 
 def _categories(job: ExportJob, ids: dict[str, int]) -> Iterator[dict[str, Any]]:

@@ -58,7 +58,13 @@ def instances(row: dict[str, Any]) -> list[Instance]:
     if row["split"] == UNLABELED:
         return []
     if "garments" in row:
-        return _of_parts(row)
+        found: list[Instance] = []
+        for number, (label, polygon) in enumerate(zip(row["garments"], row["garment_polygons"], strict=True)):
+            source = tuple(row["garment_boxes"][4 * number : 4 * number + 4])
+            box = corner_box(source, row["width"], row["height"])
+            polygons = (tuple(polygon),) if len(polygon) >= 6 else ()
+            found.append(Instance(label, box, "box", polygons, (), row, source, len(polygons)))
+        return found
     label = row.get("garment") or row.get("category", NO_NAME)
     if not label:
         return []
@@ -81,16 +87,6 @@ def polygon_area(polygon: Sequence[float]) -> float:
     xs, ys = polygon[0::2], polygon[1::2]
     pairs = zip(xs, ys, [*xs[1:], xs[0]], [*ys[1:], ys[0]], strict=True)
     return abs(sum(x * next_y - next_x * y for x, y, next_x, next_y in pairs)) / 2
-
-
-def _of_parts(row: dict[str, Any]) -> list[Instance]:
-    found: list[Instance] = []
-    for number, (label, polygon) in enumerate(zip(row["garments"], row["garment_polygons"], strict=True)):
-        source = tuple(row["garment_boxes"][4 * number : 4 * number + 4])
-        box = corner_box(source, row["width"], row["height"])
-        polygons = (tuple(polygon),) if len(polygon) >= 6 else ()
-        found.append(Instance(label, box, "box", polygons, (), row, source, len(polygons)))
-    return found
 
 
 def _box(row: dict[str, Any], keypoints: tuple[tuple[float, float, int], ...]) -> Any:

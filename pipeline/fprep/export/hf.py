@@ -39,20 +39,18 @@ def write(job: ExportJob, folder: Path) -> None:
         path.parent.mkdir(exist_ok=True)
         with open(path, "w", encoding="utf-8") as file:
             for number, rows in enumerate(job.images(split)):
-                name = _add_image(job, folder, split, number, rows[0]) if with_images else ""
-                head = ({"file_name": name} if name else {}) | {"source_image": rows[0]["image"]}
+                head = {"source_image": rows[0]["image"]}
+                if with_images:
+                    many = len(job.splits[split]) > _MOST_FILES
+                    name = output_name(rows[0]["key"]) + image_suffix(rows[0])
+                    name = f"{number // _MOST_FILES:04d}/{name}" if many else name
+                    job.add_image(rows[0], Path("data", split, name), folder, copy=True)
+                    head = {"file_name": name, **head}
                 for row in rows:
                     labels = {name: row[name] for name in (*_KNOWN, *job.source.annotation_columns)}
                     file.write(f"{compact_json(head | labels)}\n")
                 job.count("images" if with_images else "images named")
     publish_bytes(folder / "README.md", _card(job, with_images=with_images).encode())
-
-
-def _add_image(job: ExportJob, folder: Path, split: str, number: int, row: dict[str, Any]) -> str:
-    many = len(job.splits[split]) > _MOST_FILES
-    name = (f"{number // _MOST_FILES:04d}/" if many else "") + output_name(row["key"]) + image_suffix(row)
-    job.add_image(row, Path("data", split, name), folder, copy=True)
-    return name
 
 
 def _card(job: ExportJob, *, with_images: bool) -> str:

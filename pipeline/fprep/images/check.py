@@ -147,8 +147,10 @@ def _check_content(content: bytes, kind: str, name: str, decode: bool) -> ImageF
         orientation = _orientation(image)
         is_animated = kind != "JPEG" and getattr(image, "is_animated", False)
         odd = _warnings(kind, image.mode, name, orientation=orientation, is_animated=is_animated)
-        if decode:
-            _decode(content, kind, image)
+        if decode and kind == "JPEG" and image.mode in ("RGB", "L"):
+            simplejpeg.decode_jpeg(content, "GRAY")  # strict, unlike Pillow; the bits of all channels are read
+        elif decode:
+            image.load()
     except Image.DecompressionBombError:
         return ImageFacts("image_too_large", f"more than {MAX_PIXELS} pixels by its header")
     except TooMuchError as error:
@@ -159,18 +161,6 @@ def _check_content(content: bytes, kind: str, name: str, decode: bool) -> ImageF
         width, height = height, width
     digest = hashlib.sha256(content).hexdigest() if decode else None
     return ImageFacts("", "", "", width, height, digest, kind, image.mode, orientation, odd)
-
-
-def _decode(content: bytes, kind: str, image: Image.Image) -> None:
-    """Decode all pixels or raise.
-
-    libjpeg only warns about missing data and Pillow ignores the warnings; simplejpeg's strict mode raises. Gray output
-    is sufficient: the bits of all channels are read, and the color conversion is skipped.
-    """
-    if kind == "JPEG" and image.mode in ("RGB", "L"):
-        simplejpeg.decode_jpeg(content, "GRAY")
-    else:
-        image.load()
 
 
 def _undecodable(content: bytes, kind: str, error: Exception) -> ImageFacts:

@@ -8,6 +8,7 @@ import tarfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from tarfile import TarInfo
 from typing import Any, cast
 
 import simplejpeg
@@ -33,12 +34,7 @@ class SampleChecks:
         self._shape: dict[str, str] | None = None
 
     def pair(
-        self,
-        tar: tarfile.TarFile,
-        image: tarfile.TarInfo,
-        annotation: tarfile.TarInfo | None,
-        split: str,
-        row: Row | None,
+        self, tar: tarfile.TarFile, image: TarInfo, annotation: TarInfo | None, split: str, row: Row | None
     ) -> Iterator[str]:
         """Yield the problems of one sample. `row` is its row of the index."""
         key = image.name.removesuffix(".jpg")
@@ -83,13 +79,18 @@ class SampleChecks:
         shape = {name: _kind(item) for name, item in annotation.items()}
         if self._shape is None:
             self._shape = shape
-            missing = [name for name in (*_BASE_KEYS, *self._columns()) if name not in shape]
+            columns = [name for group in self._groups for name in COLUMN_GROUPS.get(group, ())]
+            missing = [name for name in (*_BASE_KEYS, *columns) if name not in shape]
             if missing:
                 yield f"the annotation lacks {', '.join(missing)}"
         elif list(shape) != list(self._shape):
             yield f"the annotation has the keys {', '.join(shape)}, the first sample has {', '.join(self._shape)}"
         else:
-            yield from self._type_problems(shape)
+            for name, kind in shape.items():
+                if self._shape[name] == "[]":
+                    self._shape[name] = kind
+                elif kind not in ("[]", self._shape[name]):
+                    yield f"{name} is {kind}, in earlier samples {self._shape[name]}"
         if (annotation.get("key"), annotation.get("split")) != (key, split):
             yield f"the annotation belongs to {annotation.get('key')} of {annotation.get('split')}"
         if size is not None and (annotation.get("width"), annotation.get("height")) != size:
@@ -99,22 +100,9 @@ class SampleChecks:
         except (KeyError, TypeError, ValueError) as error:
             yield f"the annotation has values of a wrong type ({error})"
 
-    def _columns(self) -> list[str]:
-        return [name for group in self._groups for name in COLUMN_GROUPS.get(group, ())]
-
-    def _type_problems(self, shape: dict[str, str]) -> Iterator[str]:
-        assert self._shape is not None
-        for name, kind in shape.items():
-            if self._shape[name] == "[]":
-                self._shape[name] = kind
-            elif kind not in ("[]", self._shape[name]):
-                yield f"{name} is {kind}, in earlier samples {self._shape[name]}"
-
     def _value_problems(self, annotation: dict[str, Any]) -> Iterator[str]:
         width, height = annotation["width"], annotation["height"]
-        nulls = [
-            name for name, value in annotation.items() if value is None or (isinstance(value, list) and None in value)
-        ]
+        nulls = [name for name, value in annotation.items() if None in (value if isinstance(value, list) else [value])]
         if nulls:
             yield f"null in {', '.join(nulls)}"
             return
@@ -139,7 +127,7 @@ class SampleChecks:
                 yield f"landmark {number}: ({left}, {top}) is outside {width} x {height}"
 
 
-def _header_problems(info: tarfile.TarInfo, prefix: str, content: bytes, row: dict[str, Any] | None) -> Iterator[str]:
+def _header_problems(info: TarInfo, prefix: str, content: bytes, row: dict[str, Any] | None) -> Iterator[str]:
     if (info.type, info.mode, info.uid, info.gid, info.mtime) != (tarfile.REGTYPE, 0o644, 0, 0, 0):
         yield f"{info.name}: not a plain file of mode 644, owner 0 and time 0"
     if row is None:

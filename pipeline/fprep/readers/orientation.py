@@ -89,7 +89,11 @@ def rotated(row: Row, orientation: int) -> Row:
     target = (orientation, row["width"], row["height"])
     for kind in ("landmark", "joint"):
         if values.get(f"{kind}_x") is not None:
-            values[f"{kind}_x"], values[f"{kind}_y"] = _rotate_landmarks(row, kind, target)
+            points = list(zip(row[f"{kind}_x"], row[f"{kind}_y"], strict=True))
+            for index, visibility in enumerate(row[f"{kind}_visibility"]):
+                if visibility >= Visibility.OCCLUDED:
+                    points[index] = upright_point(*points[index], *target)
+            values[f"{kind}_x"], values[f"{kind}_y"] = [x for x, _ in points], [y for _, y in points]
     if values.get("box") is not None:
         values["box"] = _rotate_box(row["box"], target)
     if values.get("garment_boxes") is not None:
@@ -100,14 +104,6 @@ def rotated(row: Row, orientation: int) -> Row:
         if values.get(name) is not None:
             values[name] = [_rotate_outline(outline, target) for outline in row[name]]
     return values
-
-
-def _rotate_landmarks(row: Row, kind: str, target: tuple[int, int, int]) -> tuple[list[float], list[float]]:
-    points = list(zip(row[f"{kind}_x"], row[f"{kind}_y"], strict=True))
-    for index, visibility in enumerate(row[f"{kind}_visibility"]):
-        if visibility >= Visibility.OCCLUDED:
-            points[index] = upright_point(*points[index], *target)
-    return [x for x, _ in points], [y for _, y in points]
 
 
 def _rotate_outline(outline: list[float], target: tuple[int, int, int]) -> list[float]:

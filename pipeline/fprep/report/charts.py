@@ -119,9 +119,7 @@ def scatter(points: Sequence[tuple[float, float, int]], names: tuple[str, str]) 
 
 
 def cloud(
-    specks: Iterable[tuple[str, Sequence[Any]]],
-    medians: Iterable[tuple[str, Any, str]],
-    edges: Iterable[tuple[Any, Any]],
+    specks: Iterable[tuple[str, Any]], medians: Iterable[tuple[str, Any, str]], edges: Iterable[tuple[Any, Any]]
 ) -> Markup:
     """Point cloud with x and y in -0.5 … 0.5, y down.
 

@@ -59,7 +59,7 @@ def write_page(
     parts = _sections(data, shown, choice)
     page = document(
         f"{data.dataset}: report", parts, dataset=data.dataset, metadata=data.metadata, remarks=data.remarks,
-        facts=[(number, _plural(name, number)) for number, name in _facts(data)], about=_about(data), digest=data.source.sha256,
+        facts=[(number, name if number == 1 else {"category": "categories"}.get(name, f"{name}s")) for number, name in _facts(data)], about=_about(data), digest=data.source.sha256,
     )  # fmt: skip
     if not dry_run:
         remove_leftovers_of(out)
@@ -100,12 +100,6 @@ def _facts(data: PageData) -> Iterator[tuple[int, str]]:
         yield sum((data.report.get("warnings") or {}).values()), "warning"
     if data.audit is not None:
         yield len(data.audit), "finding"
-
-
-def _plural(name: str, number: int) -> str:
-    if number == 1:
-        return name
-    return f"{name[:-1]}ies" if name.endswith("y") else f"{name}s"
 
 
 def _about(data: PageData) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import polars as pl
-
 from fprep.report.charts import Panel, bars_of
 from fprep.report.data import PageData
 from fprep.report.page import Section, section
@@ -22,21 +20,17 @@ def rejected_section(data: PageData) -> Section | None:
     by_rule: dict[str, int] = data.report.get("rejected_by_rule") or {}
     title = f"{count(sum(by_rule.values()), 'row')} by rule"
     panel = Panel(title, bars_of(by_rule, "bad"), "the first rule that a row broke", wide=True)
-    rules = [(bar.label, by_rule[bar.label], _examples(data.rejected, bar.label)) for bar in panel.rows]
-    return section("rejected", "Rejected rows", panel=panel, rules=rules)
-
-
-def _examples(rejected: pl.DataFrame | None, rule: str) -> list[tuple[str, str, str]]:
-    """Return location, message and raw line of the first rows that broke a rule."""
-    found: list[tuple[str, str, str]] = []
-    if rejected is None:
-        return found
-    for row in rejected.filter(pl.col("rule") == rule).head(_EXAMPLES).iter_rows(named=True):
+    examples: dict[str, list[tuple[str, str, str]]] = {bar.label: [] for bar in panel.rows}
+    first = data.rejected.group_by("rule", maintain_order=True).head(_EXAMPLES) if data.rejected is not None else None
+    for row in first.iter_rows(named=True) if first is not None else ():
         raw: bytes = row.get("raw") or b""
         location = f"{row['source_file']}:{row['source_line']}"
         shown = raw[:_RAW].decode("utf-8", errors="replace") + ("…" if len(raw) > _RAW else "")
-        found.append((location, str(row["message"]).removeprefix(f"{location}: "), shown))
-    return found
+        examples.setdefault(row["rule"], []).append(
+            (location, str(row["message"]).removeprefix(f"{location}: "), shown)
+        )
+    rules = [(bar.label, by_rule[bar.label], examples[bar.label]) for bar in panel.rows]
+    return section("rejected", "Rejected rows", panel=panel, rules=rules)
 
 
 def warning_section(data: PageData) -> Section | None:

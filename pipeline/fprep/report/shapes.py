@@ -123,20 +123,16 @@ def size_section(data: PageData) -> Section:
     charts: list[Panel] = []
     words = "The table was converted without opening images (--check-images none): nothing is known of their sizes."
     if not known.is_empty():
-        words = _size_words(known, len(data.frame))
+        wide, high = known.select(pl.col("width", "height").median()).row(0)
+        low, long = (end(end(known[side]) for side in ("width", "height")) for end in (min, max))
+        words = f"Median {wide:,.0f} × {high:,.0f} pixels; shortest side {low:,}, longest {long:,}."
+        if len(known) < len(data.frame):
+            words += f" Known of {count(len(known))} of {count(len(data.frame), 'image')}."
         kinds = [Panel(title, _shares(known, column), note) for column, title, note in _KINDS]
         charts = [*_size_charts(known), Panel("Formats and colors", parts=kinds)]
         if data.has("box"):
             charts.append(_box_chart(known))
     return section("sizes", "Image sizes and formats", known=len(known), words=words, charts=charts)
-
-
-def _size_words(known: pl.DataFrame, total: int) -> str:
-    wide, high = known.select(pl.col("width", "height").median()).row(0)
-    sides = known["width"], known["height"]
-    low, long = (end(end(side) for side in sides) for end in (min, max))
-    words = f"Median {wide:,.0f} × {high:,.0f} pixels; shortest side {low:,}, longest {long:,}."
-    return words if len(known) == total else f"{words} Known of {count(len(known))} of {count(total, 'image')}."
 
 
 def _size_charts(known: pl.DataFrame) -> list[Panel]:

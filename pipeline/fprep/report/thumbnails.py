@@ -43,11 +43,7 @@ class Thumbnail:
 
 
 def thumbnails(
-    root: Path,
-    tasks: Sequence[tuple[str, str | None]],
-    progress: Callable[[int, int], None] | None = None,
-    *,
-    follow_links: bool = False,
+    root: Path, tasks: Sequence[tuple[str, str | None]], progress: Callable[[int, int], None], *, follow_links: bool
 ) -> list[Thumbnail]:
     """Create thumbnails of (path below `root`, digest or None) in workers, which malicious files may crash."""
 

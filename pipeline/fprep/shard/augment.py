@@ -126,8 +126,11 @@ class Augmenter:
         for draw in range(DRAWS):
             moved_pixels, moved, flipped = self._draw(pixels, geometry, f"{self.seed}/{key}/{copy}/{draw}")
             moved = _inside(moved, moved_pixels.shape[1], moved_pixels.shape[0])
+            if moved is not None and flipped and self.flip_index:
+                order = np.array(self.flip_index)
+                moved = replace(moved, landmarks=moved.landmarks[order], visibility=moved.visibility[order])
             if moved is not None:
-                return moved_pixels, self._swapped(moved) if flipped else moved
+                return moved_pixels, moved
         return pixels, geometry
 
     def _draw(self, pixels: np.ndarray, geometry: Geometry, name: str) -> tuple[np.ndarray, Geometry, bool]:
@@ -158,12 +161,6 @@ class Augmenter:
         landmarks, others = np.split(moved[3 + len(corners) :], [len(geometry.landmarks)])
         flipped = bool(right[0] * down[1] < right[1] * down[0])
         return moved_pixels, replace(geometry, landmarks=landmarks, box=box, others=others), flipped
-
-    def _swapped(self, geometry: Geometry) -> Geometry:
-        if not self.flip_index:
-            return geometry
-        order = np.array(self.flip_index)
-        return replace(geometry, landmarks=geometry.landmarks[order], visibility=geometry.visibility[order])
 
 
 def _inside(geometry: Geometry, width: int, height: int) -> Geometry | None:

@@ -79,7 +79,7 @@ def kfashion_asen(raw: RawFolder) -> pl.LazyFrame:
                 first = raw.name_of(next(iter(labels.values())))
                 raise UsageError(f"{first}: {path.name} is missing; restore it beside this file")
             continue
-        images = _images(raw, raw.open_file(path))
+        images = {line.number - 1: _Image(line, raw.has_path(line)) for line in raw.open_file(path).lines()}
         for role, label_path in labels.items():
             _join(raw, raw.open_file(label_path), role, layout, images)
         if layout.name == "fashionai":
@@ -91,10 +91,6 @@ def kfashion_asen(raw: RawFolder) -> pl.LazyFrame:
     if not frames:
         raise UsageError(f"{raw.name_of(layout.folder)}: no filenames_{'|'.join(SPLITS)}.txt can be read; restore them")
     return pl.concat(frames).lazy()
-
-
-def _images(raw: RawFolder, file: RawFile) -> dict[int, _Image]:
-    return {line.number - 1: _Image(line, raw.has_path(line)) for line in file.lines()}
 
 
 def _join(raw: RawFolder, file: RawFile, role: str, layout: Layout, images: dict[int, _Image]) -> None:

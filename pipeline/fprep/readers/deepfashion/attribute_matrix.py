@@ -132,7 +132,10 @@ def _read_block(file: RawFile, block: Block, skip: int, layout: _Layout, found: 
     if strange.any() or len(fast) < len(starts):
         slow = ~fits
         slow[fast] = strange
-        codes = [_of_rows(code, fast, strange, num_attributes) for code in (positive, unknown)]
+        codes: list[np.ndarray] = []
+        for code in (positive, unknown):  # without those of strange rows, with the row numbers of the block
+            row, number = np.divmod(code, num_attributes)
+            codes.append((fast[row] * num_attributes + number)[~strange[row]])
         lines, names, positive, unknown = _with_slow_rows(
             file, block, skip, slow, names[~strange], codes, num_attributes, found
         )
@@ -199,19 +202,14 @@ def _differences(values: np.ndarray, layout: _Layout) -> tuple[np.ndarray, np.nd
     return differs[inside >> 3] * 8 + (inside & 7), changes[inside]
 
 
-def _of_rows(codes: np.ndarray, rows: np.ndarray, strange: np.ndarray, num_attributes: int) -> np.ndarray:
-    """Return the codes without those of strange rows, with the row numbers of the block."""
-    row, number = np.divmod(codes, num_attributes)
-    return (rows[row] * num_attributes + number)[~strange[row]]
-
-
 def _with_slow_rows(
     file: RawFile, block: Block, skip: int, slow: np.ndarray, fast_names: np.ndarray, fast_codes: list[np.ndarray],
     num_attributes: int, found: _Found,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
     """Return lines, names and codes of all rows of a block; `slow` rows are read with the parser of all lists."""
     rows = np.flatnonzero(slow)
-    part = _read_slowly(file, block, rows + skip)
+    spans = zip(block.starts[rows + skip].tolist(), block.ends[rows + skip].tolist(), strict=True)
+    part = _part_of(file, [block.content[start : min(end, start + MAX_LINE + 1)].tobytes() for start, end in spans])
     rows = rows[part.lines - 1]  # without blank lines
     is_row = ~slow
     is_row[rows] = True
@@ -236,11 +234,6 @@ def _with_slow_rows(
         both.append(np.sort(new_row[row] * num_attributes + number))
     lines = np.flatnonzero(is_row).astype(np.int32) + (block.first_line + skip)
     return lines, names[is_row], both[0], both[1]
-
-
-def _read_slowly(file: RawFile, block: Block, rows: np.ndarray) -> Part:
-    spans = zip(block.starts[rows].tolist(), block.ends[rows].tolist(), strict=True)
-    return _part_of(file, [block.content[start : min(end, start + MAX_LINE + 1)].tobytes() for start, end in spans])
 
 
 def _part_of(file: RawFile, lines: list[bytes]) -> Part:

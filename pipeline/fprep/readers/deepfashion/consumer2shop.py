@@ -93,7 +93,9 @@ def _read(raw: RawFolder, path: Path, home: Path) -> pl.DataFrame:
     chosen = {"item": item, "group": item, "split": split, "domain": domain}
     columns = {name: column.gather(kept) for name, column in chosen.items()}
     frame = rows.frame(kept, columns | {"image": images, "pairs": pairs.partners_of(names, images)})
-    frame = frame.with_columns(_split_by_role().alias("split"))
+    role = pl.col("domain").replace_strict(_ROLES, default="")
+    held_out = pl.when(pl.col("split") == "val").then("val_" + role).otherwise(role)
+    frame = frame.with_columns(pl.when(pl.col("split") == "train").then("split").otherwise(held_out).alias("split"))
     if not do_not_fit(raw, images, image_folder, is_highres, _SIDE):
         frame = frame.with_columns(label_columns(indices, lists.get("box"), landmarks))
     for row in kept[(frame["pairs"].list.len() == 0).to_numpy()].tolist():
@@ -122,12 +124,6 @@ def _check_rows(rows: ListFile, pairs: _Pairs, item: pl.Series, split: pl.Series
     rows.require(split != "", "no_split", lambda row: f"{no_pair} {item[row]}, so its split is not known", item)
     known = (domain != "unknown") | (split == "train")
     rows.require(known, "unknown_domain", "neither shop_ nor comsumer_: query or gallery is not known")
-
-
-def _split_by_role() -> pl.Expr:
-    role = pl.col("domain").replace_strict(_ROLES, default="")
-    held_out = pl.when(pl.col("split") == "val").then("val_" + role).otherwise(role)
-    return pl.when(pl.col("split") == "train").then(pl.lit("train")).otherwise(held_out)
 
 
 def _add_attributes(raw: RawFolder, home: Path, frame: pl.DataFrame) -> pl.DataFrame:

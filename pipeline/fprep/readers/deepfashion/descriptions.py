@@ -36,7 +36,10 @@ def read_descriptions(raw: RawFolder, path: Path) -> pl.DataFrame:
     text, num_lines = _text_of(file)
     found: dict[tuple[str, str], str] = {}
     refused: set[int] = set()  # lines; a line is rejected once, even if it contains several records
-    position, number, counted = _start(file, text), 1, 0
+    position, number, counted = _blank(text, 0), 1, 0
+    if text[position : position + 1] != "[":
+        raise UsageError(f"{file.name}: not a JSON array of {{item, color, description}}; restore it from the archive")
+    position = _blank(text, position + 1)
     while position < len(text) and text[position] == "{":
         number, counted = number + text.count("\n", counted, position), position
         (item, (color, description)), end, problem = _record(text, position)
@@ -81,17 +84,7 @@ def _text_of(file: RawFile) -> tuple[str, int]:
         if len(line.content) > MAX_LINE:
             raise UsageError(f"{line}: more than {MAX_LINE} bytes; restore the file, which has one value per line")
         contents[line.number - 1] = line.content
-    try:
-        return b"\n".join(contents).decode("utf-8"), len(lines)
-    except UnicodeDecodeError:
-        return b"\n".join(contents).decode("utf-8", "replace"), len(lines)
-
-
-def _start(file: RawFile, text: str) -> int:
-    position = _blank(text, 0)
-    if text[position : position + 1] != "[":
-        raise UsageError(f"{file.name}: not a JSON array of {{item, color, description}}; restore it from the archive")
-    return _blank(text, position + 1)
+    return b"\n".join(contents).decode("utf-8", "replace"), len(lines)
 
 
 def _blank(text: str, position: int) -> int:

@@ -89,7 +89,7 @@ def _read(raw: RawFolder, path: Path, home: Path) -> pl.DataFrame:
     }  # fmt: skip
     frame = rows.frame(kept, {name: column.gather(kept) for name, column in chosen.items()})
     frame = frame.with_columns(label_columns(indices, lists.get("box"), landmarks))
-    _check_views(raw, rows, kept, indices, view["code"], lists.get("box"))
+    _check_views(raw, rows, kept, view["code"], lists.get("box"), indices.get("box", kept))
     for split in _SPLITS:
         raw.totals[split] += int((rows.words[2] == split).sum())
     raw.totals["images"] += len(rows)
@@ -108,12 +108,7 @@ def _check_rows(rows: ListFile, folder: pl.Series, item: pl.Series) -> None:
 
 
 def _check_views(
-    raw: RawFolder,
-    rows: ListFile,
-    kept: np.ndarray,
-    indices: dict[str, np.ndarray],
-    codes: pl.Series,
-    boxes: ListFile | None,
+    raw: RawFolder, rows: ListFile, kept: np.ndarray, codes: pl.Series, boxes: ListFile | None, found: np.ndarray
 ) -> None:
     """Warn about file names without a view, and views that differ from the box list (which lacks 7_additional)."""
     views = codes.replace_strict(_POSE_TYPES, default=0, return_dtype=pl.Int32).gather(kept).to_numpy()
@@ -121,12 +116,12 @@ def _check_views(
         raw.warn("unknown_view", rows.line(row))
     if boxes is None:
         return
-    poses = np.append(boxes.matrix(6)[:, 1], 0)[indices["box"]]
+    poses = np.append(boxes.matrix(6)[:, 1], 0)[found]
     for rule, odd in (
-        ("pose_differs", (poses != views) & (views > 0) & (indices["box"] >= 0)),
-        ("unknown_pose_type", ((poses < 1) | (poses > 6)) & (indices["box"] >= 0)),
+        ("pose_differs", (poses != views) & (views > 0) & (found >= 0)),
+        ("unknown_pose_type", ((poses < 1) | (poses > 6)) & (found >= 0)),
     ):
-        for row in indices["box"][odd].tolist():
+        for row in found[odd].tolist():
             raw.warn(rule, boxes.line(row))
 
 
