@@ -23,8 +23,8 @@ def draw_background(generator: Rng, height: int, width: int, setting: str) -> Im
     rows, columns = (height + 1) // 2, (width + 1) // 2
     small = kind(generator, rows, columns)
     small *= 1 + 0.025 * smooth_patch(generator, rows, columns, 3)[..., None]
-    large = cv2.resize(np.clip(small, 0, 255).astype(np.uint8), (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(large, np.uint8)
+    small = np.clip(small, 0, 255).astype(np.uint8)
+    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def _tone(generator: Rng, low: float, high: float, colorful: float) -> _Floats:
@@ -54,8 +54,14 @@ def _studio(generator: Rng, rows: int, columns: int) -> _Floats:
 
 def _room(generator: Rng, rows: int, columns: int) -> _Floats:
     image = _filled(rows, columns, _tone(generator, 130, 245, 0.35))
-    for _ in range(int(generator.integers(1, 5))):
-        _box(generator, image, _tone(generator, 40, 230, 0.6), rows, columns)
+    for _ in range(int(generator.integers(1, 5))):  # a frame, shelf, door or plant pot
+        color = _tone(generator, 40, 230, 0.6)
+        x, y = generator.uniform(-0.1, 0.9) * columns, generator.uniform(-0.1, 0.6) * rows
+        w, h = generator.uniform(0.1, 0.4) * columns, generator.uniform(0.1, 0.7) * rows
+        corners = (int(x), int(y)), (int(x + w), int(y + h))
+        cv2.rectangle(image, *corners, color.tolist(), -1)
+        if generator.random() < 0.6:
+            cv2.rectangle(image, *corners, (color * 0.6).tolist(), int(generator.integers(1, 4)))
     horizon = int(rows * generator.uniform(0.72, 0.92))
     floor = _tone(generator, 70, 210, 0.4)
     image[horizon:] = floor
@@ -64,17 +70,6 @@ def _room(generator: Rng, rows: int, columns: int) -> _Floats:
         cv2.line(image, start, end, (floor * 0.82).tolist(), 1, cv2.LINE_8)
     image[horizon - 4 : horizon] = floor * 1.1
     return np.asarray(cv2.GaussianBlur(image, (0, 0), generator.uniform(0.6, 3.5)), np.float32)
-
-
-def _box(generator: Rng, image: _Floats, color: _Floats, rows: int, columns: int) -> None:
-    """Draw a frame, shelf, door or plant pot."""
-    x, y = generator.uniform(-0.1, 0.9) * columns, generator.uniform(-0.1, 0.6) * rows
-    w, h = generator.uniform(0.1, 0.4) * columns, generator.uniform(0.1, 0.7) * rows
-    cv2.rectangle(image, (int(x), int(y)), (int(x + w), int(y + h)), color.tolist(), -1)
-    if generator.random() < 0.6:
-        cv2.rectangle(
-            image, (int(x), int(y)), (int(x + w), int(y + h)), (color * 0.6).tolist(), int(generator.integers(1, 4))
-        )
 
 
 def _street(generator: Rng, rows: int, columns: int) -> _Floats:
@@ -113,12 +108,11 @@ def _wallpaper(generator: Rng, rows: int, columns: int) -> _Floats:
     pitch, angle = generator.uniform(8, 36), generator.uniform(0, np.pi)
     along, across = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
     kind = int(generator.integers(0, 3))
-    if kind == 0:
-        weight = ((along / pitch) % 1 < 0.5).astype(np.float32)
-    elif kind == 1:
-        weight = (((along / pitch) % 1 < 0.5) ^ ((across / pitch) % 1 < 0.5)).astype(np.float32)
-    else:
-        weight = ((((along / pitch) % 1 - 0.5) ** 2 + ((across / pitch) % 1 - 0.5) ** 2) < 0.07).astype(np.float32)
+    along, across = (along / pitch) % 1, (across / pitch) % 1
+    shown = (along < 0.5) if kind == 0 else (along < 0.5) ^ (across < 0.5)
+    if kind == 2:
+        shown = (along - 0.5) ** 2 + (across - 0.5) ** 2 < 0.07
+    weight = shown.astype(np.float32)
     weight *= generator.uniform(0.3, 1.0)
     return first + weight[..., None] * (second - first)
 
@@ -140,14 +134,10 @@ def _planks(generator: Rng, rows: int, columns: int) -> _Floats:
     wide = int(generator.integers(18, 60))
     upright = generator.random() < 0.5
     length = columns if upright else rows
+    across = image.transpose(1, 0, 2) if upright else image  # a view
     for start in range(0, length, wide):
-        tone = (wood * generator.uniform(0.86, 1.1)).astype(np.float32)
-        if upright:
-            image[:, start : start + wide - 1] = tone
-            image[:, start + wide - 1 : start + wide] = wood * 0.6
-        else:
-            image[start : start + wide - 1] = tone
-            image[start + wide - 1 : start + wide] = wood * 0.6
+        across[start : start + wide - 1] = (wood * generator.uniform(0.86, 1.1)).astype(np.float32)
+        across[start + wide - 1 : start + wide] = wood * 0.6
     grain = grain_patch(generator, rows, columns)[..., 0].astype(np.float32)
     streaks = cv2.blur(grain, (1, 31) if upright else (31, 1))
     return np.asarray(image * (1 + 0.012 * streaks[..., None]), np.float32)

@@ -187,25 +187,24 @@ def _width(design: Design, thigh: float, cover: float) -> Callable[[float], floa
 
 
 def _dress_leg(
-    part: Part, limb: Limb, design: Design, cross: Callable[[float, float], Points], cover: float, generator: Rng
+    part: Part, limb: Limb, design: Design, cross: Callable[..., Points], cover: float, generator: Rng
 ) -> None:
     """Add hem, outer seam, crease line and folds to one leg."""
     edge = 0.07 if design.trim else 0.05
-    part.stroke(np.array([cross(cover - edge * cover, share) for share in (-1.0, 0.0, 1.0)]), 0.4, 0.66)
-    part.stroke(np.array([cross(float(t), 0.86) for t in np.linspace(0.12, 1, 6) * cover]), 0.25, 0.8)
+    part.stroke(cross(*((cover - edge * cover, share) for share in (-1.0, 0.0, 1.0))), 0.4, 0.66)
+    part.stroke(cross(*((float(t), 0.86) for t in np.linspace(0.12, 1, 6) * cover)), 0.25, 0.8)
     if design.pleats:
-        part.stroke(np.array([cross(float(t), 0.1) for t in np.linspace(0.02, 1, 7) * cover]), 0.3, 0.78)
+        part.stroke(cross(*((float(t), 0.1) for t in np.linspace(0.02, 1, 7) * cover)), 0.3, 0.78)
     bend = limb.bend()
     for _ in range(int(generator.integers(2, 5))):
         t = bend + generator.normal(0, 0.05) if cover > bend + 0.1 else generator.uniform(0.3, 0.9) * cover
         start = 0.95 * float(generator.choice([-1, 1]))
-        way = ((0.0, start), (generator.normal(0, 0.015), 0.3 * start), (generator.normal(0, 0.04), -0.4 * start))
-        line = np.array([cross(t + step, share) for step, share in way])
+        knee, end = t + generator.normal(0, 0.015), t + generator.normal(0, 0.04)
+        line = cross((t, start), (knee, 0.3 * start), (end, -0.4 * start))
         part.fold(line, generator.uniform(0.8, 1.7), generator.uniform(0.25, 0.6))
     for _ in range(int(generator.integers(0, 2) + (design.hem > 11) * 2)):
         t, share = generator.uniform(0.35, 0.75) * cover, generator.uniform(-0.6, 0.6)
-        way = ((cover, share), (t + 0.6 * (cover - t), share * 0.95), (t, share * 0.8))
-        line = np.array([cross(along, across) for along, across in way])
+        line = cross((cover, share), (t + 0.6 * (cover - t), share * 0.95), (t, share * 0.8))
         part.fold(line, generator.uniform(0.9, 2.0), generator.uniform(0.3, 0.8))
 
 

@@ -37,15 +37,15 @@ def build_sleeve(
     return part, limb
 
 
-def crosser(limb: Limb, width: Callable[[float], float]) -> Callable[[float, float], Points]:
-    """Return a function from the fraction `t` of a limb and a share of its half-width to points.
+def crosser(limb: Limb, width: Callable[[float], float]) -> Callable[..., Points]:
+    """Return a function from pairs (fraction `t` of a limb, share of its half-width) to the points (N, 2) of a line.
 
     The share is -1 at the inner edge and 1 at the outer edge.
     """
 
-    def cross(t: float, share: float) -> Points:
-        center, normal = limb.point_at(t)
-        return center + normal * (width(t) * share)
+    def cross(*pairs: tuple[float, float]) -> Points:
+        found = [limb.point_at(t) for t, _ in pairs]
+        return np.array([c + n * (width(t) * share) for (t, share), (c, n) in zip(pairs, found, strict=True)])
 
     return cross
 
@@ -67,33 +67,29 @@ def _width(design: Design) -> Callable[[float], float]:
     return width
 
 
-def _add_cuff(part: Part, design: Design, cross: Callable[[float, float], Points]) -> None:
+def _add_cuff(part: Part, design: Design, cross: Callable[..., Points]) -> None:
     cover = design.sleeve
     band = 0.09 if design.collar == "shirt" or design.trim else 0.035
-    part.stroke(np.array([cross(cover - band * min(cover, 0.8), share) for share in (-1.0, 0.0, 1.0)]), 0.4, 0.68)
+    part.stroke(cross(*((cover - band * min(cover, 0.8), share) for share in (-1.0, 0.0, 1.0))), 0.4, 0.68)
     if design.trim:
         for edge in (0.015, 0.045):
-            line = np.array([cross(cover - edge * cover, share) for share in (-1.0, 1.0)])
-            part.stroke(line, 1.3, color=design.accent)
+            part.stroke(cross(*((cover - edge * cover, share) for share in (-1.0, 1.0))), 1.3, color=design.accent)
     if design.sleeve_shape == "puff":
         for share in (-0.6, -0.25, 0.1, 0.4, 0.75):
             gather = ((0.97, 1.0), (0.85, 0.95), (0.7, 0.9))
-            part.fold(np.array([cross(cover * t, share * s) for t, s in gather]), 0.9, 0.7)
+            part.fold(cross(*((cover * t, share * s) for t, s in gather)), 0.9, 0.7)
 
 
-def _add_creases(
-    part: Part, limb: Limb, design: Design, cross: Callable[[float, float], Points], generator: Rng
-) -> None:
+def _add_creases(part: Part, limb: Limb, design: Design, cross: Callable[..., Points], generator: Rng) -> None:
     """Add creases at the inner elbow and along the tube."""
     cover, bend = design.sleeve, limb.bend()
     if cover > bend + 0.05:
         for _ in range(int(generator.integers(2, 5))):
             t = bend + generator.normal(0, 0.05)
-            way = ((0.0, -0.95), (generator.normal(0, 0.02), -0.2), (generator.normal(0, 0.06), 0.6))
-            line = np.array([cross(t + step, share) for step, share in way])
+            line = cross((t, -0.95), (t + generator.normal(0, 0.02), -0.2), (t + generator.normal(0, 0.06), 0.6))
             part.fold(line, generator.uniform(0.7, 1.5), generator.uniform(0.4, 0.9))
     for _ in range(int(generator.integers(1, 4))):
         t, start = generator.uniform(0.1, 0.5) * cover, generator.uniform(-0.5, 0.6)
         way = ((0.0, 0.0), (0.15, generator.normal(0, 0.2)), (0.35, generator.normal(0, 0.3)))
-        line = np.array([cross(t + step * cover, start + share) for step, share in way])
+        line = cross(*((t + step * cover, start + share) for step, share in way))
         part.fold(line, generator.uniform(0.8, 1.8), generator.uniform(0.25, 0.7))

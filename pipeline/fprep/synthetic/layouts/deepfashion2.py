@@ -90,7 +90,7 @@ def _entry(shot: Shot, piece: Piece, style: int) -> dict[str, Any]:
     fill, figure = shot.photograph.fill, shot.figure
     viewpoint = 1 if figure.setting != "model" else 2 if abs(figure.yaw) < 0.3 and not figure.back else 3
     return {
-        "segmentation": _polygons(piece.mask), "scale": 1 if area < 0.05 else 2 if area < 0.25 else 3,
+        "segmentation": _polygons(piece), "scale": 1 if area < 0.05 else 2 if area < 0.25 else 3,
         "viewpoint": viewpoint, "zoom_in": 1 if fill < 0.85 else 2 if fill < 1.0 else 3, "landmarks": landmarks,
         "style": style, "bounding_box": list(piece.box), "category_id": _category_id(category),
         "occlusion": 1 if hidden < 0.15 else 2 if hidden < 0.5 else 3, "category_name": category,
@@ -101,16 +101,18 @@ def _category_id(category: str) -> int:
     return vocabulary("deepfashion2-category-13").ids[category] + 1
 
 
-def _polygons(mask: NDArray[np.bool_]) -> list[list[float]]:
+def _polygons(piece: Piece) -> list[list[float]]:
     """Return outlines of the visible parts as x, y, x, y, …, without specks unless there is nothing else."""
-    contours: Sequence[Any] = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
+    mask = piece.mask.astype(np.uint8)
+    contours: Sequence[Any] = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
     outlines = [cv2.approxPolyDP(contour, 1.0, True)[:, 0] for contour in contours if cv2.contourArea(contour) > 40]
     found = [[float(value) for value in outline.ravel()] for outline in outlines if len(outline) >= 3]
-    if found:
-        return found
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    left, top, right, bottom = (float(value) for value in (columns[0], rows[0], columns[-1], rows[-1]))
-    return [[left, top, right, top, right, bottom, left, bottom]]
+    return found or [_rectangle(piece.box)]
+
+
+def _rectangle(box: Sequence[int]) -> list[float]:
+    left, top, right, bottom = map(float, box)
+    return [left, top, right, top, right, bottom, left, bottom]
 
 
 def _invented(generator: np.random.Generator, item: Item, style: int) -> dict[str, Any]:
@@ -122,7 +124,7 @@ def _invented(generator: np.random.Generator, item: Item, style: int) -> dict[st
     codes = generator.choice([0, 1, 2, 2, 2, 2], len(positions))
     landmarks = np.concatenate([positions * (codes > 0)[:, None], codes[:, None]], axis=1)
     return {
-        "segmentation": [[float(value) for value in (left, top, right, top, right, bottom, left, bottom)]],
+        "segmentation": [_rectangle((left, top, right, bottom))],
         "scale": 2, "viewpoint": 2, "zoom_in": 1, "landmarks": landmarks.ravel().tolist(), "style": style,
         "bounding_box": [left, top, right, bottom], "category_id": _category_id(category),
         "occlusion": 1, "category_name": category,
@@ -146,34 +148,43 @@ def category_of(item: Item) -> str:
 
 def landmarks_of(piece: Piece, category: str) -> list[int]:
     """Return x, y, v of the category's landmarks in pixels: 2 visible, 1 occluded, 0 not labeled (at 0 0)."""
-    known = _anchors(piece, category)
-    chain = _chain(category)
-    _fill(known, chain)
-    if category not in _LOWER and "outwear" not in category:
-        _fill_neck(known)
+    known = _positions(piece, category)
     height, width = piece.mask.shape
     flat: list[int] = []
     for number in range(1, len(OUTLINES[category]) + 1):
-        position = known.get(number)
-        if position is None or not (-0.5 <= position[0] < width - 0.5 and -0.5 <= position[1] < height - 0.5):
+        x, y = known.get(number, (-1.0, -1.0))
+        if not (-0.5 <= x < width - 0.5 and -0.5 <= y < height - 0.5):
             flat += [0, 0, 0]
             continue
-        column, row = (
-            int(np.clip(round(float(value)), 0, size - 1))
-            for value, size in zip(position, (width, height), strict=True)
-        )
+        column, row = (int(np.clip(round(float(at)), 0, size - 1)) for at, size in ((x, width), (y, height)))
         seen = piece.mask[max(row - 2, 0) : row + 3, max(column - 2, 0) : column + 3].any()
         flat += [column, row, 2 if seen else 1]
     return flat
 
 
-def _anchors(piece: Piece, category: str) -> dict[int, NDArray[np.float64]]:
-    """Return the positions of landmarks shared with FashionAI, by their number in DeepFashion2's README."""
+def _positions(piece: Piece, category: str) -> dict[int, NDArray[np.float64]]:
+    """Return positions of landmarks by their number in DeepFashion2's README: shared with FashionAI, or interpolated."""
     numbers = crosswalk(category)
     if category.startswith("sling"):
         numbers |= {0: 2, 1: 6}  # the upper corners of the bodice or the straps
     seen = {point: number for point, number in numbers.items() if piece.visibility[point] >= Visibility.OCCLUDED}
-    return {number: piece.points[point].astype(np.float64) for point, number in seen.items()}
+    known = {number: piece.points[point].astype(np.float64) for point, number in seen.items()}
+    first, last = OUTLINES[category].contour
+    chain = [*range(first, last + 1)] if category not in _LOWER else [1, *range(first, last + 1), 3]
+    anchors = [index for index, number in enumerate(chain) if number in known]
+    for before, after in itertools.pairwise(anchors):
+        start, end = known[chain[before]], known[chain[after]]
+        for index in range(before + 1, after):
+            known[chain[index]] = start + (end - start) * ((index - before) / (after - before))
+    middles = [(1, 2, 6), (3, 4, 2), (5, 4, 6)]  # of the neck
+    if category in _LOWER:
+        middles = [(2, 1, 3)]  # of the waist
+    elif "outwear" in category:
+        middles = []
+    for middle, left, right in middles:
+        if {left, right} <= known.keys():
+            known[middle] = (known[left] + known[right]) / 2
+    return known
 
 
 def crosswalk(category: str) -> dict[int, int]:
@@ -184,32 +195,6 @@ def crosswalk(category: str) -> dict[int, int]:
         found[point] = number
         found[FASHIONAI_24.flip_index[point]] = DEEPFASHION2_294.flip_index[start + number - 1] - start + 1
     return found
-
-
-def _chain(category: str) -> list[int]:
-    """Return landmark numbers in the order of the outline."""
-    first, last = OUTLINES[category].contour
-    run = list(range(first, last + 1))
-    return [1, *run, 3] if category in _LOWER else run
-
-
-def _fill(known: dict[int, NDArray[np.float64]], chain: list[int]) -> None:
-    """Interpolate landmarks linearly between known ones of the outline."""
-    anchors = [index for index, number in enumerate(chain) if number in known]
-    for before, after in itertools.pairwise(anchors):
-        start, end = known[chain[before]], known[chain[after]]
-        for index in range(before + 1, after):
-            known[chain[index]] = start + (end - start) * ((index - before) / (after - before))
-    if chain[0] == 1 and {1, 3} <= set(known):
-        known[2] = (known[1] + known[3]) / 2
-
-
-def _fill_neck(known: dict[int, NDArray[np.float64]]) -> None:
-    if {2, 6} <= set(known):
-        known[1] = (known[2] + known[6]) / 2
-    for middle, side in ((3, 2), (5, 6)):
-        if {4, side} <= set(known):
-            known[middle] = (known[4] + known[side]) / 2
 
 
 def oval_points(category: str, low: NDArray[np.int64], high: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -26,6 +26,7 @@ ROOT, LABELS, IMAGES = "K-Fashion 이미지", "라벨링데이터", "원천데�
 WIDTH = 800
 _RENDERED_WIDTH = 480  # images are rendered smaller and upscaled
 _HEIGHTS = (800, 1000, 1066, 1067, 1200)
+_TOLERANCE = 1.2  # of outlines, in pixels
 _VIEWS = {"shop": 3.0, "any": 2.0, "street": 3.0, "home": 1.0}
 _SHOPS = ("Ave29th", "nt2157k07", "IMG", "로즈로코", "(116)IMG", "daily★look", "a, b 코디", "Ⅱ season")
 WORDS = read_words(__file__)
@@ -129,24 +130,16 @@ def document_of(
 
 
 def _shapes(shot: Shot, size: tuple[int, int]) -> list[tuple[Item, Polygon]]:
-    """Return each garment's largest outline in pixels of the upscaled image, unless it is barely visible."""
+    """Return each garment's largest outline (N, 2) in pixels of the upscaled image, unless it is barely visible."""
     scale = np.array(size) / np.array(shot.image.shape[1::-1])
     found: list[tuple[Item, Polygon]] = []
     for piece in shot.pieces:
-        outline = outline_of(piece.mask)
-        if outline is not None:
+        contours, _ = cv2.findContours(piece.mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        largest = max(contours, key=cv2.contourArea)
+        outline = cv2.approxPolyDP(largest, _TOLERANCE, True)[:, 0].astype(np.float64)
+        if cv2.contourArea(largest) >= 60 and len(outline) >= 3:
             found.append((piece.item, np.clip((outline + 0.5) * scale - 0.5, 0, np.array(size) - 1)))
     return found
-
-
-def outline_of(mask: NDArray[np.bool_], tolerance: float = 1.2) -> Polygon | None:
-    """Return the largest connected outline (N, 2) of a mask (H, W), simplified to `tolerance` pixels; None if tiny."""
-    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    largest = max(contours, key=cv2.contourArea, default=None)
-    if largest is None or cv2.contourArea(largest) < 60:
-        return None
-    outline = cv2.approxPolyDP(largest, tolerance, True)[:, 0].astype(np.float64)
-    return outline if len(outline) >= 3 else None
 
 
 _EXTENT = {  # start and end of a garment as shares of the image height
@@ -179,7 +172,8 @@ def labels_of(item: Item) -> dict[str, Any]:
     labels: dict[str, Any] = {"기장": length_of(item), "색상": WORDS["color"][item.color]}
     if item.pattern != "plain":
         labels["서브색상"] = WORDS["color"][item.accent]
-    labels["카테고리"] = category_of(item)
+    other = {"skirt": "스커트", "trousers": "팬츠", "dress": "드레스"}.get(item.category, "")
+    labels["카테고리"] = WORDS["category"].get(item.kind, other)
     details = [word for _, word in item.words(WORDS["words"])]
     labels |= {"디테일": details} if details else {}
     if item.neck in WORDS["collar"]:
@@ -198,12 +192,6 @@ def labels_of(item: Item) -> dict[str, Any]:
     elif item.category in ("blouse", "outwear") and item.design.ease > 5.5:
         fit = "오버사이즈"
     return {**labels, "핏": fit}
-
-
-def category_of(item: Item) -> str:
-    """Return one of the 21 categories."""
-    other = {"skirt": "스커트", "trousers": "팬츠", "dress": "드레스"}.get(item.category, "")
-    return WORDS["category"].get(item.kind, other)
 
 
 def length_of(item: Item) -> str:
