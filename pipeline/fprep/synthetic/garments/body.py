@@ -12,6 +12,7 @@ from fprep.synthetic.garments.shapes import Limb, Points, Rng, direction, rotate
 SETTINGS = ("model", "ghost", "hanger", "flat")  # worn, on an invisible mannequin, on a hanger, on a surface
 UPPER_ARM, FOREARM = 29.0, 25.0
 THIGH, SHIN = 40.0, 40.0
+_DEGREE = np.pi / 180
 
 
 @dataclass(frozen=True)
@@ -93,15 +94,14 @@ def draw_figure(generator: Rng, category: str, stride: float) -> Figure:
     upper = category in ("blouse", "outwear", "dress")
     shares = [0.72, 0.07, 0.11, 0.10] if upper else [0.8, 0.06, 0.04, 0.10]
     setting = str(generator.choice(SETTINGS, p=shares))
-    degrees = np.pi / 180
     if setting != "model":
         return _draw_still(generator, setting)
     back = bool(generator.random() < 0.02)
     legs = _draw_legs(generator, stride)
     return Figure(
         setting=setting,
-        lean=float(np.clip(generator.normal(0, 3.5), -9, 9)) * degrees,
-        yaw=float(np.clip(generator.normal(0, 16), -38, 38)) * degrees,
+        lean=float(np.clip(generator.normal(0, 3.5), -9, 9)) * _DEGREE,
+        yaw=float(np.clip(generator.normal(0, 16), -38, 38)) * _DEGREE,
         shoulder_tilt=float(generator.normal(0, 0.05)),
         hip_tilt=float(generator.normal(0, 0.05)),
         hip_shift=float(generator.normal(0, 2.0)),
@@ -113,21 +113,20 @@ def draw_figure(generator: Rng, category: str, stride: float) -> Figure:
 
 def _draw_still(generator: Rng, setting: str) -> Figure:
     """Sample a garment without a wearer: nearly symmetric, sleeves straight or slightly folded."""
-    degrees = np.pi / 180
     spread = generator.uniform(12, 32) if setting != "flat" else generator.uniform(14, 58)
     legs = generator.uniform(1.5, 8)
 
     def arm() -> Arm:
         upper = spread + generator.normal(0, 4)
         bend = generator.normal(0, 6) if setting != "flat" else generator.normal(8, 16)
-        return Arm(upper * degrees, (upper - bend) * degrees, 1.0, False, "down")
+        return Arm(upper * _DEGREE, (upper - bend) * _DEGREE, 1.0, False, "down")
 
     def leg() -> Leg:
         upper = legs + generator.normal(0, 1.2)
-        return Leg(upper * degrees, (upper + generator.normal(0, 1.5)) * degrees, 1.0)
+        return Leg(upper * _DEGREE, (upper + generator.normal(0, 1.5)) * _DEGREE, 1.0)
 
     lean = float(generator.normal(0, 2 if setting != "flat" else 7))
-    return Figure(setting, lean * degrees, 0.0, 0.0, 0.0, 0.0, (arm(), arm()), (leg(), leg()), False)
+    return Figure(setting, lean * _DEGREE, 0.0, 0.0, 0.0, 0.0, (arm(), arm()), (leg(), leg()), False)
 
 
 _ACTIONS = {
@@ -146,12 +145,10 @@ def _draw_arm(generator: Rng) -> Arm:
     if action == "raised":
         bend = -bend
     short = generator.uniform(0.85, 1.0) if action in ("down", "out") else generator.uniform(0.72, 1.0)
-    degrees = np.pi / 180
-    return Arm(upper * degrees, (upper - bend) * degrees, float(short), action == "back", action)
+    return Arm(upper * _DEGREE, (upper - bend) * _DEGREE, float(short), action == "back", action)
 
 
 def _draw_legs(generator: Rng, stride: float) -> tuple[Leg, Leg]:
-    degrees = np.pi / 180
     kind = str(generator.choice(["stand", "apart", "cross", "bent", "walk"], p=[0.46, 0.22, 0.07, 0.13, 0.12]))
     first, second = {
         "stand": ((3, 9, 2, 8), (3, 9, 2, 8)),
@@ -163,7 +160,7 @@ def _draw_legs(generator: Rng, stride: float) -> tuple[Leg, Leg]:
 
     def leg(ranges: tuple[int, int, int, int], short: float) -> Leg:
         upper, lower = generator.uniform(ranges[0], ranges[1]), generator.uniform(ranges[2], ranges[3])
-        return Leg(upper * degrees * stride, lower * degrees * stride, short)
+        return Leg(upper * _DEGREE * stride, lower * _DEGREE * stride, short)
 
     shorter = generator.uniform(0.72, 0.95) if kind in ("bent", "walk") else 1.0
     return leg(first, float(shorter)), leg(second, 1.0)

@@ -134,10 +134,6 @@ class _Pelvis:
         middle = points_of((0, (self.waist + self.crotch_height) / 2), (0, self.waist + 1.2))
         self.front = spline(np.concatenate([self.crotch[None], figure.torso(middle, np.array([0.7, 0.8]))]), 4)
 
-    def outline(self) -> Points:
-        """Return the posed outline of the seat."""
-        return np.concatenate([self.sides[0], shift(self.crotch[None], 0, 4), self.sides[1][::-1]])
-
 
 def build_trousers(design: Design, figure: Figure, generator: Rng) -> Garment:
     """Return the parts of trousers in the pose of the figure: two halves (leg and side of the seat), waistband."""
@@ -164,7 +160,7 @@ def _half(design: Design, figure: Figure, pelvis: _Pelvis, index: int, cover: fl
     seat = np.concatenate([side, pelvis.front])
     tile = cloth_tile(design.cloth, design.color, design.weave)
     part = Part([seat, *outlines], design.color, tile, limb.surface(), relief=5.5, gloss=design.gloss)
-    part.rounded_with = [pelvis.outline()]
+    part.rounded_with = [np.concatenate([pelvis.sides[0], shift(pelvis.crotch[None], 0, 4), pelvis.sides[1][::-1]])]
     part.landmarks = {BOTTOM_IN[index]: inner, BOTTOM_OUT[index]: outer}
     _dress_leg(part, limb, design, crosser(limb, width), cover, generator)
     _dress_seat(part, figure, design, pelvis, (-1.0, 1.0)[index], generator)

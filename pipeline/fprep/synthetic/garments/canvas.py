@@ -34,14 +34,6 @@ class Camera:
         return mapped[:, :2] / mapped[:, 2:]
 
 
-@dataclass
-class _Probe:
-    label: int
-    before: int
-    landmark: int
-    center: Points
-
-
 class Canvas:
     """An image in progress.
 
@@ -59,7 +51,7 @@ class Canvas:
         self.camera = camera
         self._lamp = lamp
         self._generator = generator
-        self._probes: list[_Probe] = []
+        self._probes: list[tuple[int, int, int, Points]] = []  # part, its pixels when painted, landmark, center
         self._count = 0
 
     def paint(self, part: Part) -> None:
@@ -93,9 +85,9 @@ class Canvas:
     def visible(self) -> dict[int, tuple[Points, bool]]:
         """Return the pixel center (2,) of every landmark and whether its neighborhood still belongs to its part."""
         seen: dict[int, tuple[Points, bool]] = {}
-        for probe in self._probes:
-            after = int(np.count_nonzero(self._disc(probe.center) == probe.label))
-            seen[probe.landmark] = (probe.center, probe.before > 0 and after >= 0.4 * probe.before)
+        for part, before, landmark, center in self._probes:
+            after = int(np.count_nonzero(self._disc(center) == part))
+            seen[landmark] = (center, before > 0 and after >= 0.4 * before)
         return seen
 
     def cast_shadow(self, shift: Points, softness: float, strength: float) -> None:
@@ -118,9 +110,8 @@ class Canvas:
 
     def _color(self, part: Part, mask: NDArray[np.uint8], window: tuple[slice, slice], offset: Points) -> None:
         target = self.albedo[window]
-        cloth = np.empty_like(target)
         if part.tile is None:
-            cloth[:] = _byte(part.color)
+            cloth = np.full_like(target, _byte(part.color))
         else:
             cloth = self._cloth(part, part.tile, mask.shape, offset)
         for stroke in part.strokes:
@@ -222,7 +213,7 @@ class Canvas:
         for landmark, point in part.landmarks.items():
             center = self.camera.project(point[None])[0]
             before = int(np.count_nonzero(self._disc(center) == self._count))
-            self._probes.append(_Probe(self._count, before, landmark, center))
+            self._probes.append((self._count, before, landmark, center))
 
     def _disc(self, center: Points) -> NDArray[np.uint8]:
         """Return the owners of the pixels in a small square around a point; empty outside the image."""

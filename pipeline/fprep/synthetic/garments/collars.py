@@ -19,8 +19,12 @@ def build_collar(design: Design, figure: Figure, tile: NDArray[np.uint8], body: 
     Neckline landmarks move from `body` to the collar that covers them.
     """
     kind = "stand" if figure.back and design.collar in ("shirt", "lapel") else design.collar
-    builders = {"shirt": _shirt, "stand": _stand, "turtleneck": _turtleneck, "lapel": _lapel, "hood": _hood}
-    behind, front, neckline = builders[kind](design, figure)
+    if kind == "stand":
+        behind, front, neckline = _band(design, figure, -5.0, design.closure == "zip" and not figure.back)
+    elif kind == "turtleneck":
+        behind, front, neckline = _band(design, figure, -9.5, False)
+    else:
+        behind, front, neckline = {"shirt": _shirt, "lapel": _lapel, "hood": _hood}[kind](design, figure)
     for part in front:
         part.tile, part.surface, part.gloss = tile, figure.upright, design.gloss
     for index, (part, point) in zip(_NECKLINE, neckline, strict=True):
@@ -81,14 +85,6 @@ def _band(design: Design, figure: Figure, height: float, split: bool) -> _Built:
     inside = figure.torso(np.concatenate([points_of((-6.2, 0), (-5.8, height)), points_of((5.8, height), (6.2, 0))]))
     left, right = ((part, upper[end] * 0.2 + lower[end] * 0.8) for end in (0, -1))
     return [Part([inside], shade(design.color, 0.6), relief=2.0)], [part], (left, right)
-
-
-def _stand(design: Design, figure: Figure) -> _Built:
-    return _band(design, figure, -5.0, design.closure == "zip" and not figure.back)
-
-
-def _turtleneck(design: Design, figure: Figure) -> _Built:
-    return _band(design, figure, -9.5, False)
 
 
 def _hood(design: Design, figure: Figure) -> _Built:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fprep.synthetic.garments.design import CROTCH, Design
-from fprep.synthetic.garments.kinds import KINDS, SLEEVES
+from fprep.synthetic.garments.kinds import KINDS, SLEEVES, one_of
 from fprep.synthetic.garments.palette import COLORS, LOOKS, draw_named_color
 from fprep.synthetic.garments.prints import Print
 from fprep.synthetic.garments.shapes import Rng
@@ -139,10 +139,10 @@ def draw_item(seed: int, number: int, kinds: Mapping[str, float], looks: Mapping
 def item_of(generator: Rng, number: int, kind: str, look: str) -> Item:
     """Sample an item of this kind and look."""
     rules, style = KINDS[kind], LOOKS[look]
-    color = _one(generator, rules.colors or style.colors)
+    color = one_of(generator, *(rules.colors or style.colors))
     accents = [name for name in style.accents if name != color]
-    accent = _one(generator, tuple(accents or [name for name in ("white", "black") if name != color]))
-    cloth = "plain" if rules.plain else _one(generator, style.prints)
+    accent = one_of(generator, *(accents or [name for name in ("white", "black") if name != color]))
+    cloth = "plain" if rules.plain else one_of(generator, *style.prints)
     other = "white" if "white" not in (color, accent) else "black" if "black" not in (color, accent) else "yellow"
     accents_rgb = draw_named_color(generator, accent), COLORS[other]
     low, high = _PITCH.get(cloth, (2.0, 5.0))
@@ -179,7 +179,7 @@ def draw_outfit(generator: Rng, number: int, look: str) -> list[Item]:
         return [kind for kind in kinds if KINDS[kind].category in categories]
 
     def one(options: list[str]) -> Item:
-        return item_of(generator, number, options[int(generator.integers(len(options)))], look)
+        return item_of(generator, number, one_of(generator, *options), look)
 
     dresses, outer = some("dress"), some("outwear")
     if dresses and generator.random() < 0.45:
@@ -193,7 +193,3 @@ def pick(generator: Rng, weights: Mapping[str, float]) -> str:
     """Sample a key by weight."""
     shares = np.cumsum(list(weights.values()))
     return list(weights)[int(np.searchsorted(shares, generator.random() * shares[-1], side="right"))]
-
-
-def _one(generator: Rng, options: tuple[str, ...]) -> str:
-    return options[int(generator.integers(len(options)))]

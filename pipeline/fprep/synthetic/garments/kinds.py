@@ -32,24 +32,25 @@ class Kind:
     plain: bool = False
 
 
-def _one(generator: Rng, *options: str) -> str:
+def one_of(generator: Rng, *options: str) -> str:
+    """Sample one of equally likely names."""
     return options[int(generator.integers(len(options)))]
 
 
 def _chosen(generator: Rng, fixed: _Fields) -> _Fields:
     """Return the fields, with one option chosen from each list."""
-    return {name: _one(generator, *value) if isinstance(value, list) else value for name, value in fixed.items()}
+    return {name: one_of(generator, *value) if isinstance(value, list) else value for name, value in fixed.items()}
 
 
 def _neck(generator: Rng, *options: str) -> _Fields:
-    kind = _one(generator, *options)
+    kind = one_of(generator, *options)
     narrow, wide, shallow, deep = _NECKS[kind]
     fields: _Fields = {"neckline": kind, "neck_width": within(generator, narrow, wide)}
     return fields | {"neck_depth": within(generator, shallow, deep)}
 
 
 def _sleeve(generator: Rng, *options: str) -> _Fields:
-    cover = SLEEVES[_one(generator, *options)]
+    cover = SLEEVES[one_of(generator, *options)]
     return {"sleeve": cover + (within(generator, -0.02, 0.02) if cover else 0.0)}
 
 
@@ -69,7 +70,11 @@ def _top(
         room = within(generator, *ease)
         fields: _Fields = {"ease": room, "length": within(generator, *length)}
         fields |= {"hem": (19.0 if outwear else 17.5) + room + within(generator, *flare)}
-        fields |= {**_sleeve(generator, *sleeves), "sleeve_shape": _one(generator, *shapes), **_neck(generator, *necks)}
+        fields |= {
+            **_sleeve(generator, *sleeves),
+            "sleeve_shape": one_of(generator, *shapes),
+            **_neck(generator, *necks),
+        }
         if fields["neckline"] in ("straps", "sweetheart"):
             fields["sleeve"] = 0.0
         return fields | _chosen(generator, fixed)
@@ -82,9 +87,9 @@ def _dress(length: tuple[float, float]) -> Callable[[Rng], _Fields]:
         waisted, narrow = bool(generator.random() < 0.75), bool(generator.random() < 0.3)
         ease = within(generator, 0, 2) if waisted else within(generator, 2, 6)
         fields: _Fields = {"ease": ease, "length": within(generator, *length)}
-        fields |= {"weave": _one(generator, "smooth", "linen")}
+        fields |= {"weave": one_of(generator, "smooth", "linen")}
         fields |= _sleeve(generator, "none", "short", "short", "elbow", "three-quarter", "long", "long")
-        fields |= {"sleeve_shape": _one(generator, "straight", "straight", "puff", "bell")}
+        fields |= {"sleeve_shape": one_of(generator, "straight", "straight", "puff", "bell")}
         fields |= _neck(generator, "round", "round", "v", "v", "square", "boat", "straps", "sweetheart")
         hem = within(generator, 17, 23) if narrow else within(generator, 26, 46)
         fields |= {"hem": hem if waisted else 19 + ease + within(generator, 0, 9)}
@@ -103,8 +108,8 @@ def _skirt(length: tuple[float, float], hem: tuple[float, float], **fixed: Any) 
     def draw(generator: Rng) -> _Fields:
         fields: _Fields = {"ease": within(generator, 0, 1.5), "length": within(generator, *length)}
         fields |= {"hem": within(generator, *hem), "waist": WAIST + within(generator, -2, 5)}
-        fields |= {"belt": bool(generator.random() < 0.25), "weave": _one(generator, "smooth", "linen", "fleece")}
-        return fields | {"pockets": _one(generator, "none", "slant"), **fixed}
+        fields |= {"belt": bool(generator.random() < 0.25), "weave": one_of(generator, "smooth", "linen", "fleece")}
+        return fields | {"pockets": one_of(generator, "none", "slant"), **fixed}
 
     return draw
 

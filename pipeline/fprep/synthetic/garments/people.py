@@ -28,6 +28,7 @@ from fprep.synthetic.garments.wardrobe import draw_color
 _SKINS: tuple[Color, ...] = (
     (236, 200, 178), (226, 182, 152), (206, 158, 124), (168, 118, 86), (120, 80, 58), (242, 212, 194),
 )  # fmt: skip
+_SHOE = loop(path("-3.6,-2 3.6,-2 4.6,4 5.4,9.5 0,11.5 -4.8,9.5 -4.4,4"), 3)
 _HAIRS: tuple[Color, ...] = ((32, 26, 24), (58, 40, 30), (96, 64, 40), (150, 108, 62), (200, 168, 112), (24, 22, 26))
 
 
@@ -146,14 +147,9 @@ def leg_parts(person: Person, figure: Figure) -> list[Part]:
 
         outlines, _, _ = limb.outlines(1.0, width)
         parts.append(Part(outlines, person.tights or person.skin, relief=4.0, shadow=0.3))
-        parts.append(_shoe(person, limb, sign))
+        shoe = rotate(_SHOE, -0.22 * sign, np.zeros(2)) + shift(limb.end, 0.8 * sign, 0)
+        parts.append(Part([shoe], person.shoe, relief=2.5, shadow=0.3))
     return parts
-
-
-def _shoe(person: Person, limb: Limb, sign: float) -> Part:
-    shape = loop(path("-3.6,-2 3.6,-2 4.6,4 5.4,9.5 0,11.5 -4.8,9.5 -4.4,4"), 3)
-    outline = rotate(shape, -0.22 * sign, np.zeros(2)) + shift(limb.end, 0.8 * sign, 0)
-    return Part([outline], person.shoe, relief=2.5, shadow=0.3)
 
 
 def occluders(generator: Rng, figure: Figure, arms: list[Limb]) -> list[Part]:
