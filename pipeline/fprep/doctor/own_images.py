@@ -146,7 +146,10 @@ def _diagnose_table(scanned: Scan, path: Path) -> Diagnosis | None:
     header = [plain_name(name) for name in records[0].fields]
     table = OwnTable(path, header, [record.fields for record in records[1:] if len(record.fields) == len(header)])
     locator = _ImageLocator(scanned, path)
-    image = _image_column(table, locator)
+    rows = [table.rows[index * len(table.rows) // _NUM_SAMPLES] for index in range(_NUM_SAMPLES)] if table.rows else []
+    image = image_column_by_values(
+        header, rows, locator.has
+    )  # without a header, its first path may be in the header row
     if image is None:
         return None
     diagnosis = Diagnosis("csv", f"images in the column {header[image]!r}", path)
@@ -189,12 +192,6 @@ def _lost_share(
     empty = sum(not row[image].strip() for row in table.rows)
     num_bad = len(records) - len(table.rows) + empty
     return num_bad / max(1, len(records)) + len(problems) / max(1, len(names))
-
-
-def _image_column(table: OwnTable, locator: _ImageLocator) -> int | None:
-    """Return the column of image paths. If the table has no header, its first path may be in the header row."""
-    rows = [table.rows[index * len(table.rows) // _NUM_SAMPLES] for index in range(_NUM_SAMPLES)] if table.rows else []
-    return image_column_by_values(table.header, rows, locator.has)
 
 
 def _is_readable(table: OwnTable, locator: _ImageLocator, findings: list[Finding]) -> bool:

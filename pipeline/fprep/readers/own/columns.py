@@ -47,15 +47,12 @@ class Columns:
     attributes: list[int] = field(default_factory=list[int])
     guessed: set[str] = field(default_factory=set[str])
 
-    def names_of(self, key: str) -> str:
-        """Return the columns of a key, in `--map` syntax."""
-        numbers = self.box if key == "box" else self.attributes if key == "attributes" else [self.single[key]]
-        return join_names([self.header[number] for number in numbers], self.header)
-
     def chosen(self) -> dict[str, str]:
         """Return all mappings by key, in `--map` syntax."""
-        keys = [*self.single, *(["box"] if self.box else []), *(["attributes"] if self.attributes else [])]
-        return {key: self.names_of(key) for key in keys}
+        numbers = {key: [number] for key, number in self.single.items()}
+        numbers |= {"box": self.box, "attributes": self.attributes}
+        names = {key: [self.header[number] for number in found] for key, found in numbers.items() if found}
+        return {key: join_names(found, self.header) for key, found in names.items()}
 
     def unused(self) -> list[str]:
         """Return the names of the unmapped columns."""

@@ -118,7 +118,7 @@ def _note_columns(raw: RawFolder, file: RawFile, columns: Columns) -> None:
     chosen = " ".join(f"{key}={names}" for key, names in columns.chosen().items())
     unused = ", ".join(columns.unused())
     raw.notes.append(f"{file.name}: columns {chosen}{f'; not used: {unused}' if unused else ''}")
-    raw.guessed = {key: columns.names_of(key) for key in columns.chosen() if key in columns.guessed}
+    raw.guessed = {key: names for key, names in columns.chosen().items() if key in columns.guessed}
     not_utf8 = sum(reject.rule == "bad_encoding" and reject.row.file == file.name for reject in raw.rejects)
     if not_utf8 and (encoding := foreign_encoding(file.head(HEAD))):
         raw.notes.append(
@@ -163,7 +163,7 @@ def _one_line(cell: str) -> str:
 def _drop_guesses(raw: RawFolder, file: RawFile, columns: Columns, rows: _Rows) -> None:
     """Drop guessed columns with values that do not fit, since the guess may be wrong."""
     for key, strange in rows.strange.items():
-        names = columns.names_of(key)
+        names = columns.chosen()[key]
         examples = ", ".join(repr(value[:40]) for value in list(dict.fromkeys(strange))[:3])
         raw.notes.append(
             f"{file.name}: {names} was guessed to be the {key}, but the values of {count(len(strange), 'row')} ({examples}) do not fit, so it is not "
@@ -173,7 +173,8 @@ def _drop_guesses(raw: RawFolder, file: RawFile, columns: Columns, rows: _Rows) 
         columns.box = [] if key == "box" else columns.box
         columns.single.pop(key, None)
         for row in rows.good:
-            row.drop(key)
+            row.box = [] if key == "box" else row.box
+            row.values.pop(key, None)
 
 
 def _frame(

@@ -35,12 +35,6 @@ class OwnRow:
     box_text: str = ""
     labels: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
-    def drop(self, key: str) -> None:
-        """Drop the value of a column."""
-        if key == "box":
-            self.box = []
-        self.values.pop(key, None)
-
 
 def merge_rows(raw: RawFolder, rows: list[OwnRow], meaning: str) -> tuple[list[OwnRow], list[str]]:
     """Return the remaining rows, and the keys of LABEL_KEYS that became attributes: images have several values of them.
