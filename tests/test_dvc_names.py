@@ -68,7 +68,7 @@ def test_paths_come_out_of_the_file_as_they_are(tmp_path: Path, monkeypatch: pyt
     for place in (f"{file}:d.raw", f"{file}:e.raw", str(file), f"{file}.gone:a.raw"):
         with pytest.raises(UsageError, match="--raw-from"):
             paths_from(place)
-    with pytest.raises(UsageError, match="give only the folder to write"):
+    with pytest.raises(UsageError, match="pass only the folder to write"):
         raw_and_out([Path("raw"), Path("out")], f"{file}:a.raw")
 
 

@@ -164,7 +164,7 @@ def test_nothing_is_written_inside_of_a_closed_folder(tmp_path, places, command,
     before = snapshot(tmp_path)
     code, words = call(arguments, places, folder / "deep/down")
     assert code == ExitCode.USAGE, words
-    assert f"lies inside of {folder}, which is {WORDS[kind]}" in words
+    assert f"is inside {folder}, which is {WORDS[kind]}" in words
     assert snapshot(tmp_path) == before
 
 

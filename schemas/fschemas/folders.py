@@ -95,18 +95,18 @@ _MISSING = {
     "index": "no finished index here (index.json is missing); build one with `ftrain index`",
 }
 _SOURCES = {
-    "run": "name a folder that `ftrain` has trained into",
-    "shards": "name a folder that `fprep shard` has written",
-    "table": "name a folder that `fprep convert` has written",
-    "index": "name a folder that `ftrain index` has written",
+    "run": "choose a folder that `ftrain` has trained into",
+    "shards": "choose a folder that `fprep shard` has written",
+    "table": "choose a folder that `fprep convert` has written",
+    "index": "choose a folder that `ftrain index` has written",
 }
 _SWAPPED = "perhaps the arguments are swapped"
 _WAYS = {
     ("table", "shards"): "write its shards with `fprep shard` first",
     ("table", "run"): "write its shards with `fprep shard`, then train on them",
     ("run", "index"): "index with it by `ftrain index` first",
-    ("run", "shards"): f"{_SWAPPED}; name a folder that `fprep shard` has written",
-    ("shards", "run"): f"{_SWAPPED}; name a folder that `ftrain` has trained into",
+    ("run", "shards"): f"{_SWAPPED}; choose a folder that `fprep shard` has written",
+    ("shards", "run"): f"{_SWAPPED}; choose a folder that `ftrain` has trained into",
     ("shards", "table"): f"{_SWAPPED}; choose the folder that `fprep convert` has written",
     ("index", "run"): f"{_SWAPPED}; choose the run that the index was built with",
 }
@@ -139,7 +139,7 @@ def _refuse_inside(path: Path, target: Path) -> None:
     for parent in Path(os.path.realpath(target)).parents:
         kind = kind_of_folder(parent)
         if kind is not None and kind.name in _CLOSED:
-            raise UsageError(f"{path}: lies inside of {parent}, which is {kind.words}; choose an output outside of it")
+            raise UsageError(f"{path}: is inside {parent}, which is {kind.words}; choose an output outside of it")
 
 
 def _is_begun(target: Path) -> bool:

@@ -94,7 +94,7 @@ def parse_json(
             f"{source}: {'not valid JSON' if content.strip() else 'empty'} ({reason}); {remedy}"
         ) from None
     if not isinstance(value, dict):
-        raise IntegrityError(f"{source}: holds {_kind(value)} instead of an object; {remedy}")
+        raise IntegrityError(f"{source}: contains {_kind(value)} instead of an object; {remedy}")
     document = cast("dict[str, Any]", value)
     problem = _deep(document)
     # Earlier versions did not seal; no single error makes a sealed document look like one of theirs.
@@ -164,9 +164,9 @@ def _fits(value: object, shape: Shape) -> bool:
 def _found(value: object, shape: Shape) -> str:
     """Describe a wrong value: `is a string instead of a number`, or the value if its type is right."""
     if isinstance(shape, range) and type(value) is int:
-        return f"is {value}, which is not possible"
+        return f"is {value}, which is not valid"
     if isinstance(shape, re.Pattern) and isinstance(value, str):
-        return f"is {value[:80]!r}, which is not possible"
+        return f"is {value[:80]!r}, which is not valid"
     kinds: Mapping[type, type] = {re.Pattern: str, range: int, list: list, dict: dict}
     wanted = shape if isinstance(shape, type) else kinds.get(type(shape))
     return f"is {_kind(value)} instead of {_KINDS.get(wanted, 'null') if wanted else 'null'}"
@@ -177,7 +177,7 @@ def _kind(value: object) -> str:
 
 
 def _refuse(constant: str) -> object:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _deep(document: dict[str, object]) -> str:

@@ -51,7 +51,7 @@ class LandmarkSet:
         """Indices of the landmarks that the garment has. Raises `UsageError` for an unknown garment."""
         if garment not in self.garments:
             known = ", ".join(self.garments)
-            raise UsageError(f"landmark set {self.name} has no garment {garment!r}; it knows {known}")
+            raise UsageError(f"landmark set {self.name} has no garment {garment!r}; choose from {known}")
         return self.garments[garment]
 
     def to_json(self) -> dict[str, object]:
@@ -126,5 +126,5 @@ LANDMARK_SETS = {landmark_set.name: landmark_set for landmark_set in (FASHIONAI_
 def landmark_set(name: str) -> LandmarkSet:
     """Return the landmark set of that name. Raises `UsageError`, with the known names, if there is none."""
     if name not in LANDMARK_SETS:
-        raise UsageError(f"unknown landmark set {name!r}; known are {', '.join(LANDMARK_SETS)}")
+        raise UsageError(f"unknown landmark set {name!r}; choose from {', '.join(LANDMARK_SETS)}")
     return LANDMARK_SETS[name]

@@ -42,5 +42,5 @@ def read_regular(path: Path, limit: int) -> bytes:
     with open_regular(path) as file:
         content = file.read(limit + 1)
     if len(content) > limit:
-        raise UsageError(f"{path}: larger than {limit} bytes, the most that is read here")
+        raise UsageError(f"{path}: larger than the limit of {limit} bytes")
     return content

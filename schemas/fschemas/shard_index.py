@@ -43,7 +43,7 @@ def check_index(source: str, table: pa.Table, num_shards: int) -> None:
         range_of = pc.min_max(column).as_py() if len(column) else {"min": 0, "max": 0}
         too_large = name == "shard" and len(column) and range_of["max"] >= num_shards
         if column.null_count or range_of["min"] < 0 or too_large:
-            raise IntegrityError(f"{source}: {name} has values that are not possible; write the shard set again")
+            raise IntegrityError(f"{source}: {name} has invalid values; write the shard set again")
 
 
 def as_arrays(table: pa.Table) -> dict[str, np.ndarray]:

@@ -120,9 +120,7 @@ class ShardSet:
         missing = [group for group in groups if group not in self.metadata["column_groups"]]
         if missing:
             carried = ", ".join(self.metadata["column_groups"]) or "no annotation"
-            raise UsageError(
-                f"{self.location}: the task needs {', '.join(missing)}, but this shard set carries {carried}"
-            )
+            raise UsageError(f"{self.location}: the task needs {', '.join(missing)}, but this shard set has {carried}")
 
     def rows(self, split: str) -> np.ndarray:
         """Row numbers (N,), int64, of a split in index order. Raises `UsageError` for a split without samples."""

@@ -206,7 +206,7 @@ def table_named(name: str) -> type[SampleTable]:
     groups = name.split("+")
     unknown = [group for group in groups if group not in GROUPS]
     if unknown:
-        raise UsageError(f"unknown column group {unknown[0]!r}; known are {', '.join(GROUPS)}")
+        raise UsageError(f"unknown column group {unknown[0]!r}; choose from {', '.join(GROUPS)}")
     return table_class(*groups)
 
 

@@ -58,7 +58,7 @@ def vocabulary_names() -> tuple[str, ...]:
 def vocabulary(name: str) -> Vocabulary:
     """Return the vocabulary of that name. Raises `UsageError`, with the known names, if there is none."""
     if name not in vocabulary_names():
-        raise UsageError(f"unknown vocabulary {name!r}; known are {', '.join(vocabulary_names())}")
+        raise UsageError(f"unknown vocabulary {name!r}; choose from {', '.join(vocabulary_names())}")
     return read_vocabulary(_FOLDER / f"{name}.txt", exclusive=name in _EXCLUSIVE)
 
 

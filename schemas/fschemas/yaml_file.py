@@ -64,7 +64,7 @@ def read_yaml(path: Path) -> Any:
 def parse_yaml(content: bytes | str, source: str) -> Any:
     """Parse YAML text, plain values only; `source` names it in messages of `UsageError`."""
     if len(content) > MOST_BYTES:
-        raise YamlLimitError(f"{source}: more than {MOST_BYTES} characters of YAML, the most that is read; shorten it")
+        raise YamlLimitError(f"{source}: larger than the limit of {MOST_BYTES} characters of YAML; shorten it")
     try:
         loader = _Loader(content)
         node = loader.get_single_node()
@@ -74,9 +74,7 @@ def parse_yaml(content: bytes | str, source: str) -> Any:
     except (yaml.YAMLError, ValueError, OverflowError, TypeError) as error:
         raise UsageError(f"{source}: not valid YAML ({' '.join(str(error).split())})") from None
     if too_large:
-        raise YamlLimitError(
-            f"{source}: its aliases stand for more than {MOST_VALUES} values; write out what is needed"
-        )
+        raise YamlLimitError(f"{source}: its aliases expand to more than {MOST_VALUES} values; use fewer aliases")
     return value
 
 

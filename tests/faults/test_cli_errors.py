@@ -41,7 +41,7 @@ def sentence(err: str) -> str:
 
 @pytest.mark.parametrize(("arguments", "words"), [
     (["convert", "fashionai-keypoint", "TREES", "OUT"], "unknown reader 'fashionai-keypoint'; did you mean fashionai-keypoints?"),
-    (["sample", "fashionai-keypoint", "OUT"], "no sample data for 'fashionai-keypoint'; did you mean fashionai-keypoints?"),
+    (["sample", "fashionai-keypoint", "OUT"], "no synthetic data for 'fashionai-keypoint'; did you mean fashionai-keypoints?"),
     (["shard", "TABLE", "OUT", "--copies", 1, "--augment", "ligth"], "unknown recipe 'ligth'; did you mean light?"),
     (["shard", "TABLE", "OUT", "--copies", 1, "--augment", "no.yaml"], "no.yaml: no such recipe file"),
     (["shard", "TABLE", "OUT", "--copies", 1], "--copies needs a recipe; choose one"),
@@ -171,7 +171,7 @@ def test_damaged_table(forge: Forge, tmp_path: Path) -> None:
         outcome = forge.cli(*shard)
         table.write_bytes(sound)
         assert outcome.code == 5, f"bit flipped at byte {where}"
-        assert f"{table}: not the table of the report.json beside it" in sentence(outcome.err)
+        assert f"{table}: not the table of the report.json next to it" in sentence(outcome.err)
     table.write_bytes(sound[:-1])
     assert forge.cli(*shard).code == 5
     table.write_bytes(sound)

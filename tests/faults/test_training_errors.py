@@ -30,7 +30,7 @@ def trainer(torch_forge: Forge) -> Forge:
     (["keypoints", "SHARDS", "--run", "RUN", "--profil", "x"], "--profile"),
     (["keypoints", "SHARDS", "--run", "RUN", "--params", "nowhere.yaml"], "nowhere.yaml: no such file"),
     (["keypoints", "SHARDS", "--run", "RUN", "--set", "fit.bach_size=3"], "unknown parameter fit.bach_size; did you mean batch_size?"),
-    (["keypoints", "SHARDS", "--run", "RUN", "--set", "fit.batch_size=three"], "fit.batch_size='three' is not possible"),
+    (["keypoints", "SHARDS", "--run", "RUN", "--set", "fit.batch_size=three"], "fit.batch_size='three' is not valid"),
     (["keypoints", "nowhere", "--run", "RUN"], "nowhere: no finished shard set here"),
     (["evaluate", "nowhere", "SHARDS"], "nowhere: not a run folder"),
     (["predict", "nowhere", "IMAGES", "--out", "RUN"], "nowhere: not a run folder"),

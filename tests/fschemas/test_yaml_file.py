@@ -56,7 +56,7 @@ def test_a_value_of_a_command_line_is_read_within_the_same_limits() -> None:
 
 
 def test_a_wrong_value_is_not_repeated_in_full() -> None:
-    with pytest.raises(UsageError, match="is not possible") as caught:
+    with pytest.raises(UsageError, match="is not valid") as caught:
         load_config("category", None, None, [f"fit.epochs=[{', '.join(['1'] * 5000)}]"])
     assert len(str(caught.value)) < 300
 

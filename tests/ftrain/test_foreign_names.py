@@ -82,7 +82,7 @@ def test_digests(place, digest, monkeypatch):
 @pytest.mark.parametrize(("column", "value"), [("shard", 3), ("shard", -1), ("image_offset", -1), ("json_size", -5)])
 def test_places_of_samples(place, column, value, monkeypatch):
     change_index(place, column, value)
-    refused(place, f"{column} has values that are not possible", monkeypatch)
+    refused(place, f"{column} has invalid values", monkeypatch)
 
 
 @pytest.mark.parametrize("name", ["../../step-00000001", "/tmp", "..", ".", ""])

@@ -152,7 +152,7 @@ def _notes(all_images: Images, near: bool) -> list[str]:
     if not near:
         return ["near-identical images were not searched (--no-near)"]
     if missing and not all_images.seen.any():
-        return ["all images are missing, so near-identical ones were not searched; give their folder with --images"]
+        return ["all images are missing, so near-identical ones were not searched; pass their folder with --images"]
     return [f"{wording.count(missing, 'image')} missing and not compared"] if missing else []
 
 
@@ -183,7 +183,7 @@ def _check_options(given: Sequence[Path], images: Path | None, distance: int, li
             "--images is the raw root of one table; with several, put the images of each where convert found them"
         )
     if images is not None and not images.is_dir():
-        raise UsageError(f"{images}: no such folder; give the raw root with --images")
+        raise UsageError(f"{images}: no such folder; pass the raw root with --images")
     if not 0 <= distance <= LARGEST_DISTANCE:
         most = LARGEST_DISTANCE
         raise UsageError(f"--distance {distance}: expected 0 to {most} bits of 64; {most} also finds crops")

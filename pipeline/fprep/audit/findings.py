@@ -27,7 +27,7 @@ KINDS: dict[str, tuple[str, str]] = {
     ),
     "image_changed": ("the image has changed since the table was written", "run fprep convert again"),
     "image_unreadable": ("the image cannot be decoded", "run fprep convert with --check-images full"),
-    "image_missing": ("the image is missing", "unpack the images or give their folder with --images"),
+    "image_missing": ("the image is missing", "unpack the images or pass their folder with --images"),
     "image_blank": ("blank image", "remove it"),
     "conflict_category": ("near-identical images with different categories", _DECIDE),
     "conflict_garment": ("near-identical images with different garments", _DECIDE),

@@ -64,12 +64,12 @@ def open_tables(paths: Sequence[Path], limit: int | None) -> list[AuditTable]:
     """
     if not paths:
         example = "table.parquet or its folder, for example `fprep audit data/fine`"
-        raise UsageError(f"audit needs at least one table; give {example}")
+        raise UsageError(f"audit needs at least one table; pass {example}")
     tables: list[AuditTable] = []
     for given in paths:
         path = table_path(given)
         if any(table.path.resolve() == path.resolve() for table in tables):
-            raise UsageError(f"{path}: given twice; give every table once")
+            raise UsageError(f"{path}: given twice; pass each table once")
         check_table_digest(path)
         metadata, frame = read_metadata(path), pl.DataFrame(read_table(path))
         missing = [name for name in SampleTable.column_names() if name not in frame.columns]

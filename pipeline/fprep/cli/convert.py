@@ -56,7 +56,7 @@ def convert(
             refuse_path(dataset)
         swapped = f" (or swap the arguments: {paths[-1]} exists, and the folder to write comes last)"
         hint = swapped if paths[-1].is_dir() else ""
-        check_paths(paths[:-1], f"no such file or folder; give the unpacked archive{hint}")
+        check_paths(paths[:-1], f"no such file or folder; choose the unpacked archive{hint}")
 
     from fprep.cli.params_file import raw_and_out
     from fprep.cli.wrong_folder import input_hint

@@ -24,7 +24,7 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Identify a data set and its problems; print the convert command."""
-    check_paths([path], "no such file or folder; give the folder that the archive was unpacked into")
+    check_paths([path], "no such file or folder; choose the folder that the archive was unpacked into")
 
     from fprep.doctor.command import doctor as run_doctor
     from fschemas.progress import Reporter
@@ -34,4 +34,4 @@ def doctor(
         checkup = run_doctor(path, limit=limit, try_rows=rows, follow_links=follow_links, progress=report)
     print_result(checkup.to_json(), checkup.to_text(), as_json=as_json)
     if not checkup.commands:
-        raise UsageError(f"{path}: nothing here can be converted as it is")
+        raise UsageError(f"{path}: nothing here can be converted yet")

@@ -29,7 +29,7 @@ def raw_and_out(paths: Sequence[Path], raw_from: str | None) -> tuple[list[Path]
             )
         return list(paths[:-1]), paths[-1]
     if len(paths) != 1:
-        raise UsageError(f"--raw-from {raw_from}: it contains the raw folder, so give only the folder to write")
+        raise UsageError(f"--raw-from {raw_from}: it contains the raw folder, so pass only the folder to write")
     return paths_from(raw_from), paths[0]
 
 

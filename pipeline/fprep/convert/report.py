@@ -157,17 +157,17 @@ def evaluate(report: ConvertReport, out: Path, on_reject: str, max_rejected: flo
     sentence = ""
     if report.kept == 0:
         no_images = ordered and ordered[0][0] == "missing_image"
-        remedy = "; unpack the images beside the annotation or use --check-images none" if no_images else ""
+        remedy = "; unpack the images next to the annotation or use --check-images none" if no_images else ""
         reason = f"{rows}; {look}" if report.rejected else "no file contains any"
         sentence = f"no row is left for a table: {reason}{remedy}{_guesses(report)}"
     elif on_reject == "fail" and report.rejected:
         share = f"{min(1.0, report.rejected_share + 0.005):.2f}"
-        remedy = f"correct the raw files, or go on with --on-reject keep-going --max-rejected {share}"
+        remedy = f"correct the raw files, or continue with --on-reject keep-going --max-rejected {share}"
         sentence = f"{rows}, so no table was written; {look}, {remedy}"
     elif report.rejected_share > max_rejected:
         written = "" if dry_run else "the table is written; "
         remedy = f"then correct the raw files or raise --max-rejected{_guesses(report)}"
-        share = f"a share of {report.rejected_share:.4f}, allowed is {max_rejected:g}"
+        share = f"a fraction of {report.rejected_share:.4f}, more than the allowed {max_rejected:g}"
         sentence = f"{rows}: {share}; {written}{look}{page or ','} {remedy}"
     if sentence:
         raise ConversionRejected(report, f"{out}: {sentence}")
@@ -185,7 +185,7 @@ def _guesses(report: ConvertReport) -> str:
     if not report.guessed:
         return ""
     guesses = " ".join(f"{key}={names}" for key, names in report.guessed.items())
-    return f"; guessed were the columns {guesses}: set them with --map KEY=COLUMN, or --map KEY= for none"
+    return f"; the columns {guesses} were guessed: set them with --map KEY=COLUMN, or --map KEY= for none"
 
 
 def publish_conversion(

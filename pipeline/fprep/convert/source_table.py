@@ -71,7 +71,9 @@ class SourceTable:
         accepted, _ = BoxColumns.filter(frame.select(BoxColumns.column_names()), cast=True)
         if len(accepted) < len(frame):
             wrong = frame.filter(~pl.col("key").is_in(accepted["key"].to_list()))["key"][0]
-            raise UsageError(f"the box {boxes[wrong]} of {wrong} is empty or leaves the image; use a better model")
+            raise UsageError(
+                f"the box {boxes[wrong]} of {wrong} is empty or extends beyond the image; use a better model"
+            )
         digest = hashlib.sha256(json.dumps([boxes[key] for key in keys]).encode()).hexdigest()
         metadata = {**self.metadata, "table": "+".join(groups), "column_groups": groups}
         return replace(self, metadata=metadata, frame=frame, boxes_digest=digest)
@@ -130,7 +132,7 @@ def check_table_digest(table: Path) -> None:
         return
     if expected and table.exists() and sha256_of(table) != expected:
         raise IntegrityError(
-            f"{table}: not the table of the {report.name} beside it (SHA-256 differs); run `fprep convert` again"
+            f"{table}: not the table of the {report.name} next to it (SHA-256 differs); run `fprep convert` again"
         )
 
 

@@ -128,7 +128,7 @@ def doctor(
     path = Path(path)
     if not (path.is_dir() or path.is_file()):
         what = "neither a folder nor a regular file" if path.exists() else absent(path)
-        raise UsageError(f"{path}: {what}; give the folder that the archive was unpacked into")
+        raise UsageError(f"{path}: {what}; choose the folder that the archive was unpacked into")
     home = real_path(path)
     scanned = scan(_start(home), max_entries=limit or MAX_ENTRIES, follow_links=follow_links)
     known, strange = _know_files(scanned, progress)

@@ -66,7 +66,7 @@ def inspect_head(path: Path, head: Head, signature: Signature | None) -> Iterato
         message = "a web page, not the file: the download was refused; download it again"
         yield Finding("problem", "web-page", path, message)
     elif raw[:2] in _UTF16 or b"\0" in raw[:64]:
-        message = f"UTF-16; make it UTF-8: `iconv -f UTF-16 -t UTF-8 {path.name}` into a new file"
+        message = f"UTF-16; convert it to UTF-8: `iconv -f UTF-16 -t UTF-8 {path.name}` into a new file"
         yield Finding("problem", "utf-16", path, message)
     else:
         yield from _encoding(path, head, signature)
@@ -88,7 +88,7 @@ def _encoding(path: Path, head: Head, signature: Signature | None) -> Iterator[F
     whole = len(raw) == head.num_bytes
     if not is_text(raw, "utf-8", whole):
         encoding = foreign_encoding(raw, whole=whole)
-        what = f"not UTF-8, looks like {encoding}; make it UTF-8 with `iconv -f {encoding.partition(' ')[0]}`"
+        what = f"not UTF-8, looks like {encoding}; convert it to UTF-8 with `iconv -f {encoding.partition(' ')[0]}`"
         yield Finding("problem", "not-utf-8", path, what if encoding else "not UTF-8; restore it from the archive")
 
 

@@ -53,7 +53,7 @@ def find_format(name: str) -> Format:
     """Return the format of that name. Raises `UsageError` with the nearest match."""
     known = formats()
     if name not in known:
-        raise UsageError(f"unknown format {name!r}; {did_you_mean(name, known)}known are {', '.join(known)}")
+        raise UsageError(f"unknown format {name!r}; {did_you_mean(name, known)}choose from {', '.join(known)}")
     return known[name]
 
 

@@ -150,7 +150,7 @@ class ExportJob:
         elif source.is_file():
             path.symlink_to(f"{self._relative_roots[path.parent]}/{row['image']}")
         else:
-            raise UsageError(f"{source}: no such image; give the raw root with --images, or convert again")
+            raise UsageError(f"{source}: no such image; pass the raw root with --images, or convert again")
 
     def count(self, name: str, more: int = 1) -> None:
         """Add to a counter of the summary."""

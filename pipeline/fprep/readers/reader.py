@@ -111,7 +111,7 @@ def read_mapping(reader: Reader, entries: Sequence[str]) -> dict[str, str]:
         if not equals or not key:
             raise UsageError(f"--map {entry}: expected KEY=VALUE, such as category=last-word")
         if key in mapping:
-            raise UsageError(f"--map {entry}: {key} is given twice; leave one out")
+            raise UsageError(f"--map {entry}: {key} is given twice; remove one")
         mapping[key] = value
     check_mapping(reader, mapping)
     return mapping
@@ -121,9 +121,9 @@ def check_mapping(reader: Reader, mapping: Mapping[str, str]) -> None:
     """Raise `UsageError` for the first key that the reader does not accept."""
     for key in (key for key in mapping if key not in reader.mapping):
         if not set(reader.mapping) - {"orientation"}:
-            but = " but orientation" if reader.mapping else ""
-            raise UsageError(f"--map {key}: {reader.name} knows its files and takes no --map{but}; leave it out")
-        known = f"{did_you_mean(key, reader.mapping)}known are {', '.join(reader.mapping)}"
+            but = " except orientation" if reader.mapping else ""
+            raise UsageError(f"--map {key}: {reader.name} has a fixed format and does not accept --map{but}; omit it")
+        known = f"{did_you_mean(key, reader.mapping)}choose from {', '.join(reader.mapping)}"
         raise UsageError(f"--map {key}: {reader.name} has no such key; {known}")
 
 

@@ -26,4 +26,4 @@ def find_reader(name: str) -> Reader:
     known = readers()
     if name in known:
         return known[name]
-    raise UsageError(f"unknown reader {name!r}; {did_you_mean(name, known)}known are {', '.join(known)}")
+    raise UsageError(f"unknown reader {name!r}; {did_you_mean(name, known)}choose from {', '.join(known)}")

@@ -135,8 +135,8 @@ def read_images(
         return Images(data, styles, "This page was made without images (--no-images).")
     if not root.is_dir():
         if images:
-            raise UsageError(f"{root}: no such folder; give the raw root with --images, or use --no-images")
-        return Images(data, styles, "The images are not where convert found them; give their folder with --images.")
+            raise UsageError(f"{root}: no such folder; pass the raw root with --images, or use --no-images")
+        return Images(data, styles, "The images are not where convert found them; pass their folder with --images.")
     rows: dict[RowId, Row] = {}
     small: dict[RowId, Thumbnail] = {}
     for name in dict.fromkeys(name for name, _ in numbers):

@@ -91,7 +91,7 @@ def load_recipe(name: str) -> Recipe:
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         guess = did_you_mean(name, RECIPES)
-        raise UsageError(f"unknown recipe {name!r}; {guess}known are {', '.join(RECIPES)}, or pass a YAML file")
+        raise UsageError(f"unknown recipe {name!r}; {guess}choose from {', '.join(RECIPES)}, or pass a YAML file")
     if not path.exists():
         raise UsageError(f"{path}: no such recipe file; known recipes are {', '.join(RECIPES)}")
     content = read_yaml(path)

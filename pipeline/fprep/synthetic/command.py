@@ -27,7 +27,7 @@ def find_layout(dataset: str) -> Layout:
     known = layouts()
     if dataset not in known:
         guess = did_you_mean(dataset, known)
-        raise UsageError(f"no sample data for {dataset!r}; {guess}there is some for {', '.join(known)}")
+        raise UsageError(f"no synthetic data for {dataset!r}; {guess}choose from {', '.join(known)}")
     return known[dataset]
 
 

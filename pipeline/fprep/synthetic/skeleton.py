@@ -84,11 +84,11 @@ class Layout:
         if request.images < least:
             kind = " for --defects" if request.defects else ""
             few = f"{count(request.images, 'image')} {are(request.images)} too few{kind}"
-            raise UsageError(f"{few}; ask for {least} or more")
+            raise UsageError(f"{few}; use --num-images {least} or more")
         if request.defects and not request.with_images:
-            raise UsageError("--defects spoils images too, so it cannot be combined with --no-images; drop one of them")
+            raise UsageError("--defects spoils images too, so it cannot be combined with --no-images; omit one of them")
         if request.workers < 1:
-            raise UsageError(f"{request.workers} workers cannot render anything; ask for 1 or more")
+            raise UsageError(f"--workers {request.workers}: must be at least 1")
         out = claim_output(out, "sample")
         if out.exists() and any(out.iterdir()):
             raise UsageError(f"{out}: exists already; remove it or choose another folder")

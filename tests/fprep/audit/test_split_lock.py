@@ -169,12 +169,12 @@ def test_trainer_requires_the_lock(table, tmp_path):
     assert config.digest == load_config("keypoints", None, None, []).digest
     check_lock(digest, ShardSet.open(tmp_path / "with"))
     check_lock("", ShardSet.open(tmp_path / "without"))
-    with pytest.raises(IntegrityError, match=f"carries the split lock {digest[:12]}"):
+    with pytest.raises(IntegrityError, match=f"has the split lock {digest[:12]}"):
         check_lock("0" * 64, ShardSet.open(tmp_path / "with"))
     command = ("keypoints", tmp_path / "without", "--run", tmp_path / "run")
     done = run_command("ftrain", *command, "--lock", table / LOCK_FILE)
     assert done.returncode == 5, done.stderr
-    assert "carries no split lock" in done.stderr
+    assert "has no split lock" in done.stderr
     assert not (tmp_path / "run").exists()
 
 

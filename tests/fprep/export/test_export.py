@@ -397,5 +397,5 @@ def test_command(tmp_path):
     assert json.loads(done.stdout)["counts"] == {"images": 3, "annotations": 3}
     again = run_command("fprep", "export", table, tmp_path / "out", "--to", "nothing")
     assert again.returncode == 2
-    assert "known are" in again.stderr
+    assert "choose from" in again.stderr
     assert Path(tmp_path / "out/annotations/val.json").is_file()

@@ -190,7 +190,7 @@ def test_recipe_that_cannot_be_applied() -> None:
 
 
 def test_unknown_and_missing_recipes(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="unknown recipe 'mirror'; known are light, geometric, strong"):
+    with pytest.raises(UsageError, match="unknown recipe 'mirror'; choose from light, geometric, strong"):
         load_recipe("mirror")
     with pytest.raises(UsageError, match="no such recipe file"):
         load_recipe(str(tmp_path / "none.yaml"))

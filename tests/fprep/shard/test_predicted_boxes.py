@@ -72,9 +72,9 @@ def test_a_table_without_boxes_gets_some(table, tmp_path):
 @pytest.mark.parametrize(
     ("box", "message"),
     [
-        ([20, 3, 10, 30], "the box [20.0, 3.0, 10.0, 30.0] of k0002 is empty or leaves the image"),
-        ([1, 1, 999, 9], "of k0002 is empty or leaves the image"),
-        ([1, 1, 9], "of k0002 is empty or leaves the image"),
+        ([20, 3, 10, 30], "the box [20.0, 3.0, 10.0, 30.0] of k0002 is empty or extends beyond the image"),
+        ([1, 1, 999, 9], "of k0002 is empty or extends beyond the image"),
+        ([1, 1, 9], "of k0002 is empty or extends beyond the image"),
         ([1, 1, 9, float("nan")], "predictions.jsonl:3: not a prediction of `ftrain predict` over a shard set"),
         (["a", 1, 9, 9], "predictions.jsonl:3: not a prediction"),
         (7, "predictions.jsonl:3: not a prediction"),

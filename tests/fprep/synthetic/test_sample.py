@@ -249,9 +249,16 @@ def test_cells_round_and_keep_absent_points_apart():
     assert cells == ("10_21_1", "0_511_0", "5_5_1", *("-1_-1_-1",) * 21)
 
 
-@pytest.mark.parametrize(("images", "workers", "defects"), [(0, 1, False), (5, 0, False), (47, 1, True)])
-def test_impossible_samples_are_refused(tmp_path, images, workers, defects):
-    with pytest.raises(UsageError, match=r"ask for \d+ or more"):
+@pytest.mark.parametrize(
+    ("images", "workers", "defects", "words"),
+    [
+        (0, 1, False, "use --num-images 1 or more"),
+        (5, 0, False, "--workers 0: must be at least 1"),
+        (47, 1, True, r"use --num-images \d+ or more"),
+    ],
+)
+def test_impossible_samples_are_refused(tmp_path, images, workers, defects, words):
+    with pytest.raises(UsageError, match=words):
         write_sample(tmp_path / "raw", images=images, seed=0, workers=workers, defects=defects)
     assert not list(tmp_path.iterdir())
 

@@ -81,43 +81,40 @@ def test_the_digest_is_of_the_values_not_of_their_order() -> None:
         (["model.chanels=8"], r"unknown parameter model\.chanels; did you mean channels\?"),
         (["fits.epochs=1"], r"unknown parameter fits; did you mean fit\?"),
         (["fit.stages=[{frezze: [a]}]"], r"unknown parameter fit\.stages\.0\.frezze; did you mean freeze\?"),
-        (["fit.epochs=many"], r"fit\.epochs='many' is not possible"),
-        (["fit.epochs=0"], r"fit\.epochs=0 is not possible \(.*greater than 0"),
-        (["fit.epochs=.nan"], r"fit\.epochs=nan is not possible"),
-        (["fit.epochs=.inf"], r"fit\.epochs=inf is not possible"),
-        (["fit.epochs=1.0e+300"], r"fit\.epochs=1e\+300 is not possible"),
-        (["fit.max_grad_norm=.inf"], r"fit\.max_grad_norm=inf is not possible"),
-        (["fit.learning_rate=.inf"], r"fit\.learning_rate=inf is not possible"),
-        (["fit.stages=[{until: .nan}]"], r"fit\.stages\.0\.until=nan is not possible"),
-        (["fit.stages=[{until: 2}]"], r"fit\.stages\.0\.until=2 is not possible"),
-        (["fit.stages=[{lr_scale: -1}]"], r"fit\.stages\.0\.lr_scale=-1 is not possible"),
-        (
-            ["fit.stages=[{loss_weights: {refined: .nan}}]"],
-            r"fit\.stages\.0\.loss_weights\.refined=nan is not possible",
-        ),
-        (["fit.stages=[{loss_weights: {refined: -1}}]"], r"fit\.stages\.0\.loss_weights\.refined=-1 is not possible"),
-        (["model.rotation=.inf"], r"model\.rotation=inf is not possible"),
+        (["fit.epochs=many"], r"fit\.epochs='many' is not valid"),
+        (["fit.epochs=0"], r"fit\.epochs=0 is not valid \(.*greater than 0"),
+        (["fit.epochs=.nan"], r"fit\.epochs=nan is not valid"),
+        (["fit.epochs=.inf"], r"fit\.epochs=inf is not valid"),
+        (["fit.epochs=1.0e+300"], r"fit\.epochs=1e\+300 is not valid"),
+        (["fit.max_grad_norm=.inf"], r"fit\.max_grad_norm=inf is not valid"),
+        (["fit.learning_rate=.inf"], r"fit\.learning_rate=inf is not valid"),
+        (["fit.stages=[{until: .nan}]"], r"fit\.stages\.0\.until=nan is not valid"),
+        (["fit.stages=[{until: 2}]"], r"fit\.stages\.0\.until=2 is not valid"),
+        (["fit.stages=[{lr_scale: -1}]"], r"fit\.stages\.0\.lr_scale=-1 is not valid"),
+        (["fit.stages=[{loss_weights: {refined: .nan}}]"], r"fit\.stages\.0\.loss_weights\.refined=nan is not valid"),
+        (["fit.stages=[{loss_weights: {refined: -1}}]"], r"fit\.stages\.0\.loss_weights\.refined=-1 is not valid"),
+        (["model.rotation=.inf"], r"model\.rotation=inf is not valid"),
         (
             ["model.scale=[2, 1]"],
-            r"model\.scale=\[2, 1\] is not possible \(a range of two numbers above 0, the smaller one first\)",
+            r"model\.scale=\[2, 1\] is not valid \(must be a range \(low, high\) with 0 < low <= high\)",
         ),
-        (["model.scale=[0, 0]"], r"model\.scale=\[0, 0\] is not possible"),
-        (["model.scale=[.nan, 1]"], r"model\.scale\.0=nan is not possible"),
-        (["model.tta.rotations=[.nan]"], r"model\.tta\.rotations\.0=nan is not possible"),
+        (["model.scale=[0, 0]"], r"model\.scale=\[0, 0\] is not valid"),
+        (["model.scale=[.nan, 1]"], r"model\.scale\.0=nan is not valid"),
+        (["model.tta.rotations=[.nan]"], r"model\.tta\.rotations\.0=nan is not valid"),
         (["model.tta.flop=true"], r"unknown parameter model\.tta\.flop; did you mean flip\?"),
-        (["model.tta=true"], r"model\.tta=True is not possible"),
-        (["model.input_size=1000000"], r"model\.input_size=1000000 is not possible"),
-        (["model.channels=1000000000"], r"model\.channels=1000000000 is not possible"),
+        (["model.tta=true"], r"model\.tta=True is not valid"),
+        (["model.input_size=1000000"], r"model\.input_size=1000000 is not valid"),
+        (["model.channels=1000000000"], r"model\.channels=1000000000 is not valid"),
         (
             ["task=style"],
-            r"--set task=style: task=style, but this command is for keypoints; leave it out, or use `ftrain style`",
+            r"--set task=style: task=style, but this command is for keypoints; omit it, or use `ftrain style`",
         ),
-        (["fit.seed=-1"], r"fit\.seed=-1 is not possible"),
-        (["fit.optimizer=adam"], r"fit\.optimizer='adam' is not possible \(.*'adamw' or 'sgd'"),
-        (["fit.batch_size=3.5"], r"fit\.batch_size=3\.5 is not possible"),
-        (["fit.stages=[]"], r"fit\.stages=\[\] is not possible"),
-        (["model.input_size=100"], r"model\.input_size=100 is not possible \(.*multiple of 32"),
-        (["fit=3"], r"fit=3 is not possible"),
+        (["fit.seed=-1"], r"fit\.seed=-1 is not valid"),
+        (["fit.optimizer=adam"], r"fit\.optimizer='adam' is not valid \(.*'adamw' or 'sgd'"),
+        (["fit.batch_size=3.5"], r"fit\.batch_size=3\.5 is not valid"),
+        (["fit.stages=[]"], r"fit\.stages=\[\] is not valid"),
+        (["model.input_size=100"], r"model\.input_size=100 is not valid \(.*multiple of 32"),
+        (["fit=3"], r"fit=3 is not valid"),
         (["fit.epochs"], r"--set fit\.epochs: write it as name\.of\.parameter=value"),
         (["=3"], "write it as"),
         (["fit.epochs.x=3"], r"epochs has no parts"),
@@ -134,9 +131,9 @@ def test_what_is_wrong_is_named(params: Path, overrides: list[str], words: str) 
     [
         ("keypoints", "smal", r"keypoints has no profile 'smal'; did you mean small\?"),
         ("keypoints", "profile", "has no profile 'profile'"),
-        ("keypoints", "larg", r"known are large, small, tiny, full"),
+        ("keypoints", "larg", r"choose from large, small, tiny, full"),
         ("category", None, r"no section 'category'; choose a profile of ftrain with --profile \(tiny, .*full"),
-        ("attributes", None, "unknown task 'attributes'; known are category, "),
+        ("attributes", None, "unknown task 'attributes'; choose from category, "),
     ],
 )
 def test_unknown_profiles_and_sections(params: Path, task: str, profile: str | None, words: str) -> None:
@@ -178,7 +175,7 @@ def test_a_profile_of_the_users_file_replaces_that_of_the_package(tmp_path: Path
     assert load_config("keypoints", path, None, []) == load_config("keypoints", None, "full", [])
     path.write_text("keypoints: {large: {fit: {epochs: 2}}}")
     with pytest.raises(
-        UsageError, match="names no profile and has no 'tiny'; choose one with --profile: large, tiny, full"
+        UsageError, match="selects no profile and has no 'tiny'; choose one with --profile: large, tiny, full"
     ):
         load_config("keypoints", path, None, [])  # without a profile, the file must contain the values
 
@@ -220,7 +217,7 @@ def test_params_that_are_none(tmp_path: Path, text: str, words: str) -> None:
 
 
 def test_an_unknown_task_names_the_known_ones() -> None:
-    with pytest.raises(UsageError, match=r"unknown task 'keypoint'; known are .*keypoints"):
+    with pytest.raises(UsageError, match=r"unknown task 'keypoint'; choose from .*keypoints"):
         resolve({"task": "keypoint"}, "here")
 
 
@@ -241,8 +238,8 @@ def test_values_are_not_shared_between_runs() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("keypoints: {profile: [a], tiny: {}}", r"keypoints\.profile=\['a'\] is not possible"),
-        ("keypoints: {tiny: {fit: {epochs: 2020-01-01}}}", r"fit\.epochs=datetime\.date.* is not possible"),
+        ("keypoints: {profile: [a], tiny: {}}", r"keypoints\.profile=\['a'\] is not a name"),
+        ("keypoints: {tiny: {fit: {epochs: 2020-01-01}}}", r"fit\.epochs=datetime\.date.* is not valid"),
     ],
 )
 def test_values_of_yaml_that_json_does_not_have(tmp_path: Path, text: str, words: str) -> None:

@@ -92,13 +92,13 @@ def test_another_run_reports_where_the_garment_is(shards, runs, photo, tmp_path)
 
 def test_what_does_not_fit_is_refused(shards, runs, photo, tmp_path):
     whole, close = tiny_task(shards), tiny_task(shards, crop="box")
-    with pytest.raises(UsageError, match="looks at whole images"):
+    with pytest.raises(UsageError, match="uses whole images"):
         Detector(runs / "whole", whole, CPU)
-    with pytest.raises(UsageError, match="looks at boxes itself"):
+    with pytest.raises(UsageError, match="needs boxes itself"):
         Detector(runs / "close", close, CPU)
     bare = ShardSet.open(write_label_set(tmp_path / "bare", COUNTS, without=("box",)))
     write_run(tmp_path / "boxless", bare)
-    with pytest.raises(UsageError, match="finds no boxes"):
+    with pytest.raises(UsageError, match="predicts no boxes"):
         Detector(tmp_path / "boxless", close, CPU)
     with pytest.raises(UsageError, match="all of the runs use whole images"):
         describe_image(photo, [runs / "whole"], detector=runs / "whole", device="cpu")

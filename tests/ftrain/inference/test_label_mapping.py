@@ -161,7 +161,7 @@ def test_evaluation_goes_on_and_reports_what_it_leaves_out(known, strange, tmp_p
 def test_a_set_without_any_known_class_is_refused(known, trained, name, column):
     other = replace(known, metadata=copy.deepcopy(known.metadata))
     other.metadata["vocabularies"][column]["values"] = ["Poncho", "Kilt"]
-    with pytest.raises(UsageError, match=rf"has learned other classes of {column} .* than .* has \(Poncho, Kilt\)"):
+    with pytest.raises(UsageError, match=rf"was trained on other classes of {column} .* than .* has \(Poncho, Kilt\)"):
         agree(trained[name], RUN, other)
 
 

@@ -113,8 +113,8 @@ def test_color_decides_between_equal_shapes():
         (Features(vectors(2, 7, 0)), 0.0, "the queries have 7 dimensions, the index has 8"),
         (Features(vectors(2, 8, 0)), 0.3, r"color weight 0\.3: the query has no color features"),
         (Features(vectors(2, 8, 0), vectors(2, 4, 0)), 1.0, "has 4 dimensions, that of the index 3"),
-        (Features(vectors(2, 8, 0), vectors(2, 3, 0)), -1.0, r"take a number between 0 and 1e\+06"),
-        (Features(vectors(2, 8, 0), vectors(2, 3, 0)), float("nan"), r"take a number between 0 and 1e\+06"),
+        (Features(vectors(2, 8, 0), vectors(2, 3, 0)), -1.0, r"choose a number between 0 and 1e\+06"),
+        (Features(vectors(2, 8, 0), vectors(2, 3, 0)), float("nan"), r"choose a number between 0 and 1e\+06"),
     ],
 )
 def test_queries_that_do_not_fit_are_refused(queries, weight, words):

@@ -97,7 +97,7 @@ def test_a_category_is_reported_to_those_that_can_be_told(runs: list[Path], phot
 @pytest.mark.parametrize(
     ("given", "category", "words"),
     [
-        ("photo.jpg", "sock", "none of the runs knows"),
+        ("photo.jpg", "sock", "none of the runs has the garment"),
         ("none.jpg", None, "no such image"),
         ("empty.jpg", None, "is empty"),
     ],

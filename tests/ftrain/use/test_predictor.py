@@ -80,7 +80,7 @@ def test_options_are_those_of_the_command(model: ftrain.Predictor, folder: Path)
     [
         (
             np.zeros((4, 4, 3), np.float32),
-            r"image 0 is float32 \(4, 4, 3\); give a path, a Pillow image, or a uint8 array",
+            r"image 0 is float32 \(4, 4, 3\); pass a path, a Pillow image, or a uint8 array",
         ),
         (np.zeros((4, 4, 4), np.uint8), r"uint8 \(4, 4, 4\)"),
         (np.zeros((0, 4, 3), np.uint8), r"uint8 \(0, 4, 3\)"),

@@ -148,7 +148,10 @@ BAD_LISTS = [
     ("", ":1: the header is ''"),
     ("image_id,image_category\n", ": only a header"),
     (f"image_id,image_category\n{ROW},3\n", ":2: 3 columns instead of 2"),
-    (f"image_id,image_category\n{ROW}\nImages/skirt/x.jpg,kilt\n", ":3: unknown category 'kilt'; known are blouse"),
+    (
+        f"image_id,image_category\n{ROW}\nImages/skirt/x.jpg,kilt\n",
+        ":3: unknown category 'kilt'; expected one of blouse",
+    ),
     ("image_id,image_category\nImages/skirt/none.jpg,skirt\n", r":2: Images/skirt/none\.jpg is missing; unpack"),
     ("image_id,image_category\n../secret.jpg,skirt\n", r":2: '\.\./secret\.jpg' is not a path below"),
     ("image_id,image_category\n/etc/passwd,skirt\n", ":2: '/etc/passwd' is not a path below"),
@@ -178,7 +181,7 @@ def test_what_cannot_be_submitted_is_refused(shards, run, archive, tmp_path):
     assert test.read_bytes() == before
     with pytest.raises(UsageError, match="raw data of fashionai-keypoints; choose a file for a submission"):
         write_submission(run, test, archive, device="cpu")
-    with pytest.raises(UsageError, match=r"no such file; give the test\.csv"):
+    with pytest.raises(UsageError, match=r"no such file; pass the test\.csv"):
         write_submission(run, archive / "none.csv", tmp_path / "a.csv", device="cpu")
     with pytest.raises(UsageError, match="not a run folder"):
         write_submission(tmp_path, test, tmp_path / "a.csv", device="cpu")

@@ -106,7 +106,7 @@ def test_a_task_that_is_shown_no_images_has_parameters_only(shards: ShardSet) ->
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({}, "either a run folder or a --task"), ({"run": Path("run"), "profile": "full"}, "leave --profile"),
+        ({}, "either a run folder or --task"), ({"run": Path("run"), "profile": "full"}, "omit --profile"),
         ({"task": "keypoint"}, "unknown task 'keypoint'"), ({"run": Path("nowhere")}, "not a run folder"),
     ],
 )  # fmt: skip

@@ -31,7 +31,7 @@ def submit(
     Uses the checkpoint with the best validation NE.
     """
     check_run_or_runs(run, FASHIONAI_24.garments)
-    check_file(test, "no such file", "give the test.csv of the challenge")
+    check_file(test, "no such file", "pass the test.csv of the challenge")
 
     from ftrain.use.submit import write_submission
 

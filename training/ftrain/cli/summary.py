@@ -28,7 +28,7 @@ def summary(
     from ftrain.fit.profiles import params_here
 
     if (run is None) == (task is None):
-        raise UsageError("give either a run folder or a --task")
+        raise UsageError("pass either a run folder or --task")
     check_run(run)
     check_shards(shards)
     check_paths([params], "no such file")

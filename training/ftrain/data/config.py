@@ -82,7 +82,7 @@ class ViewConfig(TaskConfig):
     @classmethod
     def _is_a_range(cls, scale: tuple[float, float]) -> tuple[float, float]:
         if not 0 < scale[0] <= scale[1]:
-            raise ValueError("a range of two numbers above 0, the smaller one first")
+            raise ValueError("must be a range (low, high) with 0 < low <= high")
         return scale
 
     def groups_to_view(self) -> tuple[str, ...]:

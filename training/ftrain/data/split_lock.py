@@ -29,7 +29,7 @@ def lock_digest(lock: str) -> str:
     content = read_json(
         Path(lock), {"digest": DIGEST}, format=FORMAT, sealed=True,
         missing=f"{lock}: no such split lock; write one with `fprep audit TABLE --write-lock`",
-        remedy="give splits.lock.json of `fprep audit --write-lock`, or its digest",
+        remedy="pass the splits.lock.json of `fprep audit --write-lock`, or its digest",
     )  # fmt: skip
     return str(content["digest"])
 
@@ -40,5 +40,5 @@ def check_lock(digest: str, shards: ShardSet) -> None:
     if digest and found != digest:
         carried = f"the split lock {str(found)[:12]}…" if found else "no split lock"
         raise IntegrityError(
-            f"{shards.location}: carries {carried}, but the run asks for {digest[:12]}…; write it again with `fprep shard --lock`"
+            f"{shards.location}: has {carried}, but {digest[:12]}… is required; write it again with `fprep shard --lock`"
         )

@@ -116,7 +116,7 @@ def known_landmarks(dataset: dict[str, Any], task: str) -> LandmarkSet:
     """Landmark set of dataset.json. Raises `UsageError` if there is none or if its definition has changed since."""
     stored = dataset.get("landmark_set")
     if not stored:
-        raise UsageError(f"the shard set carries no landmarks; the task {task} needs them")
+        raise UsageError(f"the shard set has no landmarks; the task {task} needs them")
     known = landmark_set(str(stored["name"]))
     if known.to_json() != stored:
         raise UsageError(

@@ -50,7 +50,7 @@ def load_values(
     if values.setdefault("task", task) != task:
         source = _origin("task", overrides) or source
         raise UsageError(
-            f"{source}: task={values['task']}, but this command is for {task}; leave it out, or use `ftrain {values['task']}`"
+            f"{source}: task={values['task']}, but this command is for {task}; omit it, or use `ftrain {values['task']}`"
         )
     return resolve_values(model, values, source, overrides)
 
@@ -79,10 +79,10 @@ def _check(model: type[_Model], values: Any, source: str, prefix: str, overrides
         if first["type"] == "extra_forbidden":
             known = _known_names(model, first["loc"][:-1])
             raise UsageError(
-                f"{source}: unknown parameter {name}; {did_you_mean(str(first['loc'][-1]), known)}known are {', '.join(known)}"
+                f"{source}: unknown parameter {name}; {did_you_mean(str(first['loc'][-1]), known)}choose from {', '.join(known)}"
             ) from None
         raise UsageError(
-            f"{source}: {name}={reprlib.repr(first['input'])} is not possible ({first['msg'].removeprefix('Value error, ')})"
+            f"{source}: {name}={reprlib.repr(first['input'])} is not valid ({first['msg'].removeprefix('Value error, ')})"
         ) from None
 
 

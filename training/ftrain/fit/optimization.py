@@ -115,7 +115,7 @@ def check_stages(model: nn.Module, stages: tuple[Stage, ...]) -> None:
     """Raise `UsageError` for stages out of order and for prefixes that match no parameter."""
     ends = [stage.until for stage in stages]
     if not ends or ends != sorted(set(ends)):
-        raise UsageError(f"fit.stages: they end at {ends}; write at least one, in ascending order of `until`")
+        raise UsageError(f"fit.stages: `until` is {ends}; list at least one stage, in ascending order of `until`")
     names = [name for name, _ in model.named_parameters()]
     for prefix in [prefix for stage in stages for prefix in (*stage.freeze, *stage.lr_scales)]:
         if not any(name.startswith(prefix) for name in names):

@@ -26,7 +26,7 @@ def profile_values(
     section = {} if params is None else read_values(params).get(name)
     asked = profile or (section.get("profile") if isinstance(section, dict) else None)
     if asked is not None and not isinstance(asked, str):
-        raise UsageError(f"{params}: {name}.profile={asked!r} is not possible; write the name of one profile")
+        raise UsageError(f"{params}: {name}.profile={asked!r} is not a name; choose one profile")
     own, chosen = _profiles(section), asked or "tiny"
     if chosen in own:
         return deepcopy(own[chosen]), str(params)
@@ -40,10 +40,10 @@ def profile_values(
     where = f"{params}: " if params else ""
     if not asked:
         raise UsageError(
-            f"{where}{name} names no profile and has no 'tiny'; choose one with --profile: {', '.join(known)}"
+            f"{where}{name} selects no profile and has no 'tiny'; choose one with --profile: {', '.join(known)}"
         )
     raise UsageError(
-        f"{where}{name} has no profile {chosen!r}; {did_you_mean(str(chosen), known)}known are {', '.join(known)}"
+        f"{where}{name} has no profile {chosen!r}; {did_you_mean(str(chosen), known)}choose from {', '.join(known)}"
     )
 
 

@@ -37,9 +37,9 @@ def check_trackers(names: Sequence[str]) -> None:
     """
     for name in names:
         if name not in TRACKERS:
-            raise UsageError(f"--tracker {name}: {did_you_mean(name, TRACKERS)}known are {', '.join(TRACKERS)}")
+            raise UsageError(f"--tracker {name}: {did_you_mean(name, TRACKERS)}choose from {', '.join(TRACKERS)}")
     if "none" in names and len(set(names)) > 1:
-        raise UsageError("--tracker none cannot be combined with others; leave one of them out")
+        raise UsageError("--tracker none cannot be combined with others; omit one of them")
     check_installed(*(name for name in names if name != "none"))
 
 

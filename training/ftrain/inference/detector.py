@@ -26,14 +26,14 @@ class Detector:
     def __init__(self, finder: Path, task: Task, device: torch.device) -> None:
         if not uses_boxes(task):
             raise UsageError(
-                f"the run of {task.name} looks at whole images; --detector is for one that was trained with model.crop=box"
+                f"the {task.name} run uses whole images; omit --detector, or choose a run trained with model.crop=box"
             )
         self.device = device
         self.task = load_task(finder, "best", None, device)
         if uses_boxes(self.task):
-            raise UsageError(f"{finder}: looks at boxes itself; name a run that was trained on whole images")
+            raise UsageError(f"{finder}: needs boxes itself; choose a run trained on whole images")
         if "box" not in self._answer(np.full((64, 64, 3), 128, np.uint8)):
-            raise UsageError(f"{finder}: finds no boxes; name a run of category that was trained on a set with boxes")
+            raise UsageError(f"{finder}: predicts no boxes; choose a category run trained on a shard set with boxes")
 
     def __call__(self, image: np.ndarray) -> Box:
         """Return the garment box of an image (H, W, 3), uint8, in pixels."""

@@ -83,8 +83,8 @@ def agree(task: Task, run: Path, shards: ShardSet) -> ShardSet:
     for name, (mine, theirs) in pairs.items():
         if not set(mine) & set(theirs):
             raise UsageError(
-                f"{run}: {task.name} has learned other classes of {name} ({_some(mine)}) than {shards.location} has ({_some(theirs)}); "
-                "take a set with the same classes, or train on this one"
+                f"{run}: {task.name} was trained on other classes of {name} ({_some(mine)}) than {shards.location} has ({_some(theirs)}); "
+                "use a shard set with the same classes, or train on this one"
             )
     if not pairs:
         return shards
@@ -141,7 +141,7 @@ def _check_landmarks(task: Task, run: Path, shards: ShardSet) -> None:
     if mine != theirs:
         others = "other points under that name" if _name(mine) == _name(theirs) else _name(theirs)
         raise UsageError(
-            f"{run}: trained with landmark_set {_name(mine)}, but {shards.location} has {others}; take a shard set of the same landmarks"
+            f"{run}: trained with landmark_set {_name(mine)}, but {shards.location} has {others}; use a shard set with the same landmarks"
         )
 
 

@@ -76,13 +76,13 @@ class Similarity:
             mine, theirs = queries.deep.shape[-1], gallery.deep.shape[1]
             raise UsageError(f"the queries have {mine} dimensions, the index has {theirs}; use the run of the index")
         if not 0 <= self.color_weight <= MOST_COLOR_WEIGHT:  # a larger weight would overflow single precision
-            raise UsageError(f"color weight {self.color_weight:g}: take a number between 0 and {MOST_COLOR_WEIGHT:g}")
+            raise UsageError(f"color weight {self.color_weight:g}: choose a number between 0 and {MOST_COLOR_WEIGHT:g}")
         if not self.color_weight:
             return
         if gallery.color is None or queries.color is None:
             where = "index" if gallery.color is None else "query"
             raise UsageError(
-                f"color weight {self.color_weight:g}: the {where} has no color features; build the index with them, or take 0"
+                f"color weight {self.color_weight:g}: the {where} has no color features; build the index with them, or use 0"
             )
         if queries.color.shape[1] != gallery.color.shape[1]:
             raise UsageError(

@@ -179,7 +179,7 @@ def _gallery_images(index: IndexFolder, shards: str | None) -> ShardSet | None:
         return None
     if opened.plan_id != index.note["shards"]["plan_id"]:
         if shards is not None:
-            raise UsageError(f"{shards}: the index {index.path} was built from another shard set; leave --shards out")
+            raise UsageError(f"{shards}: the index {index.path} was built from another shard set; omit --shards")
         return None
     return opened
 

@@ -13,4 +13,4 @@ def task_names() -> list[str]:
 def check_task_name(name: str) -> None:
     """Raise `UsageError` with the known names if there is no task called `name`."""
     if name not in (known := task_names()):
-        raise UsageError(f"unknown task {name!r}; known are {', '.join(sorted(known))}")
+        raise UsageError(f"unknown task {name!r}; choose from {', '.join(sorted(known))}")

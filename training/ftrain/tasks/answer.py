@@ -24,4 +24,4 @@ def draw(task: Task, image: np.ndarray, prediction: dict[str, Any]) -> np.ndarra
 def check_category(task: Task, category: str | None) -> None:
     """Raise `UsageError` if a category is given."""
     if category is not None:
-        raise UsageError(f"the task {task.name} takes no garment; leave --garment out")
+        raise UsageError(f"the task {task.name} does not accept a garment; omit --garment")

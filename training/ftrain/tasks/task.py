@@ -148,7 +148,7 @@ class Task(nn.Module):
         own = self.config.tta if isinstance(self.config, BackboneConfig) else Views()
         if views is True:
             if not self.view_kinds:
-                raise UsageError(f"the task {self.name} has no test-time augmentation; leave --tta out")
+                raise UsageError(f"the task {self.name} has no test-time augmentation; omit --tta")
             rotations = own.rotations or _ROTATIONS if "rotations" in self.view_kinds else ()
             views = Views(flip="flip" in self.view_kinds, rotations=rotations)
         self.views = own if views is None else views or Views()

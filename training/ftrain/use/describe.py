@@ -58,7 +58,7 @@ def describe_image(
     single images, and for a category or detector that no model can use.
     """
     if not runs:
-        raise UsageError("no run to describe the image with; give one or more")
+        raise UsageError("no run to describe the image with; pass one or more")
     out = None if out is None else claim_output(Path(out), "description")
     predictions: list[dict[str, Any]] = []
     tiles: list[_Tile] = []
@@ -82,9 +82,9 @@ def describe_image(
             subtitle = "; ".join([f"{name}, step {state.step}", *(_legend(prediction) if is_drawn else [])])
             tiles.append(_Tile(task.name, subtitle, drawn if is_drawn else None, prediction_lines(prediction)))
     if detector is not None and box is None:
-        raise UsageError("all of the runs use whole images; leave --detector out")
+        raise UsageError("all of the runs use whole images; omit --detector")
     if category is not None and not any(uses_category):
-        raise UsageError(f"none of the runs knows the garment {category!r}; leave --garment out")
+        raise UsageError(f"none of the runs has the garment {category!r}; omit --garment")
     height, width = image.shape[:2]
     description = {"image": readable(photo), "width": width, "height": height, "answers": predictions}
     if out is not None:

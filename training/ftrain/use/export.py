@@ -83,7 +83,7 @@ def export_run(
     a task that cannot be exported.
     """
     if out.suffix in (".onnx", ".pt2") or out.is_file():
-        raise UsageError(f"{out}: OUT is the folder for {_FILES[to]} and {NOTE_FILE}; leave the name of the file out")
+        raise UsageError(f"{out}: OUT is the folder for {_FILES[to]} and {NOTE_FILE}; omit the name of the file")
     out = claim_output(out, "model")
     if to == "onnx":
         require_onnx()
@@ -103,8 +103,8 @@ def export_run(
     worst = max(differences.items(), key=lambda item: item[1]["relative"])
     if not worst[1]["relative"] <= tolerance:
         raise IntegrityError(
-            f"{run}: {worst[0]} of the exported model differs by {worst[1]['relative']:.2g} of the largest number, more than "
-            f"{tolerance:g}; nothing was written; a choice between equals can turn over: try another --seed, or a --tolerance"
+            f"{run}: {worst[0]} of the exported model differs by {worst[1]['relative']:.2g} of the largest output, more than the tolerance of "
+            f"{tolerance:g}; nothing was written; if near-ties are resolved differently, try another --seed or a larger --tolerance"
         )
     note = {
         "format": FORMAT,

@@ -153,6 +153,6 @@ def _sources(image: ImageLike, position: int) -> list[ImageSource]:
     else:
         what = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise UsageError(
-            f"image {position} is {what}; give a path, a Pillow image, or a uint8 array of shape (H, W, 3) or (H, W)"
+            f"image {position} is {what}; pass a path, a Pillow image, or a uint8 array of shape (H, W, 3) or (H, W)"
         )
     return [ImageSource("", {"image": position}, lambda: (pixels, None))]

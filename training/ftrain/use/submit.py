@@ -95,7 +95,7 @@ def read_test_list(test: Path) -> list[TestRow]:
     try:
         lines = read_regular(test, _MOST_BYTES).decode("utf-8-sig").replace("\r\n", "\n").split("\n")
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise UsageError(f"{test}: no such file; give the test.csv of the challenge") from None
+        raise UsageError(f"{test}: no such file; pass the test.csv of the challenge") from None
     except UnicodeDecodeError as error:
         raise UsageError(f"{test}: byte {error.start} is not UTF-8; restore the file from the archive") from None
     header = tuple(lines[0].split(","))
@@ -116,12 +116,14 @@ def _row(test: Path, number: int, line: str, num_columns: int) -> TestRow:
         raise UsageError(f"{location}: {len(cells)} columns instead of {num_columns}; fix the line")
     image, garment = cells[:2]
     if garment not in FASHIONAI_24.garments:
-        raise UsageError(f"{location}: unknown category {garment[:60]!r}; known are {', '.join(FASHIONAI_24.garments)}")
+        raise UsageError(
+            f"{location}: unknown category {garment[:60]!r}; expected one of {', '.join(FASHIONAI_24.garments)}"
+        )
     if not image or "\0" in image or Path(image).is_absolute() or ".." in Path(image).parts:
         raise UsageError(f"{location}: {image[:60]!r} is not a path below the folder of the file; fix the line")
     path = test.parent / image
     if not path.is_file():
-        raise UsageError(f"{location}: {image} is missing; unpack the images beside {test.name}")
+        raise UsageError(f"{location}: {image} is missing; unpack the images next to {test.name}")
     return TestRow(location, image, garment, path)
 
 

@@ -51,11 +51,11 @@ def network_of(
     task is given.
     """
     if (run is None) == (task is None):
-        raise UsageError("give either a run folder or a --task")
+        raise UsageError("pass either a run folder or --task")
     if run is not None:
         if overrides or profile or params:
             raise UsageError(
-                "a run has its configuration; leave --profile, --params and --set out, or name a --task instead"
+                "a run has its own configuration; omit --profile, --params and --set, or use --task instead of the run"
             )
         config, facts = RunFolder(run).config(), RunFolder(run).dataset()
     else:

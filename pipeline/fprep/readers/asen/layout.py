@@ -106,7 +106,7 @@ def _with_meta(raw: RawFolder, folder: Path) -> Layout:
     if path is None:
         name = _match(folder, _KNOWN)
         if not name:
-            raise UsageError(f"{raw.name_of(folder)}: meta.json is missing; put it beside filenames_train.txt")
+            raise UsageError(f"{raw.name_of(folder)}: meta.json is missing; put it next to filenames_train.txt")
         raw.notes.append(f"no meta.json; attributes are those that ASEN uses for {name}")
         return Layout(folder, name, _KNOWN[name], {})
     file = raw.open_file(path)

@@ -77,7 +77,7 @@ def kfashion_asen(raw: RawFolder) -> pl.LazyFrame:
         if not is_file(path):
             if labels:
                 first = raw.name_of(next(iter(labels.values())))
-                raise UsageError(f"{first}: {path.name} is missing; restore it beside this file")
+                raise UsageError(f"{first}: {path.name} is missing; restore it next to this file")
             continue
         images = {line.number - 1: _Image(line, raw.has_path(line)) for line in raw.open_file(path).lines()}
         for role, label_path in labels.items():

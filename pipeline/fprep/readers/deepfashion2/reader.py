@@ -58,7 +58,7 @@ _CHUNK = 4096  # documents that are converted to columns at once
     instances=True,
     paper="Ge et al., DeepFashion2: A Versatile Benchmark for Detection, Pose Estimation, Segmentation and Re-Identification "
     "of Clothing Images, CVPR 2019",
-    license="non-commercial research only; the archives need a password that the authors give on request",
+    license="non-commercial research only; the archives need a password, available from the authors on request",
     citation="@inproceedings{ge2019deepfashion2, title={DeepFashion2: A Versatile Benchmark for Detection, Pose Estimation, "
     "Segmentation and Re-Identification of Clothing Images}, author={Ge, Yuying and Zhang, Ruimao and Wu, Lingyun and Wang, "
     "Xiaogang and Tang, Xiaoou and Luo, Ping}, booktitle={CVPR}, year={2019}}",

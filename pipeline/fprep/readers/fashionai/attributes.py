@@ -150,7 +150,7 @@ def _parse_row(raw: RawFolder, record: Record, rows: list[Row]) -> str:
     attribute = table.removesuffix("_labels")
     if attribute not in _VOCABULARY.groups or attribute == table:
         known = ", ".join(f"{group}_labels" for group in _VOCABULARY.groups)
-        message = f"unknown attribute {table[:60]!r}; known are {known}"
+        message = f"unknown attribute {table[:60]!r}; expected one of {known}"
         raw.reject(line, "unknown_attribute", message, column="attributes", found=table)
         return ""
     if (problem := image_path_problem(name)) is not None:

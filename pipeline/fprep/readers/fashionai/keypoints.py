@@ -188,7 +188,7 @@ def _read_row(record: Record, *, labeled: bool) -> Row | tuple[str, str, str, st
     if (problem := image_path_problem(name)) is not None:
         return (*problem, "image_id", name)
     if garment not in FASHIONAI_24.garments:
-        message = f"unknown category {garment[:60]!r}; known are {', '.join(FASHIONAI_24.garments)}"
+        message = f"unknown category {garment[:60]!r}; expected one of {', '.join(FASHIONAI_24.garments)}"
         return "unknown_category", message, "image_category", garment
     if name.split("/")[-2:-1] != [garment]:
         message = f"the image is in another folder ({name}) than that of its category {garment!r}"

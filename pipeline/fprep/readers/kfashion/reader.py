@@ -49,7 +49,7 @@ _ALONE = 8 * _TASK  # files up to which no other processes are started
     collects="documents",
     variants={"release": ("**/라벨링*/**/*.json",), "renamed": ("**/labels/**/*.json",), "flat": ("**/*.json",)},
     splits="cut",
-    mapping={"polygons": "no: leave the polygons out, which are two thirds of the work and of the table"},
+    mapping={"polygons": "no: skip the polygons, which take two thirds of the time and of the table"},
     paper="K-Fashion image (K-패션 이미지), AI-Hub 2020, National Information Society Agency of Korea",
     license="AI-Hub terms: use for research and development after application, no redistribution",
     citation="@misc{kfashion2020, title={K-Fashion image}, author={{National Information Society Agency of Korea}}, "

@@ -29,7 +29,7 @@ class ImageLocations:
             folder = Path(os.path.normpath(table.parent / raw.mapping["folder"]))
             if not folder.is_dir() or not folder.is_relative_to(raw.root):
                 name = raw.mapping["folder"]
-                raise UsageError(f"--map folder={name}: no such folder beside {table.name}; give it as a raw folder")
+                raise UsageError(f"--map folder={name}: no such folder next to {table.name}; pass it as a raw folder")
             self.folders = [folder]
             return
         homes = dict.fromkeys([table.parent, *(given for given in raw.given if given.is_dir()), raw.root])

@@ -156,7 +156,7 @@ def test_known_dataset_without_meta(tmp_path):
 
 
 BAD = [
-    ({"meta": None}, "meta.json is missing; put it beside"),
+    ({"meta": None}, "meta.json is missing; put it next to"),
     ({"meta": [1]}, "expected a JSON object"),
     ({"meta": {"A": {"attributes": [{"name": "x"}]}}}, "the attributes are not in ASEN's format"),
     ({"meta": {"A": {"attributes": [{"name": "x", "num": "3"}]}}}, "is not a number of values"),

@@ -351,7 +351,7 @@ def test_real_files(tmp_path, name, kept, rejected):
 
 @needs_real
 def test_real_answers_without_images_say_what_to_do(tmp_path):
-    with pytest.raises(RejectedError, match="unpack the images beside the annotation or use --check-images none"):
+    with pytest.raises(RejectedError, match="unpack the images next to the annotation or use --check-images none"):
         run(REAL / "round1_test_a", tmp_path / "out", check_images="full", limit=50)
 
 

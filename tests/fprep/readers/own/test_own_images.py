@@ -138,7 +138,7 @@ def test_folders_pass_over_what_is_no_image(tmp_path):
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        (["catgory=folder"], r"no such key; did you mean category\? known are category, item"),
+        (["catgory=folder"], r"no such key; did you mean category\? choose from category, item"),
         (["category"], "expected KEY=VALUE"),
         (["category=folder", "category=top"], "given twice"),
     ],
@@ -149,7 +149,7 @@ def test_mappings_that_are_no_mappings(entries, message):
 
 
 def test_a_reader_of_known_files_takes_no_mapping(tmp_path):
-    with pytest.raises(UsageError, match=r"takes no --map"):
+    with pytest.raises(UsageError, match=r"does not accept --map"):
         convert("fashionai-keypoints", [tree_of("fashionai-keypoints")], tmp_path / "out", mapping={"category": "x"})
 
 

@@ -198,7 +198,7 @@ def test_a_rejected_line_gives_up_no_guess(tmp_path):
 
 def test_the_error_for_no_row_names_the_guess(tmp_path):
     with pytest.raises(
-        RejectedError, match=r"no row is left .* guessed were the columns image=file category=type: set them"
+        RejectedError, match=r"no row is left .* the columns image=file category=type were guessed: set them"
     ):
         run(tmp_path, "file,type,other\nx.jpg,a,0.jpg\ny.jpg,a,nowhere\nz.jpg,b,nowhere\n", check_images="header")
 

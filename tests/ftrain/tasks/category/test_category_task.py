@@ -382,7 +382,9 @@ def test_other_classes_and_an_empty_split_are_refused(shards, tmp_path):
     groups, vocabularies = shards.metadata["column_groups"], copy.deepcopy(shards.metadata["vocabularies"])
     vocabularies["category"] |= {"values": ["Poncho"], "groups": {}}
     other = write_samples(tmp_path / "other", samples, DEEPFASHION_8, groups, vocabularies)
-    with pytest.raises(UsageError, match=r"category has learned other classes of category .* than .* has \(Poncho\)"):
+    with pytest.raises(
+        UsageError, match=r"category was trained on other classes of category .* than .* has \(Poncho\)"
+    ):
         evaluate_run(run, str(other), tmp_path / "out", workers=0, device="cpu")
     with pytest.raises(UsageError, match="the split 'query' has no samples"):
         evaluate_run(run, str(shards.location), tmp_path / "out", split="query", workers=0)

@@ -300,8 +300,8 @@ def test_heads_are_there_where_the_set_has_labels(tmp_path, shop):
 @pytest.mark.parametrize(
     ("write", "model", "message"),
     [
-        (write_shard_set, {}, "needs category or attributes beside landmarks, but the shard set has landmarks"),
-        (partial(write_label_set, without=("landmarks",)), {}, "carries no landmarks; the task fashionnet needs them"),
+        (write_shard_set, {}, "needs category or attributes besides landmarks, but the shard set has landmarks"),
+        (partial(write_label_set, without=("landmarks",)), {}, "has no landmarks; the task fashionnet needs them"),
         (write_label_set, {"targets": []}, "leaves nothing but landmarks to learn"),
         (write_label_set, {"backbone": "test_vit"}, "no"),
     ],
@@ -419,7 +419,7 @@ def test_an_answer_names_what_is_recognized_and_nothing_below_the_stated_score(s
         drawn = task_function(task, "draw")(task, np.repeat(np.repeat(image, 8, 0), 8, 1), one)
         assert drawn.dtype == np.uint8
         assert drawn.shape[2] == 3
-    with pytest.raises(UsageError, match="unknown category 'sock'; known are "):
+    with pytest.raises(UsageError, match="unknown category 'sock'; choose from "):
         task_function(task, "check_category")(task, "sock")
 
 

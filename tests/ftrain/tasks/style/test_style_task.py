@@ -498,7 +498,7 @@ def test_a_set_without_the_columns_or_without_a_style_is_refused(shards, tmp_pat
     bare = ShardSet.open(write_label_set(tmp_path / "bare", {"train": 4}, without=("style", "attributes")))
     for target, group in (("style", "style"), ("attributes", "attributes")):
         task = task_of(shards.metadata, target=target)
-        with pytest.raises(UsageError, match=f"needs {group}, but this shard set carries"):
+        with pytest.raises(UsageError, match=f"needs {group}, but this shard set has"):
             bare.require(task.needed_groups(task.config))
         assert task.selected_by[0] == {"style": "macro_f1", "attributes": "map"}[target]
     unknown = replace(shards, columns={**shards.columns, "style": np.full(len(shards), "")})

@@ -67,7 +67,7 @@ def check_category(task: FashionNet, category: str | None) -> None:
     """Raise `UsageError` unless `category` is None or a category of the run."""
     if category is not None and category not in task.labels.categories:
         known = ", ".join(task.labels.categories) or "none: the run did not learn categories"
-        raise UsageError(f"unknown category {category!r}; known are {known}")
+        raise UsageError(f"unknown category {category!r}; choose from {known}")
 
 
 def _points(landmarks: LandmarkSet, results: Results, index: int) -> list[dict[str, Any]]:

@@ -232,7 +232,7 @@ def _heads(config: FashionNetConfig, dataset: dict[str, Any]) -> tuple[Head, ...
     if not (has["category"] or has["attributes"]):
         carried = ", ".join(groups) or "no annotation"
         raise UsageError(
-            f"the task fashionnet needs category or attributes beside landmarks, but the shard set has {carried}"
+            f"the task fashionnet needs category or attributes besides landmarks, but the shard set has {carried}"
         )
     wanted: tuple[Head, ...] = ("category", "attributes", "embedding")
     chosen: tuple[Head, ...] = tuple(name for name in wanted if has[name] and name in config.targets)

@@ -104,7 +104,7 @@ class Keypoints(Task):
     def check_validation(self, rows: Rows) -> None:
         """Require a visible landmark in an image with a known normalizing distance."""
         if not any(counts_for_error(note, self.landmarks) for note in rows.annotations()):
-            raise UsageError("no image has a visible landmark and the distance that errors are divided by")
+            raise UsageError("no image has both a visible landmark and the distance that normalizes its error")
 
     @classmethod
     def published_dataset(cls, config: TaskConfig) -> dict[str, Any]:
