@@ -20,7 +20,7 @@ def compare(
     evaluations: Annotated[Path | None, typer.Option(help=_EVALUATIONS)] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare runs: differing parameters, and metrics with their intervals."""
+    """Compare runs: differing parameters, metrics with intervals."""
     for run in runs:
         check_run(run)
     check_paths([evaluations], "no such folder of evaluations")

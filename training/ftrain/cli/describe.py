@@ -20,7 +20,7 @@ def describe(
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Predict one image with several models: one JSON document and one image."""
+    """Predict one image with several models, as JSON and an image."""
     check_image_file(image)
     for run in (*runs, detector):
         check_run(run)

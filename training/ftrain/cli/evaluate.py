@@ -30,7 +30,7 @@ def evaluate(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Evaluate a run on a split: metrics (JSON, CSV), plots and the baseline."""
+    """Evaluate a run on a split: metrics, plots and baselines."""
     from ftrain.data.split_lock import lock_digest
 
     check_run(run)

@@ -32,7 +32,7 @@ def index(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Index the images of a shard set by embedding and color, for `ftrain query`."""
+    """Index a shard set by embedding and color for `ftrain query`."""
     check_run(run)
     check_checkpoint(run, checkpoint)
     check_shards(shards)

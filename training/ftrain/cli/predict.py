@@ -31,7 +31,7 @@ def predict(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Predict images: one JSON line and one overlay image each.
+    """Predict images; write JSON Lines and one overlay per image.
 
     Exit code 3 if some images cannot be read.
     """

@@ -33,7 +33,7 @@ def query(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Find the most similar images of an index: JSON lines and contact sheets.
+    """Find the most similar images: JSON Lines and contact sheets.
 
     Exit code 3 if some images cannot be read.
     """

@@ -23,7 +23,7 @@ def summary(
     depth: Annotated[int, typer.Option(min=1, help="Depth of the module tree to show.")] = 2,
     as_json: AsJson = False,
 ) -> None:
-    """Print parameters, multiply-adds per image and output shapes by module."""
+    """Print parameters, multiply-adds and output shapes by module."""
     from ftrain.fit.config_values import check_config
     from ftrain.fit.profiles import params_here
 

@@ -42,7 +42,7 @@ def decode_exactly(jpeg: bytes) -> np.ndarray:
 
 
 def scaling(factor_x: float, factor_y: float) -> np.ndarray:
-    """Matrix (2, 3) of a resize: pixel centers x -> (x + 0.5) * factor - 0.5."""
+    """Matrix (2, 3) of a resize by `factor`: pixel centers x -> (x + 0.5) * factor - 0.5."""
     return np.array([[factor_x, 0, factor_x / 2 - 0.5], [0, factor_y, factor_y / 2 - 0.5]], dtype=np.float64)
 
 

@@ -22,7 +22,7 @@ class Normalize(nn.Module):
         self.deviation: Tensor
 
     def forward(self, image: Tensor) -> Tensor:
-        """See the class."""
+        """Normalize images, uint8 B, H, W, 3, to float32 B, 3, H, W."""
         return (image.permute(0, 3, 1, 2).float() - self.mean) / self.deviation
 
 

@@ -25,7 +25,7 @@ class DeepStages(nn.Module):
             self.add_module(name.replace(".", "_"), stage)
 
     def forward(self, features: Tensor) -> Tensor:
-        """See the class."""
+        """Map features B, C, H, W at the cut to B, `width`, H', W'."""
         if self._channels_last:
             features = features.permute(0, 2, 3, 1)
         for stage in self.children():

@@ -63,7 +63,7 @@ class Features:
 class Similarity:
     """Similarity of two images: that of their deep features plus `color_weight` times that of their color features.
 
-    `cosine` is the dot product of features of length 1, `euclidean` the negative distance. On deep features of length 1
+    `cosine` is the dot product of L2-normalized features, `euclidean` the negative distance. On L2-normalized features
     both give the same order; with color they do not, because sums of products and sums of distances differ.
     """
 

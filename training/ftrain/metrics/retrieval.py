@@ -252,7 +252,7 @@ def _record(metrics: RetrievalMetrics, number: int, ranks: IntArray) -> None:
 
 
 def _embeddings(query: ArrayLike, gallery: ArrayLike, metric: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Convert both to float32: normalized to length 1 for cosine, centered on the gallery mean for Euclidean distance.
+    """Convert both to float32: L2-normalized for cosine, centered on the gallery mean for Euclidean distance.
 
     Centering reduces rounding errors.
     """

@@ -137,7 +137,7 @@ class ApproximateSearch:
 
 
 def build_approximate(gallery: Features, kind: Kind, target: float = 0.98, seed: int = 0) -> ApproximateSearch:
-    """Build and tune an index of the deep features (N, D, length 1) of a gallery.
+    """Build and tune an index of the deep features (N, D, L2-normalized) of a gallery.
 
     The same features give the same index. Raises `EnvironmentProblem` if faiss is not installed, and `UsageError` for a
     gallery of fewer than 100 images.

@@ -91,7 +91,7 @@ def require_embeddings(task: Task, device: torch.device) -> None:
 
 
 def deep_features(results: Results) -> np.ndarray:
-    """Return the embeddings among predictions, normalized to length 1: float32 B, D.
+    """Return the embeddings among predictions, L2-normalized: float32 B, D.
 
     Several attributes (B, A, D) are concatenated to B, A * D. Raises `NonFiniteError` for an embedding of length 0.
     """
@@ -145,7 +145,7 @@ def _features(
 
 
 def unit(features: np.ndarray) -> np.ndarray:
-    """Normalize the rows of `features` N, D to length 1, float32; zero rows stay."""
+    """L2-normalize the rows of `features` N, D: float32; zero rows stay zero."""
     lengths = np.linalg.norm(features, axis=1, keepdims=True)
     return np.ascontiguousarray(features / np.maximum(lengths, np.finfo(np.float32).tiny), dtype=np.float32)
 

@@ -1,7 +1,7 @@
 """An index on disk: features, their items, and `index.json`, which is written last and holds the digests of the others.
 
-    features.npy        float32 N, D: deep features of length 1
-    colors.npy          float32 N, C: color features of length 1 (optional)
+    features.npy        float32 N, D: deep features, L2-normalized
+    colors.npy          float32 N, C: color features, L2-normalized (optional)
     items.parquet       per image: key, split, item, category, image (path in raw folder), sha256, row (in shard set)
     approximate.faiss   the approximate index (optional)
     index.json          format, provenance, dimensions, the recall sweep, sizes and SHA-256

@@ -31,7 +31,7 @@ class BoxHead(nn.Module):
             self.out.bias.copy_(torch.tensor([0.0, 0.0, _FIRST_SIDE, _FIRST_SIDE]))
 
     def forward(self, features: Tensor) -> Tensor:
-        """See the class. Returns float32."""
+        """Map features B, C, H, W to boxes, float32 B, 4."""
         values = self.out(F.relu(self.reduce(features)).flatten(1)).float().sigmoid()
         sides = values[:, 2:]
         first = values[:, :2] * (1 - sides)
@@ -57,7 +57,7 @@ class BoxMaps(nn.Module):
         self.prior = nn.Parameter(_FIRST_SLOPE * torch.stack([-across, -down, across, down]))
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """See the class. `features` are B, C, H, W each. Returns float32."""
+        """Map features per stride, B, C, H, W each, finest first, to boxes, float32 B, 4."""
         size = features[0].shape[-2:]
         levels = [lateral(level) for lateral, level in zip(self.laterals, features, strict=True)]
         joined = torch.stack([F.interpolate(level, size, mode="nearest") for level in levels]).sum(dim=0)

@@ -53,7 +53,7 @@ class TypedCategories(nn.Module):
         self.positions: Tensor
 
     def forward(self, features: Tensor) -> Tensor:
-        """See the class. Returns float32."""
+        """Map features B, F to log-probabilities of the categories, float32 B, C."""
         types = self.type_head(features).float().log_softmax(dim=1)
         within = [branch(features).float().log_softmax(dim=1) for branch in self.branches]
         joint = [types[:, number, None] + shares for number, shares in enumerate(within)]
@@ -97,7 +97,7 @@ class CategoryNetwork(nn.Module):
             )
 
     def forward(self, image: Tensor) -> CategoryOutputs:
-        """See the class."""
+        """Map images, uint8 B, H, W, 3, to boxes B, 4 and the logits of both heads, B, C and B, A."""
         features = self.backbone(image)
         if self.box is None:
             boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0]], device=image.device).expand(len(image), 4)

@@ -1,8 +1,8 @@
-"""Category, attributes and box of the garment in an image, with local features from the predicted box.
+"""Train category, attributes and bounding box of a garment.
 
-After the open classifier of Ghadiri (2019), on the DeepFashion benchmark (Liu et al., CVPR 2016), for any vocabularies
-of categories and attributes. Attributes in exclusive groups are trained with a softmax per group, others with balanced
-binary cross-entropy.
+The heads use local features from the predicted box. After the open classifier of Ghadiri (2019), on the DeepFashion
+benchmark (Liu et al., CVPR 2016), for any vocabularies of categories and attributes. Attributes in exclusive groups are
+trained with a softmax per group, others with balanced binary cross-entropy.
 """
 
 import math

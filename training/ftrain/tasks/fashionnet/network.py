@@ -50,7 +50,7 @@ class Pose:
 
 @dataclass(frozen=True)
 class Seen:
-    """All outputs of the network: logits `category` B, C and `attributes` B, A, and `embedding` B, D of length 1."""
+    """Outputs of the network: logits `category` B, C and `attributes` B, A, and `embedding` B, D, L2-normalized."""
 
     pose: Pose
     category: Tensor | None
@@ -75,7 +75,7 @@ class FashionNetwork(nn.Module):
         self.fusion = Fusion(config, heads, config.local_dim + config.global_dim)
 
     def forward(self, image: Tensor) -> Seen:
-        """See the class."""
+        """Map images, uint8 B, S, S, 3, to the outputs of all branches and heads."""
         levels = self.backbone(image)
         pose = self.pose(levels[self._pose_levels :])
         local = self.local(levels[-1], pose)
@@ -108,7 +108,7 @@ class PoseBranch(nn.Module):
             self.decoder = MapDecoder(deep.width, widths, config.map_channels, heads.points)
 
     def forward(self, levels: Sequence[Tensor]) -> Pose:
-        """See the class."""
+        """Map trunk features B, C, h, w, finest first, to points B, K, 2 and visibility logits B, K, 3."""
         deep = self.backbone(levels[-1])
         hidden = self.layers(self.reduce(deep).flatten(1))
         visibility = self.visibility(hidden).unflatten(1, (self.num_points, NUM_VISIBILITIES))

@@ -1,7 +1,7 @@
-"""FashionNet (Liu et al., CVPR 2016): landmarks, category, attributes and item retrieval in one model.
+"""Train FashionNet: landmarks, category, attributes, embedding.
 
-The network is in `network.py`. The paper's two steps, landmarks first, then the heads that pool around them, are stages
-of a run (`fit.stages`). Differences from the original are listed in docs/models/fashionnet.md.
+Liu et al., CVPR 2016. The network is in `network.py`. The paper's two steps, landmarks first, then the heads that pool
+around them, are stages of a run (`fit.stages`). Differences from the original are listed in docs/models/fashionnet.md.
 """
 
 from collections.abc import Collection

@@ -138,7 +138,7 @@ class Joined(Task):
         self.fitted = True
 
     def predict(self, batch: Batch) -> Batch:
-        """Return `embedding` B, D of length 1; everything else (`attention`, `color`, labels) comes from the first run.
+        """Return `embedding` B, D, L2-normalized; everything else (`attention`, `color`, labels) comes from the first run.
 
         `batch` holds the inputs of run `i` as `i.image`, ….
         """

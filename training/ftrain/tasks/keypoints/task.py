@@ -1,8 +1,9 @@
-"""Garment keypoints with the Cascaded Pyramid Network (Chen et al., CVPR 2018, section 3), for any landmark set.
+"""Train garment keypoints with a Cascaded Pyramid Network (CPN).
 
-Losses as in the paper: all levels of GlobalNet train on the visible points, RefineNet on the hardest half of the points
-with coordinates (OHKM, section 3.3), restricted to the valid points of the garment. Beyond the paper, a small head
-predicts the garment, so that images of unknown category can be used.
+Chen et al., CVPR 2018, section 3, for any landmark set. Losses as in the paper: all levels of GlobalNet train on the
+visible points, RefineNet on the hardest half of the points with coordinates (OHKM, section 3.3), restricted to the
+valid points of the garment. Beyond the paper, a small head predicts the garment, so that images of unknown category can
+be used.
 """
 
 from dataclasses import dataclass

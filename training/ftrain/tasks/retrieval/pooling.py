@@ -31,7 +31,7 @@ class AveragePooling(nn.Module):
     """Mean over all positions: B, C, H, W to B, C."""
 
     def forward(self, features: Tensor) -> Tensor:
-        """See the class."""
+        """Pool B, C, H, W to B, C."""
         return features.mean(dim=(2, 3))
 
 

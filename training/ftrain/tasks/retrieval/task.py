@@ -1,9 +1,9 @@
-"""Retrieval of the same garment: embeddings trained with cross-entropy, triplets mined in the batch, and proxy anchors.
+"""Train an embedding that retrieves images of the same garment.
 
-After ihciah/deep-fashion-retrieval: a ResNet-50 with a 512-d deep feature, cross-entropy over categories plus a triplet
-loss, with the backbone frozen, then unfrozen (`fit.stages`). Batches are P identities x K images
-(`fit.sampler=identities`), so that every image is an anchor with positives. Evaluated by DeepFashion's in-shop protocol
-(Liu et al., CVPR 2016).
+Losses are cross-entropy, triplets mined in the batch, and proxy anchors. After ihciah/deep-fashion-retrieval: a
+ResNet-50 with a 512-d deep feature, cross-entropy over categories plus a triplet loss, with the backbone frozen, then
+unfrozen (`fit.stages`). Batches are P identities x K images (`fit.sampler=identities`), so that every image is an
+anchor with positives. Evaluated by DeepFashion's in-shop protocol (Liu et al., CVPR 2016).
 """
 
 from collections.abc import Collection, Sequence
@@ -170,7 +170,7 @@ class Retrieval(Task):
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
     def predict(self, batch: Batch) -> Batch:
-        """Return `embedding` B, D of length 1, `attention` B, h, w, `class_scores` B, C and `color` B, 125.
+        """Return `embedding` B, D (L2-normalized), `attention` B, h, w, `class_scores` B, C and `color` B, 125.
 
         `class_scores` needs a category classifier; `color` is not part of an exported graph. The labels identity,
         category and role of the batch are passed on.

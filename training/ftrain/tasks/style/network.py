@@ -74,6 +74,6 @@ class StyleNeck(nn.Module):
         )  # fmt: skip
 
     def forward(self, embedding: Tensor, deep: Tensor) -> Tensor:
-        """See the class."""
+        """Map `embedding` B, E and `deep` B, W, h, w to B, E / 2."""
         whole = F.gelu(self.reduce(deep.mean(dim=(2, 3))))
         return self.layers(torch.cat([whole, embedding.to(whole.dtype)], dim=1))

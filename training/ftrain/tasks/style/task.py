@@ -1,10 +1,10 @@
-"""Fashion styles, or retrieval by attribute, with attribute-specific attention (ASEN++; Dong et al., TIP 2021).
+"""Train style classification or attribute retrieval (ASEN++).
 
-Style: a single attribute, with its embedding and the deep features of the image passed through a neck to a classifier
-(ArcFace or linear). Attributes: an embedding of the image under every attribute, so that images with the same value are
-close. The global branch sees the whole image, the optional local branch the square the global branch attends to.
-`fit.stages` configures which of them is trained when, as in the paper: first the global branch, then both, the global
-one with a lower learning rate.
+Attribute-specific attention after Dong et al., TIP 2021. Style: a single attribute, with its embedding and the deep
+features of the image passed through a neck to a classifier (ArcFace or linear). Attributes: an embedding of the image
+under every attribute, so that images with the same value are close. The global branch sees the whole image, the
+optional local branch the square the global branch attends to. `fit.stages` configures which of them is trained when, as
+in the paper: first the global branch, then both, the global one with a lower learning rate.
 """
 
 from collections.abc import Collection, Sequence
@@ -183,7 +183,7 @@ class Style(Task):
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
     def predict(self, batch: Batch) -> Batch:
-        """Return `embedding` B, A, D (float16, length 1), `attention` B, A, h, w, `box` B, A, 4 and `region` B, 4.
+        """Return `embedding` B, A, D (float16, L2-normalized), `attention` B, A, h, w, `box` B, A, 4 and `region` B, 4.
 
         `box` is the attended square (shares of the input; with a local branch), `region` the part of the source covered
         by the input (pixels from its top left corner, edge to edge). With a head also `scores` B, C: probabilities of
