@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.ftrain.likes import metrics
+from tests.ftrain.likes.task import Likes
 from tests.shard_sets import write_label_set
 
 from fschemas.shard_set import ShardSet
 from fschemas.tables import COLUMN_GROUPS
-from ftrain.tasks.task import TASK_FUNCTIONS, Task
+from ftrain.tasks.task import TASK_FUNCTIONS, Task, task_function
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/adding-a-model.md").read_text(encoding="utf-8")
@@ -114,3 +116,12 @@ def test_every_building_block_exists() -> None:
     assert found > 30
     for path in re.findall(r"`((?:tests|tasks)/[\w/]+(?:\.py)?)`", PAGE):
         assert (ROOT / path).exists() or (ROOT / "training/ftrain" / path).exists(), path
+
+
+def test_a_misnamed_function_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Likes.name == "likes"
+    assert task_function(Likes, "compute_metrics") is metrics.compute_metrics
+    monkeypatch.setattr(metrics, "measure", metrics.compute_metrics, raising=False)
+    monkeypatch.delattr(metrics, "compute_metrics")
+    with pytest.raises(AssertionError, match=r"likes\.metrics defines none of compute_metrics"):
+        task_function(Likes, "compute_metrics")
