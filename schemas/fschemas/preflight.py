@@ -61,9 +61,7 @@ def check_index(index: Path) -> None:
 
 def check_tables(tables: Iterable[Path]) -> None:
     """Raise `UsageError` at the first path that is neither a file nor a folder."""
-    for table in tables:
-        if not table.exists():
-            raise UsageError(f"{table}: no such table; write it with `fprep convert`")
+    check_paths(tables, "no such table; write it with `fprep convert`")
 
 
 def check_file(path: Path, missing: str, remedy: str) -> None:

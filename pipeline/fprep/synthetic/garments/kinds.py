@@ -8,7 +8,7 @@ from typing import Any
 
 from fprep.synthetic.garments.design import CROTCH, WAIST
 from fprep.synthetic.garments.shapes import Rng
-from fprep.synthetic.garments.wardrobe import SHIRT_COLLAR, within
+from fprep.synthetic.garments.wardrobe import BARE_NECKS, SHIRT_COLLAR, neck_fields, within
 
 _Fields = dict[str, Any]  # fields of Design
 SLEEVES = {
@@ -44,9 +44,7 @@ def _chosen(generator: Rng, fixed: _Fields) -> _Fields:
 
 def _neck(generator: Rng, *options: str) -> _Fields:
     kind = one_of(generator, *options)
-    narrow, wide, shallow, deep = _NECKS[kind]
-    fields: _Fields = {"neckline": kind, "neck_width": within(generator, narrow, wide)}
-    return fields | {"neck_depth": within(generator, shallow, deep)}
+    return neck_fields(generator, kind, _NECKS[kind])
 
 
 def _sleeve(generator: Rng, *options: str) -> _Fields:
@@ -75,7 +73,7 @@ def _top(
             "sleeve_shape": one_of(generator, *shapes),
             **_neck(generator, *necks),
         }
-        if fields["neckline"] in ("straps", "sweetheart"):
+        if fields["neckline"] in BARE_NECKS:
             fields["sleeve"] = 0.0
         return fields | _chosen(generator, fixed)
 
@@ -97,7 +95,7 @@ def _dress(length: tuple[float, float]) -> Callable[[Rng], _Fields]:
         fields |= {"belt": waisted and bool(generator.random() < 0.35)}
         fields |= {"pleats": 18 if waisted and not narrow and generator.random() < 0.25 else 0}
         fields |= {"tiers": int(generator.choice([0, 0, 0, 0, 3]))}
-        if fields["neckline"] in ("straps", "sweetheart"):
+        if fields["neckline"] in BARE_NECKS:
             return fields | {"sleeve": 0.0}
         return fields | (SHIRT_COLLAR if generator.random() < 0.15 else {})
 

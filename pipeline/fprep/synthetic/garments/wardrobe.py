@@ -105,19 +105,24 @@ def _sleeve(generator: Rng, weights: Sequence[float]) -> _Fields:
     return {"sleeve": cover + (within(generator, -0.04, 0.05) if cover else 0.0), "sleeve_shape": shape}
 
 
+BARE_NECKS = ("straps", "sweetheart")  # without shoulders
 _NECKS = {  # ranges of width and depth
     "round": (6.8, 9.5, 4, 11), "v": (6.5, 9.0, 11, 20), "square": (8, 11.5, 8, 14), "boat": (10.5, 14, 1.5, 4.5),
     "straps": (8.5, 10.5, 11, 16), "sweetheart": (13.5, 13.5, 10.5, 13.5),
 }  # fmt: skip
 
 
+def neck_fields(generator: Rng, kind: str, ranges: tuple[float, float, float, float]) -> _Fields:
+    """Sample a neckline; `ranges` are the bounds of its width and of its depth."""
+    narrow, wide, shallow, deep = ranges
+    width, depth = within(generator, narrow, wide), within(generator, shallow, deep)
+    return {"neckline": kind, "neck_width": width, "neck_depth": depth}
+
+
 def _neck(generator: Rng, weights: Sequence[float]) -> _Fields:
     """Sample a neckline with weights of the first few of `_NECKS`; one without shoulders has no sleeves."""
     kind = _pick(generator, list(_NECKS)[: len(weights)], weights)
-    narrow, wide, shallow, deep = _NECKS[kind]
-    width, depth = within(generator, narrow, wide), within(generator, shallow, deep)
-    fields: _Fields = {"neckline": kind, "neck_width": width, "neck_depth": depth}
-    return {**fields, "sleeve": 0.0} if kind in ("straps", "sweetheart") else fields
+    return neck_fields(generator, kind, _NECKS[kind]) | ({"sleeve": 0.0} if kind in BARE_NECKS else {})
 
 
 def _draw_blouse(generator: Rng) -> _Fields:
@@ -194,7 +199,7 @@ def _draw_dress(generator: Rng) -> _Fields:
         "tiers": int(generator.choice([0, 0, 0, 0, 2, 3])),
         "weave": _pick(generator, ["smooth", "linen", "knit"], [6, 2, 1]),
     }
-    if fields["neckline"] not in ("straps", "sweetheart") and generator.random() < 0.15:
+    if fields["neckline"] not in BARE_NECKS and generator.random() < 0.15:
         fields |= SHIRT_COLLAR
     return fields
 

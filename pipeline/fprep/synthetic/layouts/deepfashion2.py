@@ -26,6 +26,7 @@ from fprep.synthetic.files import read_words, write_image
 from fprep.synthetic.garments.items import Item, draw_outfit, pick
 from fprep.synthetic.garments.palette import LOOKS
 from fprep.synthetic.garments.shoot import VIEWS, Piece, Shot, photograph
+from fprep.synthetic.garments.wardrobe import BARE_NECKS
 from fprep.synthetic.skeleton import Defect, Group, Layout, Request, chance, draw_groups, map_groups
 from fschemas.landmarks import DEEPFASHION2_294, FASHIONAI_24, Visibility
 from fschemas.landmarks_deepfashion2 import OUTLINES, RANGES
@@ -35,7 +36,6 @@ _CROSSWALK = read_words(__file__)
 _SIZE = (624, 468)
 _SPLITS: tuple[str, ...] = ("train", "validation", "test")
 _LOWER = ("shorts", "trousers", "skirt")
-_SLING_NECKS = ("straps", "sweetheart")
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,8 @@ def category_of(item: Item) -> str:
         return f"{short} outwear"
     bare = item.sleeve == "none"
     if item.category == "dress":
-        return ("sling dress" if item.neck in _SLING_NECKS else "vest dress") if bare else f"{short} dress"
-    return ("sling" if item.neck in _SLING_NECKS else "vest") if bare else f"{short} top"
+        return ("sling dress" if item.neck in BARE_NECKS else "vest dress") if bare else f"{short} dress"
+    return ("sling" if item.neck in BARE_NECKS else "vest") if bare else f"{short} top"
 
 
 def landmarks_of(piece: Piece, category: str) -> list[int]:

@@ -27,18 +27,18 @@ _Row = tuple[str, int, list[int], list[list[int]]]  # path, clothes type, marks 
 
 def _write(folder: Path, request: Request) -> dict[str, int]:
     rows = map_images(folder, request, _render_image)
-    texts = [f"{path} {df.box_text(marks)}" for path, _, marks, _ in rows]
-    df.write_list(folder / _BOXES, "image_name x_1 y_1 x_2 y_2", texts)
-    starts = [f"{df.padded(path)}{kind} {marks[df.VARIATION]}" for path, kind, marks, _ in rows]
-    texts = [start + df.landmark_text(marks) for start, (_, _, marks, _) in zip(starts, rows, strict=True)]
-    df.write_list(folder / _LANDMARKS, df.landmark_header(variation=True), texts)
+    boxes = [f"{path} {df.box_text(marks)}" for path, _, marks, _ in rows]
+    df.write_list(folder / _BOXES, "image_name x_1 y_1 x_2 y_2", boxes)
+    landmarks: list[str] = []
+    joints: list[str] = []
+    for path, kind, marks, found in rows:
+        start = f"{df.padded(path)}{kind} {marks[df.VARIATION]}"
+        landmarks.append(start + df.landmark_text(marks))
+        joints.append(start + "".join(f"  {v} {x:03d} {y:03d}" for v, x, y in found) + " ")
+    df.write_list(folder / _LANDMARKS, df.landmark_header(variation=True), landmarks)
     names = [f"joint_visibility_{n}  joint_location_x_{n}  joint_location_y_{n}" for n in range(1, len(JOINTS) + 1)]
     head = df.padded("image_name") + "  ".join(["clothes_type", "variation_type", *names])
-    texts = [
-        start + "".join(f"  {v} {x:03d} {y:03d}" for v, x, y in joints) + " "
-        for start, (_, _, _, joints) in zip(starts, rows, strict=True)
-    ]
-    df.write_list(folder / "Anno/list_joints.txt", head, texts)
+    df.write_list(folder / "Anno/list_joints.txt", head, joints)
     splits = draw_splits(chance(request.seed, 123), _SPLITS, len(rows))
     texts = [df.padded(path) + split for (path, _, _, _), split in zip(rows, splits, strict=True)]
     df.write_list(folder / df.EVAL, df.padded("image_name") + "evaluation_status", texts)
