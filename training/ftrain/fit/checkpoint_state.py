@@ -79,7 +79,7 @@ def read_state(path: Path) -> tuple[TrainingState, dict[str, str]]:
         raise IntegrityError(f"{file}: {what}; {_REMEDY}")
     state = TrainingState(**fields)
     if file.read_bytes() != _with_seal({name: value for name, value in note.items() if name != "seal"}):
-        raise IntegrityError(f"{file}: changed (its checksum does not match its content)")
+        raise IntegrityError(f"{file}: changed (its checksum does not match its content); {_REMEDY}")
     if step_folder(state.step) != path.name:
         raise IntegrityError(f"{file}: belongs to step {state.step}, but is in {path.name}; {_REMEDY}")
     return state, digests

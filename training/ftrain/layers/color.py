@@ -1,12 +1,10 @@
 """Color of a garment as a vector with the dot product as similarity: a spatially weighted soft histogram in CIELAB.
 
-The system this replaces compared the ten strongest cells of a 7 x 7 image cell by cell, in arbitrary order, on pixels
-with the mean subtracted: a red garment with a white collar was far from itself shifted by one cell. Here each pixel
-votes for the eight nearest of 5 x 5 x 5 colors (lightness, a*, b*) with linear interpolation, so that a small change of
-light moves the vector only slightly; its position only determines the weight of its vote. The feature is the square
-root of the shares: the dot product of two features is the Bhattacharyya coefficient, 1 for equal and 0 for disjoint
-colors, and their Euclidean distance is sqrt(2) times the Hellinger distance. The square root also keeps a white
-background from dominating a small bright print.
+Each pixel votes for the eight nearest of 5 x 5 x 5 colors (lightness, a*, b*) with linear interpolation, so that a small
+change of light moves the vector only slightly; its position only determines the weight of its vote. The feature is the
+square root of the normalized histogram: the dot product of two features is the Bhattacharyya coefficient, 1 for equal
+and 0 for disjoint colors, and their Euclidean distance is sqrt(2) times the Hellinger distance. The square root also
+keeps a white background from dominating a small bright print.
 
 CIELAB is used because it is perceptually uniform. Lightness, which changes with shade and exposure, counts as much as
 each of a* and b*, but its bins are just as wide, which is deliberately coarse.

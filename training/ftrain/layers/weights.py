@@ -103,11 +103,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except UsageError:
         raise
     except SafetensorError as error:
-        raise UsageError(f"{path}: not a safetensors file ({error})") from None
+        raise UsageError(f"{path}: not a safetensors file ({error}); download it again") from None
     except Exception as error:  # noqa: BLE001 - torch raises many kinds for a file that is not plain tensors
         explained = explain_foreign(error)  # torch's own message advises turning the protection off
         reason = explained[1] if explained else "it is not a PyTorch file"
-        raise UsageError(f"{path}: not a file of plain tensors, so it is not read ({reason})") from None
+        raise UsageError(
+            f"{path}: not a file of plain tensors, so it was not loaded ({reason}); use a safetensors file"
+        ) from None
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UsageError(f"{path}: expected a mapping of names to tensors")

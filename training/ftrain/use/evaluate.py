@@ -97,7 +97,9 @@ def _evaluate(
         with usable_annotations(shards):
             task.check_validation(Rows(shards, rows))
     except UsageError as error:
-        raise UsageError(f"{shards.location}: the split {split!r} cannot be evaluated: {error}") from None
+        raise UsageError(
+            f"{shards.location}: the split {split!r} cannot be evaluated: {error}; choose another --split"
+        ) from None
     predict = partial(
         results_of_split, shards=shards, rows=rows, processes=group, batch_size=batch_size, workers=workers
     )

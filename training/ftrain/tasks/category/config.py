@@ -29,7 +29,7 @@ class CategoryConfig(BackboneConfig):
     attribute_loss: Literal["auto", "balanced", "plain"] = "auto"
     """auto: softmax in exclusive groups, else balanced; plain: unweighted, as in the original."""
     positive_rate: float | None = Field(None, gt=0, lt=1)
-    """Share of positives in the training set, for `balanced`; null: computed per image."""
+    """Fraction of positives in the training set, for `balanced`; null: computed per image."""
     attributes_loss_weight: float = Field(1.0, ge=0)
     """Weight of the attribute loss."""
     category_loss_weight: float = Field(1.0, ge=0)

@@ -32,7 +32,7 @@ class NetworkConfig(TripletConfig):
     local_channels: int = Field(64, ge=0, le=65_536)
     """Features are reduced to this many channels before pooling; 0: no reduction."""
     window_size: float = Field(0.25, gt=0, le=1)
-    """Side of the window around a landmark, as a share of the input."""
+    """Side of the window around a landmark, as a fraction of the input size."""
     window_cells: int = Field(2, ge=1, le=64)
     """Cells per side of a pooled window."""
     visibility_gate: Gate = "soft"

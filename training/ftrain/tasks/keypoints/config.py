@@ -17,7 +17,7 @@ class KeypointsConfig(BackboneConfig):
     sigma: float = Field(1.4, gt=0)
     """Standard deviation of the finest target, in cells of 4 pixels."""
     ohkm_fraction: float = Field(0.5, gt=0, le=1)
-    """Online hard keypoint mining: share of the valid keypoints that train RefineNet."""
+    """Online hard keypoint mining: fraction of the valid keypoints that train RefineNet."""
     garment_loss_weight: float = Field(0.05, ge=0)
     """Weight of the garment classification loss."""
     garment: str | None = None
@@ -27,7 +27,7 @@ class KeypointsConfig(BackboneConfig):
     scale: tuple[float, float] = (0.75, 1.3)
     """Augmentation: range of the scale factor."""
     translate: float = Field(0.1, ge=0)
-    """Augmentation: maximum shift in either direction, as a share of the input size."""
+    """Augmentation: maximum shift in either direction, as a fraction of the input size."""
     blur_sigma: float = Field(1.0, ge=0)
     """Standard deviation of the blur of predicted heat maps, in cells."""
     subpixel_offset: Offset = "parabola"
