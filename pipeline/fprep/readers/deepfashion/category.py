@@ -34,6 +34,10 @@ from fschemas.vocabularies import vocabulary
 _ATTRIBUTES = vocabulary("deepfashion-attribute-1000")
 _CATEGORIES = vocabulary("deepfashion-category-50")
 _ATTRIBUTE_TYPES = ("texture", "fabric", "shape", "part", "style")  # 1 to 5
+_GARMENT_OF = np.array([
+    next(kind for kind, garment in enumerate(GARMENTS) if label in _CATEGORIES.groups[garment])
+    for label in range(len(_CATEGORIES))
+])  # fmt: skip
 _MERGED = ("Cape", "Nightdress", "Shirtdress", "Sundress")
 _LISTS = {"category": "list_category_img.txt", "attributes": "list_attr_img.txt", "box": "list_bbox.txt",
           "landmark": "list_landmarks.txt"}  # fmt: skip
@@ -70,7 +74,15 @@ def _read(raw: RawFolder, benchmark: Benchmark) -> pl.DataFrame:
     landmarks = LandmarkRows(raw, lists["landmark"]) if "landmark" in lists else None
     kept, indices = join_lists(raw, rows, lists)
     if landmarks is not None and "category" in lists:
-        fits = _same_garment(raw, rows, kept, indices, lists, landmarks.garments[indices["landmark"]])
+        # The released lists agree in every row about the garment, so one of two conflicting labels is wrong.
+        labels = lists["category"].matrix(1)[indices["category"], 0] - 1
+        garments = landmarks.garments[indices["landmark"]]
+        fits = _GARMENT_OF[labels] == garments
+        for index in np.flatnonzero(~fits).tolist():
+            name, kind = _CATEGORIES.values[labels[index]], GARMENTS[_GARMENT_OF[labels[index]]]
+            message = f"clothes type {GARMENTS[garments[index]]}, but category {name} is of type {kind}"
+            location = lists["landmark"].line(int(indices["landmark"][index]))
+            raw.reject(rows.line(int(kept[index])), "garment_mismatch", message, "garment", name, location=location)
         kept, indices = kept[fits], {column: found[fits] for column, found in indices.items()}
     if "category" in lists:
         columns["category"] = _categories(raw, rows, kept, lists["category"], indices["category"])
@@ -103,33 +115,6 @@ def _read_lists(raw: RawFolder, benchmark: Benchmark) -> dict[str, ListFile]:
         labels = lists["category"].matrix(1)[:, 0]
         lists["category"].require_between(labels, 1, len(_CATEGORIES), "unknown_category", "category")
     return lists
-
-
-def _same_garment(
-    raw: RawFolder,
-    rows: ListFile,
-    kept: np.ndarray,
-    indices: dict[str, np.ndarray],
-    lists: dict[str, ListFile],
-    garments: np.ndarray,
-) -> np.ndarray:
-    """Return the kept rows whose landmarks belong to a garment of their category; the others are rejected.
-
-    The released lists agree in every row, so one of two conflicting labels is wrong.
-    """
-    kinds = np.zeros(len(_CATEGORIES), int)
-    for kind, garment in enumerate(GARMENTS):
-        kinds[list(_CATEGORIES.groups[garment])] = kind
-    labels = lists["category"].matrix(1)[indices["category"], 0] - 1
-    fits = kinds[labels] == garments
-    for index in np.flatnonzero(~fits).tolist():
-        name, kind = _CATEGORIES.values[labels[index]], GARMENTS[kinds[labels[index]]]
-        message = f"clothes type {GARMENTS[garments[index]]}, but category {name} is of type {kind}"
-        location = lists["landmark"].line(int(indices["landmark"][index]))
-        raw.reject(
-            rows.line(int(kept[index])), "garment_mismatch", message, location=location, column="garment", found=name
-        )
-    return fits
 
 
 def _categories(raw: RawFolder, rows: ListFile, kept: np.ndarray, listed: ListFile, indices: np.ndarray) -> pl.Series:
