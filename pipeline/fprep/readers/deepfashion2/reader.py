@@ -148,31 +148,30 @@ def _read_document(raw: RawFolder, path: Path, image: str, split: str, garments:
     for number, key in numbers.items():
         columns = {"image": image, "split": split, "domain": domain, "source_file": name, "source_line": number}
         columns["key"] = safe_key(f"{split}-{path.stem}-{number}")
-        _add(raw, garments, read_item(document[key]), pair, columns, location, key)
+        problem = _add(garments, read_item(document[key]), pair, columns)
+        if problem is not None:
+            raw.reject(RawLine(name, number, 0, location.content), *problem.within(key), location=location)
     return None
 
 
 def _add(
-    raw: RawFolder,
     garments: Garments,
     garment: Garment | Problem,
     pair: int | Problem | None,
     columns: dict[str, Any],
-    location: RawLine,
-    where: str,
     prefix: str = "",
-) -> None:
-    """Add a garment, or reject its row for the first problem: of the image, the domain, the pair or the garment."""
+) -> Problem | None:
+    """Add a garment, or return the first problem: of the image, the domain, the pair or the garment."""
     split, wrong_path = columns["split"], image_path_problem(columns["image"])
     parts = (Problem(*wrong_path, "image", columns["image"]) if wrong_path else None, columns["domain"], pair, garment)
     problem = next((part for part in parts if isinstance(part, Problem)), None)
     if problem is not None:
-        row = RawLine(location.file, columns["source_line"], 0, location.content)
-        return raw.reject(row, *problem.within(where), location=location)
+        return problem
     assert isinstance(garment, Garment)
     has_item = pair is not None and garment.style > 0
     columns |= {"image": prefix + columns["image"], "group": None if pair is None else f"{split}-{pair}"}
-    return garments.add(garment, **columns, item=f"{split}-{pair}-{garment.style}" if has_item else "")
+    garments.add(garment, **columns, item=f"{split}-{pair}-{garment.style}" if has_item else "")
+    return None
 
 
 def _document(raw: RawFolder, path: Path) -> tuple[bytes, dict[str, Any] | Problem]:
@@ -208,7 +207,10 @@ def _read_coco(raw: RawFolder, path: Path) -> pl.DataFrame:
         columns |= {"key": safe_key(f"{split}-{Path(image).stem}-{number}"), "width": width, "height": height}
         garment = read_annotation(entry, file.category_name(entry) if file.categories else None)
         pair = whole_number_of({"pair_id": 0} | entry, "pair_id") or None
-        _add(raw, garments, garment, pair, columns, location, f"annotation {number}", prefix)
+        problem = _add(garments, garment, pair, columns, prefix)
+        if problem is not None:
+            row = RawLine(name, number, 0, location.content)
+            raw.reject(row, *problem.within(f"annotation {number}"), location=location)
     return frame_of(_TABLE, garments.columns()) if len(garments) else _NO_ROWS
 
 
