@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from enum import IntEnum
 
 from fschemas.extras import not_installed
-from fschemas.foreign import explain_foreign, shortened, system_error_of
+from fschemas.third_party import explain_third_party, shortened, system_error_of
 
 
 class ExitCode(IntEnum):
@@ -103,7 +103,7 @@ def explain(error: BaseException) -> tuple[ExitCode, str] | None:
     number = system_error_of(error)
     if number is not None:
         return _of_the_system(error, number)
-    known = explain_foreign(error)
+    known = explain_third_party(error)
     if known is not None:
         return ExitCode(known[0]), known[1]
     if isinstance(error, OSError):  # without errno: raised by a library that does I/O for this package

@@ -28,7 +28,7 @@ from fschemas.regular_file import open_regular
 Shape = Any  # as above; a recursive alias would add nothing
 COUNT = range(1 << 62)
 SEAL = "seal"
-_MOST_BYTES = 1 << 30  # a split lock of 30 million images
+_MAX_BYTES = 1 << 30  # a split lock of 30 million images
 _DEEPEST = 64  # documents of this package nest up to 8 levels; Python fails at about 1,000
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _REMEDY = "restore the file, or write it again with the command that made it"
@@ -46,7 +46,7 @@ def read_json(
     source: str = "",
     missing: str = "",
     remedy: str = _REMEDY,
-    limit: int = _MOST_BYTES,
+    limit: int = _MAX_BYTES,
 ) -> dict[str, Any]:
     """Read a JSON object and check it against `shape` (see the module).
 

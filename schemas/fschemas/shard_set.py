@@ -30,7 +30,7 @@ from fschemas.vocabularies import VOCABULARY_SHAPE
 
 FORMAT = "fashionkit-shards/1"
 DATASET_FILE = "dataset.json"
-_MOST_OPEN = 64  # shards per process; files evicted from a cache keep their disk space until they are closed
+_MAX_OPEN = 64  # shards per process; files evicted from a cache keep their disk space until they are closed
 
 # Description of the samples in dataset.json; run folders store a copy of it.
 DATASET_SHAPE = {
@@ -208,7 +208,7 @@ class ShardSet:
         descriptor = self._descriptors.pop(shard, None)
         if descriptor is None:
             descriptor = self._open(self.metadata["shards"][shard]["name"])
-            if len(self._descriptors) >= _MOST_OPEN:
+            if len(self._descriptors) >= _MAX_OPEN:
                 os.close(self._descriptors.pop(next(iter(self._descriptors))))
         self._descriptors[shard] = descriptor
         return descriptor

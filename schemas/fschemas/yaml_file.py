@@ -14,9 +14,9 @@ import yaml
 from fschemas.failures import UsageError
 from fschemas.regular_file import read_regular
 
-MOST_BYTES = 256 << 10  # PyYAML reads about 100 KiB per second; the largest params.yaml of a project has about 20 KiB
-MOST_VALUES = 100_000  # with all aliases expanded
-MOST_LEVELS = 100
+MAX_BYTES = 256 << 10  # PyYAML reads about 100 KiB per second; the largest params.yaml of a project has about 20 KiB
+MAX_VALUES = 100_000  # with all aliases expanded
+MAX_LEVELS = 100
 
 
 class YamlLimitError(UsageError):
@@ -48,14 +48,14 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def _check(self, levels: int) -> None:
-        if levels > MOST_LEVELS:
-            raise yaml.YAMLError(f"nested more than {MOST_LEVELS} levels deep")
+        if levels > MAX_LEVELS:
+            raise yaml.YAMLError(f"nested more than {MAX_LEVELS} levels deep")
 
 
 def read_yaml(path: Path) -> Any:
     """Read a YAML file. Raises `UsageError` if it is missing, not a regular file, not valid YAML, or too large."""
     try:
-        content = read_regular(path, MOST_BYTES)
+        content = read_regular(path, MAX_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"{path}: no such file") from None
     return parse_yaml(content, str(path))
@@ -63,18 +63,18 @@ def read_yaml(path: Path) -> Any:
 
 def parse_yaml(content: bytes | str, source: str) -> Any:
     """Parse YAML text, plain values only; `source` names it in messages of `UsageError`."""
-    if len(content) > MOST_BYTES:
-        raise YamlLimitError(f"{source}: larger than the limit of {MOST_BYTES} characters of YAML; shorten it")
+    if len(content) > MAX_BYTES:
+        raise YamlLimitError(f"{source}: larger than the limit of {MAX_BYTES} characters of YAML; shorten it")
     try:
         loader = _Loader(content)
         node = loader.get_single_node()
-        too_large = node is not None and _weight(node, {}) > MOST_VALUES
+        too_large = node is not None and _weight(node, {}) > MAX_VALUES
         value = None if node is None or too_large else loader.construct_document(node)
     # Scalars can raise other errors than YAML's: a date with month 13, a number of 5,000 digits.
     except (yaml.YAMLError, ValueError, OverflowError, TypeError) as error:
         raise UsageError(f"{source}: not valid YAML ({' '.join(str(error).split())})") from None
     if too_large:
-        raise YamlLimitError(f"{source}: its aliases expand to more than {MOST_VALUES} values; use fewer aliases")
+        raise YamlLimitError(f"{source}: its aliases expand to more than {MAX_VALUES} values; use fewer aliases")
     return value
 
 
@@ -83,7 +83,7 @@ def _weight(node: yaml.Node, known: dict[int, int]) -> int:
     key = id(node)
     if key in known:
         return known[key]
-    known[key] = MOST_VALUES + 1  # while its children are being counted
+    known[key] = MAX_VALUES + 1  # while its children are being counted
     children: list[yaml.Node] = []
     if isinstance(node, yaml.SequenceNode):
         children = cast("list[yaml.Node]", node.value)

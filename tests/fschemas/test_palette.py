@@ -2,7 +2,7 @@
 
 import pytest
 
-from fprep.report.marks import LandmarkNames
+from fprep.report.overlays import LandmarkNames
 from fprep.report.page import document
 from fschemas.landmarks import DEEPFASHION2_294, DEEPFASHION_8, FASHIONAI_24
 from fschemas.palette import SIDE_COLORS, rgb, side_of

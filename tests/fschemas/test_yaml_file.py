@@ -10,7 +10,7 @@ import pytest
 
 from fprep.shard.augment import load_recipe
 from fschemas.failures import UsageError
-from fschemas.yaml_file import MOST_BYTES, parse_yaml, read_yaml
+from fschemas.yaml_file import MAX_BYTES, parse_yaml, read_yaml
 from ftrain.fit.config import load_config, read_config
 
 _TENS = ",".join(["*{}"] * 10)
@@ -23,7 +23,7 @@ MERGES = "a: &a {x: 1}\n" + "".join(
 )
 HOSTILE = {
     "aliases": BOMB, "merges": MERGES, "itself": "a: &a [*a]\n", "deep": "[" * 50_000, "deep map": "{a: " * 5_000,
-    "long": "# x\n" * MOST_BYTES, "digits": f"a: {'9' * 5000}\n", "month 13": "a: 2001-13-40\n", "no UTF-8": b"a: \xff\n",
+    "long": "# x\n" * MAX_BYTES, "digits": f"a: {'9' * 5000}\n", "month 13": "a: 2001-13-40\n", "no UTF-8": b"a: \xff\n",
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from fprep.audit.tables import AuditTable
 
 _NAMES = ("category", "garment", "style")
 _ATTRIBUTES = ("attributes_positive", "attributes_unknown", "attributes_maybe")
-_MOST_NAMED = 5  # maximum number of attributes in a message
+_MAX_NAMED = 5  # maximum number of attributes in a message
 
 
 class ImageLabels:
@@ -83,5 +83,5 @@ def _attribute_conflict(labels: ImageLabels, row: int, other_row: int) -> str:
 
 def _named(ids: set[int], names: Sequence[str]) -> str:
     found = [names[number] for number in sorted(ids)]
-    more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
-    return ", ".join(found[:_MOST_NAMED]) + more or "nothing"
+    more = f" and {len(found) - _MAX_NAMED} more" if len(found) > _MAX_NAMED else ""
+    return ", ".join(found[:_MAX_NAMED]) + more or "nothing"

@@ -12,7 +12,7 @@ from fprep.audit.tables import AuditTable
 from fschemas.wording import count
 
 _EXAMPLES = {"error": 3, "warning": 2, "info": 1}
-_MOST_BASELINES = 24
+_MAX_BASELINES = 24
 _WIDTH = 160
 
 
@@ -44,13 +44,13 @@ def summary_text(
     if baselines:
         what = "accuracy of always predicting the most frequent class (for multi-label attributes: its frequency)"
         lines += ["", f"BASELINE: {what}"]
-        for one in baselines[:_MOST_BASELINES]:
+        for one in baselines[:_MAX_BASELINES]:
             several = f", {one.mean:.2f} per row" if one.several else ""
             classes = f"{count(one.classes, 'value')}{several}, rarest {one.rarest} ({one.rarest_rows})"
             label = f"{one.table} {one.label}, {one.split}: {one.majority}"
             lines.append(f"{100 * one.share:>6.1f}%  {label}; {classes}")
-        if len(baselines) > _MOST_BASELINES:
-            lines.append(f"{'':>9}and {len(baselines) - _MOST_BASELINES} more in audit.parquet (kind balance)")
+        if len(baselines) > _MAX_BASELINES:
+            lines.append(f"{'':>9}and {len(baselines) - _MAX_BASELINES} more in audit.parquet (kind balance)")
     return "\n".join([*lines, "", verdict(findings)]) + "\n"
 
 

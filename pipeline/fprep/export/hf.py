@@ -16,7 +16,7 @@ from fprep.shard.card import dataset_card, landmark_text, license_text, vocabula
 from fschemas.names import output_name
 from fschemas.publish import publish_bytes
 
-_MOST_FILES = 5000  # per folder; the Hub rejects more than 10,000
+_MAX_FILES = 5000  # per folder; the Hub rejects more than 10,000
 _KNOWN = ("key", "width", "height", "group", "sha256")
 _CONVENTIONS = (
     "Coordinates are pixels of the upright image; the center of the top left pixel is (0, 0). A box is x1, y1, x2, y2, its "
@@ -41,9 +41,9 @@ def write(job: ExportJob, folder: Path) -> None:
             for number, rows in enumerate(job.images(split)):
                 head = {"source_image": rows[0]["image"]}
                 if with_images:
-                    many = len(job.splits[split]) > _MOST_FILES
+                    many = len(job.splits[split]) > _MAX_FILES
                     name = output_name(rows[0]["key"]) + image_suffix(rows[0])
-                    name = f"{number // _MOST_FILES:04d}/{name}" if many else name
+                    name = f"{number // _MAX_FILES:04d}/{name}" if many else name
                     job.add_image(rows[0], Path("data", split, name), folder, copy=True)
                     head = {"file_name": name, **head}
                 for row in rows:

@@ -20,7 +20,7 @@ from fschemas.publish import publish_bytes
 LOCAL_FILES = "/data/local-files/?d="
 _POINT_SIZE = 0.6  # width of a point, in percent
 _CHOICES = ("category", "style", "substyle", "domain", "gender", "pose", "color", "variation")
-_MOST_CHOICES = 2000  # the page does not open with more
+_MAX_CHOICES = 2000  # the page does not open with more
 
 
 def write(job: ExportJob, folder: Path) -> None:
@@ -112,7 +112,7 @@ def _choices(job: ExportJob) -> dict[str, list[str]]:
         found[column] = list(known["values"]) if known else seen
     if "attributes" in job.groups and "attributes" in job.vocabularies:
         found["attributes"] = list(job.vocabularies["attributes"]["values"])
-    for column in [column for column, values in found.items() if len(values) > _MOST_CHOICES]:
+    for column in [column for column, values in found.items() if len(values) > _MAX_CHOICES]:
         job.notes.append(f"{column} has {len(found.pop(column))} values, too many to choose from; left out")
     return {column: values for column, values in found.items() if values}
 

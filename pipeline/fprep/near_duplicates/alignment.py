@@ -12,7 +12,7 @@ import numpy as np
 
 _STEPS = 3
 _FIRST_GATE = 0.95  # minimum correlation after the first step; pairs below are abandoned
-_MOST_SHIFT, _MOST_STRETCH = 2.5, 0.12  # pixels of the thumbnail; share of its size
+_MAX_SHIFT, _MAX_STRETCH = 2.5, 0.12  # pixels of the thumbnail; share of its size
 _CAP = 6.0  # luma levels; larger differences are clipped, or a garment's outline on white would dominate
 
 
@@ -57,7 +57,7 @@ def _step(a: np.ndarray, b: np.ndarray, warp: np.ndarray) -> np.ndarray:
     target = transposed @ (b * inside).reshape(len(a), -1, 1)
     solution = np.linalg.solve(normal + 1e-7 * scale * np.eye(len(parts)), target.astype(np.float64))[..., 0]
     gain = np.where(np.abs(solution[:, :1]) < 0.2, 1.0, solution[:, :1])
-    limits = np.array([_MOST_SHIFT, _MOST_SHIFT, _MOST_STRETCH, _MOST_STRETCH])
+    limits = np.array([_MAX_SHIFT, _MAX_SHIFT, _MAX_STRETCH, _MAX_STRETCH])
     return np.clip(warp + np.clip(solution[:, 2:] / gain, -1, 1), -limits, limits).astype(np.float32)
 
 

@@ -20,17 +20,17 @@ from fschemas.cores import available_cores
 
 LARGEST_DISTANCE = 10
 _BANDS, _BAND_BITS = 4, 16
-_MOST_AT_ONCE = 1 << 22  # candidates in memory
-_MOST_EQUAL = 64  # images with the same fingerprint that are all compared with each other
+_MAX_AT_ONCE = 1 << 22  # candidates in memory
+_MAX_EQUAL = 64  # images with the same fingerprint that are all compared with each other
 _VERIFY_AT_ONCE = 512  # pairs, 13 MB per thread
 
 # Measured on 11,327 shop and street photographs, and on resized, recompressed and cropped (up to 4%) copies of them.
-_LEAST_ROUGH = 0.80  # correlation of luma before alignment
-_MOST_ROUGH_COLOR = 4.0  # mean difference of chroma levels before alignment
-_LEAST_CORRELATION = 0.99
-_LEAST_DETAIL = 0.88  # correlation of detail finer than five pixels of the thumbnail
-_MOST_DIFFERENCE = 14.0  # RMS difference of luma levels
-_MOST_COLOR = 3.0
+_MIN_ROUGH = 0.80  # correlation of luma before alignment
+_MAX_ROUGH_COLOR = 4.0  # mean difference of chroma levels before alignment
+_MIN_CORRELATION = 0.99
+_MIN_DETAIL = 0.88  # correlation of detail finer than five pixels of the thumbnail
+_MAX_DIFFERENCE = 14.0  # RMS difference of luma levels
+_MAX_COLOR = 3.0
 _GRAY = 2.5  # mean distance of chroma from gray below which an image counts as black and white
 
 
@@ -97,7 +97,7 @@ def _crowds(bits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     values = bits[order]
     starts = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]])[: len(values)])
     rank = np.arange(len(values)) - np.repeat(starts, np.diff(np.append(starts, len(values))))
-    beyond = rank >= _MOST_EQUAL
+    beyond = rank >= _MAX_EQUAL
     return order[np.arange(len(values))[beyond] - rank[beyond]], order[beyond], np.sort(order[~beyond])
 
 
@@ -132,7 +132,7 @@ def _expand(queries: np.ndarray, lows: np.ndarray, highs: np.ndarray) -> Iterato
     start = 0
     while start < len(queries):
         before = int(ends[start - 1]) if start else 0
-        stop = max(int(np.searchsorted(ends, before + _MOST_AT_ONCE, side="right")), start + 1)
+        stop = max(int(np.searchsorted(ends, before + _MAX_AT_ONCE, side="right")), start + 1)
         here = counts[start:stop]
         total = int(here.sum())
         if total:
@@ -151,13 +151,13 @@ def look_the_same(first: np.ndarray, second: np.ndarray, flipped: np.ndarray) ->
     colors = color.astype(np.float32), other_color.astype(np.float32)
     color_difference = np.abs(colors[0] - colors[1]).mean((1, 2, 3))
     one_is_gray = np.min([np.abs(plane - 128).mean((1, 2, 3)) for plane in colors], axis=0) < _GRAY
-    verdict = (_correlation(luma, other_luma) >= _LEAST_ROUGH) & ((color_difference <= _MOST_ROUGH_COLOR) | one_is_gray)
+    verdict = (_correlation(luma, other_luma) >= _MIN_ROUGH) & ((color_difference <= _MAX_ROUGH_COLOR) | one_is_gray)
     rows = np.flatnonzero(verdict)
     if len(rows):
         match = compare_aligned(luma[rows], other_luma[rows])
         verdict[rows] = (
-            (match.correlation >= _LEAST_CORRELATION) & (match.detail >= _LEAST_DETAIL)
-            & (match.difference <= _MOST_DIFFERENCE) & ((color_difference[rows] <= _MOST_COLOR) | one_is_gray[rows])
+            (match.correlation >= _MIN_CORRELATION) & (match.detail >= _MIN_DETAIL)
+            & (match.difference <= _MAX_DIFFERENCE) & ((color_difference[rows] <= _MAX_COLOR) | one_is_gray[rows])
         )  # fmt: skip
     return verdict
 

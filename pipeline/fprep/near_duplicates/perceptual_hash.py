@@ -34,7 +34,7 @@ BLANK_CONTRAST = 2.0  # standard deviation of luma levels below which an image i
 _SMALLEST = 64  # minimum pixels a side to decode, if the image has them
 _MARGIN_RANGE, _MARGIN_DRIFT = 24, 8  # luma levels within a margin line (JPEG noise), and between margin lines
 _COARSE = 40  # pixels a side of the area inside the margins, below which the image is decoded again at a larger size
-_LEAST_MARGIN, _LEAST_INSIDE = 0.02, 0.2  # shares of the side
+_MIN_MARGIN, _MIN_INSIDE = 0.02, 0.2  # shares of the side
 
 # (vertical, horizontal) frequencies: the lowest 8 x 8 without the mean, plus one more to make 64.
 _FREQUENCIES = (*((v, h) for v in range(8) for h in range(8) if v + h), (0, 8))
@@ -144,7 +144,7 @@ def without_margins(image: np.ndarray) -> np.ndarray | None:
         above, below = _inside_margins(plane[top:bottom, left:right], 1)
         top, bottom = top + above, top + below
     least = min((bottom - top) / plane.shape[0], (right - left) / plane.shape[1])
-    return image[top:bottom, left:right] if _LEAST_INSIDE <= least <= 1 - _LEAST_MARGIN else None
+    return image[top:bottom, left:right] if _MIN_INSIDE <= least <= 1 - _MIN_MARGIN else None
 
 
 def _inside_margins(plane: np.ndarray, axis: int) -> tuple[int, int]:

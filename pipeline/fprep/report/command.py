@@ -13,21 +13,21 @@ from typing import Any
 import polars as pl
 
 from fprep.report.audit_findings import OtherTables
-from fprep.report.choice import Choice, choose
 from fprep.report.data import PageData, load
-from fprep.report.figure import NO_IMAGES, Images, read_images
+from fprep.report.geometry_sections import landmark_section, size_section
+from fprep.report.image_sections import audit_section, item_section, sheet_section
+from fprep.report.image_selection import Choice, choose
+from fprep.report.images import NO_IMAGES, Images, read_images
 from fprep.report.labels import attribute_section, rows_section, split_section
 from fprep.report.page import Section, document, percent
 from fprep.report.rejections import rejected_section, warning_section
-from fprep.report.shapes import landmark_section, size_section
-from fprep.report.sheets import audit_section, item_section, sheet_section
 from fschemas.failures import UsageError
 from fschemas.folders import claim_file
 from fschemas.progress import Progress, no_progress
 from fschemas.publish import publish_bytes, remove_leftovers_of
 
 _BEGIN, _END = b"<!doctype html>", b"Made by fprep report."
-_MOST_IMAGES = 2000
+_MAX_IMAGES = 2000
 
 
 def write_page(
@@ -44,8 +44,8 @@ def write_page(
     Raises `UsageError` for a wrong option or a missing table, `IntegrityError` for a damaged one, and `OSError`. A
     missing or damaged image is not an error: the page shows the problem in its place.
     """
-    if not 0 <= max_images <= _MOST_IMAGES:
-        raise UsageError(f"--max-images {max_images}: expected 0 to {_MOST_IMAGES}")
+    if not 0 <= max_images <= _MAX_IMAGES:
+        raise UsageError(f"--max-images {max_images}: expected 0 to {_MAX_IMAGES}")
     if limit is not None and limit < 1:
         raise UsageError(f"--limit {limit}: expected at least 1 row")
     out = claim_file(Path(out), "a page of `fprep report`", _is_page)

@@ -24,10 +24,10 @@ from tests.trees import tree_of
 
 from fprep.convert.command import convert
 from fprep.readers.registry import readers
-from fprep.report.choice import allot
 from fprep.report.command import write_page
 from fprep.report.data import evenly
-from fprep.report.marks import LandmarkNames, marks
+from fprep.report.image_selection import allot
+from fprep.report.overlays import LandmarkNames, marks
 from fprep.report.page import TEMPLATES, escape, percent
 from fschemas.failures import IntegrityError, UsageError
 from fschemas.landmarks import DEEPFASHION_8

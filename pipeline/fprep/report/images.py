@@ -10,7 +10,7 @@ from typing import Any
 from fprep.raw.safe_open import follows_links
 from fprep.report.audit_findings import OtherTables, RowId
 from fprep.report.data import PageData, names_of
-from fprep.report.marks import LandmarkNames, marks
+from fprep.report.overlays import LandmarkNames, marks
 from fprep.report.thumbnails import LONG_SIDE, Thumbnail, thumbnails
 from fschemas.failures import UsageError
 from fschemas.wording import count

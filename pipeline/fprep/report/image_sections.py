@@ -5,8 +5,8 @@ from __future__ import annotations
 import polars as pl
 
 from fprep.report.audit_findings import severity_rank
-from fprep.report.choice import Choice
-from fprep.report.figure import Images
+from fprep.report.image_selection import Choice
+from fprep.report.images import Images
 from fprep.report.page import Section, percent, section
 from fschemas.wording import count
 

@@ -10,7 +10,7 @@ import polars as pl
 from fprep.report.audit_findings import OtherTables, RowId, ShownFinding, choose_findings
 from fprep.report.data import PageData, evenly, texts
 
-_MOST_PER_ITEM = 6
+_MAX_PER_ITEM = 6
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def _items(data: PageData, budget: int) -> dict[str, list[int]]:
         strata: dict[str, list[int]] = {}
         for number, split, domain in sorted(zip(row["number"], row["split"], row["domain"], strict=True)):
             strata.setdefault(f"{split}/{domain}", []).append(number)
-        shares = allot({name: len(rows) for name, rows in strata.items()}, min(_MOST_PER_ITEM, budget))
+        shares = allot({name: len(rows) for name, rows in strata.items()}, min(_MAX_PER_ITEM, budget))
         rows = [strata[name][index] for name in strata for index in evenly(len(strata[name]), shares[name])]
         if len(rows) < 2:
             break

@@ -11,15 +11,15 @@ from markupsafe import Markup
 
 from fprep.report.charts import Bar, Panel, cloud, histogram, scatter
 from fprep.report.data import PageData, evenly, flat, texts
-from fprep.report.marks import LandmarkNames
+from fprep.report.overlays import LandmarkNames
 from fprep.report.page import Section, percent, section
 from fschemas.landmarks import Visibility
 from fschemas.wording import count
 
 _CLOUD_ROWS = 160
-_MOST_POINTS = 40  # maximum landmarks for a single chart
-_MOST_IN_COLUMN = 12
-_MOST_CIRCLES = 1500
+_MAX_POINTS = 40  # maximum landmarks for a single chart
+_MAX_IN_COLUMN = 12
+_MAX_CIRCLES = 1500
 _STATES = (
     ("seen", "visible", Visibility.VISIBLE),
     ("hidden", "occluded", Visibility.OCCLUDED),
@@ -63,9 +63,9 @@ def _states(lists: pl.Series, size: int) -> np.ndarray:
 def _state_charts(data: PageData, names: LandmarkNames, garments: Sequence[str]) -> Iterator[Panel]:
     """Yield the landmarks of a small set in one or two columns, those of a large one by garment."""
     states = _states(data.frame["landmark_visibility"], len(names.names))
-    if len(names.names) <= _MOST_POINTS:
+    if len(names.names) <= _MAX_POINTS:
         size = states.shape[1]
-        half = size if size <= _MOST_IN_COLUMN else (size + 1) // 2
+        half = size if size <= _MAX_IN_COLUMN else (size + 1) // 2
         note = "images whose garment has the landmark · share of them with coordinates"
         for part in (range(half), range(half, size))[: 1 + (half < size)]:
             yield _state_panel("Landmarks", note, states, names, part, float(states.sum(0).max(initial=0)))
@@ -87,7 +87,7 @@ def _state_panel(
         text = f"{count(applicable)} · {percent(known, applicable)}"
         parts = [(color, number, state) for (color, state, _), number in numbers]
         rows.append(Bar(names.name(index).partition("/")[0], parts, text))
-    return Panel(title, rows, note, whole=whole, shown=_MOST_POINTS)
+    return Panel(title, rows, note, whole=whole, shown=_MAX_POINTS)
 
 
 def _cloud(data: PageData, names: LandmarkNames, garment: str) -> Markup | None:
@@ -138,7 +138,7 @@ def size_section(data: PageData) -> Section:
 def _size_charts(known: pl.DataFrame) -> list[Panel]:
     sizes = known.group_by("width", "height").len().sort("len", "width", "height", descending=[True, False, False])
     note = f"{count(len(sizes), 'size')}; area of a circle: images of that size; the dashed line: squares"
-    points = [(float(width), float(height), number) for width, height, number in sizes.head(_MOST_CIRCLES).rows()]
+    points = [(float(width), float(height), number) for width, height, number in sizes.head(_MAX_CIRCLES).rows()]
     aspects = (known["width"] / known["height"]).log(2).to_numpy().clip(-2, 2)
     counts, edges = np.histogram(aspects, bins=np.linspace(-2.1, 2.1, 43))
     shape = f"the median image is {2 ** float(np.median(aspects)):.2f} times as wide as high; the axis is logarithmic"

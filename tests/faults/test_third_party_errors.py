@@ -26,8 +26,8 @@ import pytest
 import torch
 
 from fschemas.failures import EnvironmentProblem, ExitCode, explain
-from fschemas.foreign import KNOWN
 from fschemas.publish import publish
+from fschemas.third_party import KNOWN
 
 ENVIRONMENT, INTEGRITY, USAGE = ExitCode.ENVIRONMENT, ExitCode.INTEGRITY, ExitCode.USAGE
 BIG = np.random.default_rng(0).integers(0, 255, (300, 300, 3), np.uint8)

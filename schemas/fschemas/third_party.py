@@ -1,4 +1,4 @@
-"""Messages for errors of other libraries, from `foreign_errors.toml`; system error numbers take precedence.
+"""Messages for errors of other libraries, from `third_party_errors.toml`; system error numbers take precedence.
 
 Libraries are never imported here. An error that is not in the table is reported as an internal error.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 # Entries of the file, which describes them. Read at import: no file may be opened when the limit on open files is reached.
-_FILE = Path(__file__).with_name("foreign_errors.toml")
+_FILE = Path(__file__).with_name("third_party_errors.toml")
 KNOWN: list[dict[str, Any]] = tomllib.loads(_FILE.read_text(encoding="utf-8"))["known"]
 _LONGEST = 200  # maximum length of a quoted message
 
@@ -35,7 +35,7 @@ _NOISE = (
 )
 
 
-def explain_foreign(error: BaseException) -> tuple[int, str] | None:
+def explain_third_party(error: BaseException) -> tuple[int, str] | None:
     """Exit code and message for a known error of another library or of Python; None for others.
 
     If the error itself is unknown, its explicit causes (`raise … from`) are checked.
