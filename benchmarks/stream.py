@@ -82,9 +82,9 @@ def measure(task_name: str, profile: str, shards: Path, images: int, rounds: int
 
     from fschemas.shard_set import ShardSet
     from ftrain.data.stream import RawSample
-    from ftrain.fit.config import build_task, load_config
+    from ftrain.fit.config import load_config
     from ftrain.fit.splits import names_to_learn
-    from ftrain.tasks.task import find_task
+    from ftrain.tasks.task import build_task, find_task
 
     torch.set_num_threads(1)
     cv2.setNumThreads(0)

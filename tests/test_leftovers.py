@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from tests.ftrain import keypoint_runs, search_runs
+from tests.ftrain.known_tasks import use_tasks
 from tests.shard_sets import write_shard_set
 from tests.small_tables import write_small_table
 from tests.trees import tree_of
@@ -27,7 +28,6 @@ from fschemas.landmarks import FASHIONAI_24
 from fschemas.publish import exclusive, is_being_written, publish_bytes, remove_leftovers, temporary_of
 from fschemas.shard_set import ShardSet
 from ftrain.data.remote import RemoteFiles
-from ftrain.fit import config as config_module
 from ftrain.fit import splits as splits_module
 from ftrain.fit.train import TrainOptions, train
 from ftrain.search.build import build_index
@@ -60,7 +60,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     keypoint_runs.write_run(given.run, ShardSet.open(given.points))
     search_runs.write_items(given.items)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(config_module, "find_task", search_runs.find)
+        use_tasks(patch, search_runs.find)
         search_runs.write_run(given.likes, given.items)
         build_index(given.likes, str(given.items), given.index, workers=0, device="cpu")
     opened = ShardSet.open(given.points)
@@ -116,7 +116,7 @@ REFUSE_FULL_FOLDERS = ("sample", "sample of key points", "fprep export")
 @pytest.fixture(autouse=True)
 def _the_small_task_is_known(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if any(name in request.node.name for name in ("train]", "index]", "query]")) and "ftrain" not in request.node.name:
-        monkeypatch.setattr(config_module, "find_task", search_runs.find)
+        use_tasks(monkeypatch, search_runs.find)
         monkeypatch.setattr(splits_module, "find_task", search_runs.find)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.ftrain import search_runs
+from tests.ftrain.known_tasks import use_tasks
 from tests.shard_sets import write_label_set
 from tests.small_tables import write_small_table
 from tests.trees import tree_of
@@ -29,13 +30,13 @@ from fschemas.shard import read_record
 from fschemas.shard_set import ShardSet
 from ftrain.data.split_lock import lock_digest
 from ftrain.fit import checkpoint
-from ftrain.fit import config as config_module
 from ftrain.fit.checkpoint_state import TrainingState
+from ftrain.fit.config import resolve
 from ftrain.fit.run_folder import RunFolder
 from ftrain.inference.prediction_file import publish_predictions
 from ftrain.search.build import build_index, weights_digest
 from ftrain.search.index_file import IndexFolder
-from ftrain.tasks.task import Task
+from ftrain.tasks.task import Task, build_task
 from ftrain.use import compare as compare_module
 
 RAW = tree_of("folders")
@@ -54,7 +55,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     audit([folder / "table"], lock=True, near=False)
     write_label_set(folder / "set", {"train": 5, "query": 4, "gallery": 5}, items=3)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(config_module, "find_task", find)
+        use_tasks(patch, find)
         write_run(folder / "run", ShardSet.open(folder / "set"))
         build_index(folder / "run", str(folder / "set"), folder / "index", workers=0, device="cpu")
     boxed = write_small_table(folder / "boxed", {"train": 4, "test": 2})
@@ -81,11 +82,11 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_run(folder: Path, shards: ShardSet) -> None:
-    config = config_module.resolve({"task": "likes", "model": {}, "fit": {}}, "the test")
+    config = resolve({"task": "likes", "model": {}, "fit": {}}, "the test")
     run = RunFolder(folder)
     folder.mkdir()
     run.start(config, shards, "auto")
-    task = config_module.build_task(config, shards.metadata)
+    task = build_task(config, shards.metadata)
     for step in (3, 6):
         task.gain.data.fill_(float(step))  # type: ignore[union-attr]
         state = TrainingState(step=step, plan_id=shards.plan_id, config_digest=config.digest)
@@ -96,7 +97,7 @@ def write_run(folder: Path, shards: ShardSet) -> None:
 
 @pytest.fixture(autouse=True)
 def _the_small_task_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config_module, "find_task", find)
+    use_tasks(monkeypatch, find)
     monkeypatch.setattr(compare_module, "find_task", find)
 
 

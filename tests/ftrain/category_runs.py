@@ -11,10 +11,11 @@ from fschemas.shard_set import ShardSet
 from ftrain.data.config import RunConfig
 from ftrain.fit import checkpoint
 from ftrain.fit.checkpoint_state import TrainingState
-from ftrain.fit.config import build_task, resolve
+from ftrain.fit.config import resolve
 from ftrain.fit.run_folder import RunFolder
 from ftrain.fit.splits import Splits
 from ftrain.tasks.category.task import Category
+from ftrain.tasks.task import build_task
 
 TINY = {"backbone": "test_efficientnet", "input_size": 64}
 

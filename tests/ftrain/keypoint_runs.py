@@ -11,9 +11,9 @@ from fschemas.shard_set import ShardSet
 from ftrain.data.config import RunConfig
 from ftrain.fit import checkpoint
 from ftrain.fit.checkpoint_state import TrainingState
-from ftrain.fit.config import build_task, resolve
+from ftrain.fit.config import resolve
 from ftrain.fit.run_folder import RunFolder
-from ftrain.tasks.task import Task
+from ftrain.tasks.task import Task, build_task
 
 TINY = {"backbone": "test_efficientnet", "channels": 16, "input_size": 64}
 

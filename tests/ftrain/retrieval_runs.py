@@ -14,11 +14,12 @@ from ftrain.data.config import FitConfig, RunConfig
 from ftrain.data.stream import RawSample
 from ftrain.fit.checkpoint import save_checkpoint
 from ftrain.fit.checkpoint_state import TrainingState
-from ftrain.fit.config import build_task, resolve
+from ftrain.fit.config import resolve
 from ftrain.fit.loop import Trainer
 from ftrain.fit.run_folder import RunFolder
 from ftrain.fit.tracking import Trackers
 from ftrain.tasks.retrieval.task import Retrieval
+from ftrain.tasks.task import build_task
 
 TINY: dict[str, Any] = {"backbone": "test_efficientnet", "input_size": 32, "embedding_dim": 16}
 

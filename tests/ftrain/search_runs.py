@@ -18,9 +18,9 @@ from fschemas.shard_set import DATASET_FILE, FORMAT, ShardSet
 from fschemas.table_file import write_table
 from ftrain.fit import checkpoint
 from ftrain.fit.checkpoint_state import TrainingState
-from ftrain.fit.config import build_task, resolve
+from ftrain.fit.config import resolve
 from ftrain.fit.run_folder import RunFolder
-from ftrain.tasks.task import Task
+from ftrain.tasks.task import Task, build_task
 
 SPLITS = {"train": 4, "query": 6, "gallery": 12}
 NUM_ITEMS = 6

@@ -237,11 +237,11 @@ def test_a_stop_is_not_taken_for_a_bad_network(
     files: Any = open_shards(f"file://{shard_folder}", cache=tmp_path).path_of.__self__
     calls: list[str] = []
 
-    def stop(place: str, target: Path) -> None:
+    def stop(place: str, mode: str) -> None:
         calls.append(place)
         raise Terminated("stopped")
 
-    monkeypatch.setattr(remote, "_download", stop)
+    monkeypatch.setattr("fsspec.open", stop)
     with pytest.raises(Terminated):
         files.path("train-000000.tar")
     assert len(calls) == 1

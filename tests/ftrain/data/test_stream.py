@@ -36,12 +36,12 @@ NUM_STEPS = 12  # an epoch has 5
 
 def read(
     shards: ShardSet, *, workers: int = 0, start: int = 0, stop: int = NUM_STEPS, positions: np.ndarray | None = None,
-    sampler: Sampler = shuffled, encoder: Any = None, timeout: float = 30.0,
+    sampler: Sampler = shuffled, encoder: Any = None,
 ) -> list[Batch]:  # fmt: skip
     plan = TrainingPlan(shards.rows("train"), 8, 3, sampler)
     batches = training_batches(
         shards, encoder or TinyEncoder(), plan, positions=np.arange(8) if positions is None else positions,
-        start=start, stop=stop, workers=workers, timeout=timeout,
+        start=start, stop=stop, workers=workers,
     )  # fmt: skip
     return [{name: tensor.clone() for name, tensor in batch.items()} for batch in batches]
 
@@ -225,15 +225,13 @@ def signal_itself(number: int) -> Callable[[RawSample, dict[str, np.ndarray]], N
         (signal.SIGSTOP, "has not responded for 0.5 seconds"),
     ],
 )
-def test_a_dead_or_hung_worker_is_noticed(shards: ShardSet, number: int, words: str) -> None:
+def test_a_dead_or_hung_worker_is_noticed(
+    shards: ShardSet, monkeypatch: pytest.MonkeyPatch, number: int, words: str
+) -> None:
+    monkeypatch.setattr("ftrain.data.stream.WORKER_TIMEOUT", 0.5 if number == signal.SIGSTOP else 60)
     before, start = children(), time.monotonic()
     with pytest.raises(EnvironmentProblem, match=words):
-        read(
-            shards,
-            workers=2,
-            encoder=Meddling(20, signal_itself(number)),
-            timeout=0.5 if number == signal.SIGSTOP else 60,
-        )
+        read(shards, workers=2, encoder=Meddling(20, signal_itself(number)))
     assert time.monotonic() - start < 5
     assert children() == before, "no worker is left, not even the stopped one"
 
@@ -242,7 +240,7 @@ def test_a_worker_that_ends_in_silence_is_noticed(shards: ShardSet) -> None:
     main = os.getpid()
     leave = Meddling(20, lambda sample, encoded: os.getpid() != main and os._exit(0))
     with pytest.raises(EnvironmentProblem, match="ended with code 0"):
-        read(shards, workers=1, encoder=leave, timeout=60)
+        read(shards, workers=1, encoder=leave)
 
 
 def test_signals_to_the_group_do_not_reach_workers(shards: ShardSet, alone: list[Batch]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import simplejpeg
@@ -9,9 +10,9 @@ from tests.shard_sets import label_sample
 
 from fschemas.landmarks import DEEPFASHION_8
 from ftrain.data.config import ViewConfig
-from ftrain.data.image import invert, transform_points
+from ftrain.data.image import transform_points
 from ftrain.data.stream import RawSample
-from ftrain.data.view import landmarks_in_view, names_as_ids, view_matrix, view_of_image, view_of_sample
+from ftrain.data.view import encoded_image, landmarks_in_view, names_as_ids, view_matrix, view_of_sample
 
 STILL = {"rotation": 0.0, "scale": (1.0, 1.0), "translate": 0.0, "color_jitter": 0.0}
 
@@ -39,9 +40,9 @@ def test_a_margin_is_a_share_of_the_longer_side() -> None:
 
 def test_the_view_of_a_box_is_the_view_of_the_cut_out() -> None:
     image = np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8)
-    whole = view_of_image(ViewConfig(input_size=64, box_margin=0.0), image, [30, 20, 93, 83])
-    cut = view_of_image(ViewConfig(input_size=64), image[20:84, 30:94])
-    np.testing.assert_array_equal(whole.image, cut.image)
+    whole = encoded_image(ViewConfig(input_size=64, box_margin=0.0, crop="box"), image, [30, 20, 93, 83])
+    cut = encoded_image(ViewConfig(input_size=64), image[20:84, 30:94])
+    np.testing.assert_array_equal(whole["image"], cut["image"])
 
 
 @pytest.mark.parametrize("crop", ["image", "box"])
@@ -54,12 +55,12 @@ def test_mirrored_points_carry_the_names_of_their_partners(crop: str) -> None:
     partners = list(DEEPFASHION_8.flip_index)
     assert flipped.flipped
     assert not plain.flipped
-    np.testing.assert_allclose(after.keypoints[:, 0], 127 - before.keypoints[partners, 0], atol=1e-3)
-    np.testing.assert_allclose(after.keypoints[:, 1], before.keypoints[partners, 1], atol=1e-3)
-    assert after.keypoint_visibility.tolist() == before.keypoint_visibility[partners].tolist()
-    assert after.target.tolist() == before.target.tolist()
-    back = transform_points(before.keypoints.astype(float), invert(plain.matrix.astype(float)))
-    np.testing.assert_allclose(back, before.target, atol=1e-3)
+    np.testing.assert_allclose(after["keypoints"][:, 0], 127 - before["keypoints"][partners, 0], atol=1e-3)
+    np.testing.assert_allclose(after["keypoints"][:, 1], before["keypoints"][partners, 1], atol=1e-3)
+    assert after["keypoint_visibility"].tolist() == before["keypoint_visibility"][partners].tolist()
+    assert after["target"].tolist() == before["target"].tolist()
+    back = transform_points(before["keypoints"].astype(float), cv2.invertAffineTransform(plain.matrix.astype(float)))
+    np.testing.assert_allclose(back, before["target"], atol=1e-3)
 
 
 def test_what_is_random_is_a_function_of_the_generator() -> None:
@@ -87,5 +88,5 @@ def test_no_label_is_no_class() -> None:
 def test_an_image_is_decoded_as_its_jpeg() -> None:
     sample = raw()
     image = simplejpeg.decode_jpeg(sample.image, "RGB", fastupsample=True)
-    same = view_of_image(ViewConfig(), image).image
+    same = encoded_image(ViewConfig(), image)["image"]
     np.testing.assert_array_equal(view_of_sample(ViewConfig(), sample, None).image, same)

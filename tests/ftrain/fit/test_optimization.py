@@ -43,7 +43,7 @@ def test_layers_decay_as_those_of_timm(network: str, prefix: str) -> None:
     with torch.device("meta"):
         model, classifier = Model(network, prefix), timm.create_model(network, num_classes=2)
     optimizer = make_optimizer(model, FitConfig(layer_lr_decay=DECAY))
-    set_rate(optimizer, 1.0)
+    set_rate(optimizer, 1.0, {})
     rates = rates_of(optimizer, model)
     names = {id(parameter): name for name, parameter in classifier.named_parameters()}
     scales = {
@@ -64,7 +64,7 @@ def test_layers_decay_as_those_of_timm(network: str, prefix: str) -> None:
 def test_without_decay_there_are_the_same_groups_and_rates_as_ever() -> None:
     model = Model("resnet10t", "network.backbone")
     optimizer = make_optimizer(model, FitConfig(backbone_lr_scale=0.5, weight_decay=0.1, optimizer="sgd"))
-    set_rate(optimizer, 0.2)
+    set_rate(optimizer, 0.2, {})
     assert [(group["share"], group["weight_decay"]) for group in optimizer.param_groups] == [
         (1.0, 0.0), (1.0, 0.1), (0.5, 0.0), (0.5, 0.1),
     ]  # fmt: skip

@@ -16,10 +16,11 @@ from fschemas.failures import EnvironmentProblem, ExitCode, IntegrityError, Usag
 from fschemas.landmarks import DEEPFASHION_8, FASHIONAI_24, LandmarkSet, Visibility
 from fschemas.shard import Sample
 from fschemas.shard_set import ShardSet
-from ftrain.fit.config import build_task, resolve
+from ftrain.fit.config import resolve
 from ftrain.fit.preflight import check_before_training
 from ftrain.fit.splits import names_to_learn
 from ftrain.fit.train import TrainOptions, train
+from ftrain.tasks.task import build_task
 
 TINY = {"backbone": "test_efficientnet", "input_size": 64}
 Change = Callable[[dict[str, Any]], None]

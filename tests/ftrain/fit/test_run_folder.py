@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.ftrain.known_tasks import use_tasks
 from tests.ftrain.tiny.task import Tiny, TinyConfig
 from tests.ftrain.tiny_task import ALONE, make_trainer
 from tests.shard_sets import write_shard_set
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(autouse=True)
 def _tiny_is_a_known_task(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config_module, "find_task", lambda name: {"tiny": Tiny}[name])
+    use_tasks(monkeypatch, lambda name: {"tiny": Tiny}[name])
 
 
 def config(**fit: Any) -> RunConfig:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.ftrain import category_runs, retrieval_runs, search_runs
+from tests.ftrain.known_tasks import use_tasks
 from tests.ftrain.tiny.task import Tiny, TinyConfig
 from tests.ftrain.tiny_task import ALONE
 from tests.shard_sets import ATTRIBUTES, LABELS, label_sample, write_label_set, write_samples, write_shard_set
@@ -18,7 +19,7 @@ from fschemas.failures import UsageError
 from fschemas.landmarks import DEEPFASHION_8, FASHIONAI_24
 from fschemas.shard import Sample
 from fschemas.shard_set import ShardSet
-from ftrain.fit.config import build_task, resolve
+from ftrain.fit.config import resolve
 from ftrain.fit.evaluation import results_of_split
 from ftrain.inference.label_mapping import agree, has_annotations, unknown_labels, unknown_lines
 from ftrain.search.build import build_index
@@ -27,6 +28,7 @@ from ftrain.tasks.fashionnet.config import FashionNetConfig
 from ftrain.tasks.fashionnet.task import FashionNet
 from ftrain.tasks.style.config import StyleConfig
 from ftrain.tasks.style.task import Style
+from ftrain.tasks.task import build_task
 from ftrain.use.evaluate import evaluate_run
 
 RUN = Path("run")
@@ -199,7 +201,7 @@ def test_images_without_landmarks_or_with_new_categories_are_indexed(known, stra
 
 
 def test_a_task_that_reads_labels_embeds_images_that_have_none(tmp_path, monkeypatch):
-    monkeypatch.setattr("ftrain.fit.config.find_task", search_runs.find)
+    use_tasks(monkeypatch, search_runs.find)
     search_runs.write_items(tmp_path / "shards")
     search_runs.write_run(tmp_path / "run", tmp_path / "shards")
     build_index(tmp_path / "run", str(tmp_path / "shards"), tmp_path / "index", workers=0)

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ftrain.layers.color import CHROMA_CENTERS, COLOR_DIMS, LIGHTNESS_CENTERS, color_feature, color_features
+from ftrain.layers.color import CHROMA_CENTERS, COLOR_DIMS, LIGHTNESS_CENTERS, color_feature
 
 RED, DARKER_RED, BLUE, WHITE, GREY = (200, 30, 40), (180, 26, 36), (30, 40, 200), (255, 255, 255), (128, 128, 128)
 
@@ -80,12 +80,3 @@ def test_size_does_not_matter():
     small = cv2.resize(image, (100, 120), interpolation=cv2.INTER_AREA)
     assert similarity(image, small) > 0.995
     assert color_feature(np.zeros((1, 900, 3), np.uint8)).shape == (COLOR_DIMS,)
-
-
-def test_a_batch_is_its_images():
-    images = np.random.default_rng(0).integers(0, 256, (3, 20, 20, 3), dtype=np.uint8)
-    weights = np.random.default_rng(1).random((3, 7, 7), dtype=np.float32)
-    for given in (None, weights):
-        expected = np.stack([color_feature(images[n], None if given is None else given[n]) for n in range(3)])
-        np.testing.assert_array_equal(color_features(images, given), expected)
-    assert color_features(images[:0]).shape == (0, COLOR_DIMS)

@@ -33,13 +33,12 @@ def test_a_cell_has_its_center_in_the_middle_of_its_pixels(stride, center_of_cel
     assert to_cells(torch.tensor(center_of_cell_2), stride) == 2.0
 
 
-@pytest.mark.parametrize("amplitude", [1.0, 255.0])
-def test_a_target_is_a_gaussian_round_its_point(amplitude):
-    maps = targets_of([[9.5, 21.5]], amplitude=amplitude)  # the center of cell (2, 5)
-    assert maps[0, 0, 5, 2] == amplitude == maps.max()
+def test_a_target_is_a_gaussian_round_its_point():
+    maps = targets_of([[9.5, 21.5]])  # the center of cell (2, 5)
+    assert maps[0, 0, 5, 2] == 1 == maps.max()
     row, column = np.mgrid[: SIZE[0], : SIZE[1]]
-    expected = amplitude * np.exp(-((column - 2) ** 2 + (row - 5) ** 2) / (2 * 2.0**2))
-    np.testing.assert_allclose(maps[0, 0], expected, rtol=1e-5, atol=1e-6 * amplitude)
+    expected = np.exp(-((column - 2) ** 2 + (row - 5) ** 2) / (2 * 2.0**2))
+    np.testing.assert_allclose(maps[0, 0], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_target_agrees_with_a_image_pooled_from_full_size():
@@ -66,7 +65,6 @@ def test_coarse_levels_are_broader():
     assert sigmas[0] == 2.0
     assert list(sigmas) == sorted(sigmas)
     assert sigmas[-1] / sigmas[0] == pytest.approx(2.6 / 1.4)
-    assert pyramid_sigmas(2.0, (1, 2)) == (2.0, 4.0)
 
 
 @pytest.mark.parametrize("sigma", [1.0, 1.4, 2.0, 4.0])
@@ -86,7 +84,7 @@ def test_round_trip_stays_below_half_a_pixel_up_to_the_border(sigma, blur_sigma,
 )  # fmt: skip
 @settings(max_examples=60, deadline=None)
 def test_round_trip_at_any_point_stride_and_amplitude(x, y, stride, amplitude):
-    maps = targets_of([[x, y]], stride, (96 // stride, 128 // stride), sigma=1.5, amplitude=amplitude)
+    maps = amplitude * targets_of([[x, y]], stride, (96 // stride, 128 // stride), sigma=1.5)
     found, score = decode(maps, stride, blur_sigma=1.0)
     assert (found[0, 0] - torch.tensor([x, y])).norm() < 0.5 * stride / 4
     assert 0.85 * amplitude < score[0, 0] <= amplitude * 1.0001

@@ -11,9 +11,14 @@ import pytest
 from fschemas.failures import NonFiniteError, UsageError
 from fschemas.landmarks import DEEPFASHION_8, FASHIONAI_24, Visibility
 from ftrain.metrics.bootstrap import ratio_interval
-from ftrain.metrics.keypoint_curves import area_under_curve, detection_curve
 from ftrain.metrics.mean_pose import MeanPose
-from ftrain.metrics.normalized_error import mean_error, normalized_distances, summarize
+from ftrain.metrics.normalized_error import (
+    area_under_curve,
+    detection_curve,
+    mean_error,
+    normalized_distances,
+    summarize,
+)
 
 REAL = Path(os.environ.get("FASHIONKIT_REAL", Path(__file__).parents[4] / "shared" / "real"))
 

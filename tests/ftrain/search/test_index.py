@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from tests.ftrain.known_tasks import use_tasks
 from tests.ftrain.search_runs import SPLITS, find, image_of, write_items, write_run
 
 from fschemas.failures import EnvironmentProblem, IntegrityError, NonFiniteError, UsageError
@@ -18,7 +19,7 @@ from ftrain.search.index_file import FEATURES_FILE, INDEX_FILE, IndexFolder, wri
 
 @pytest.fixture(autouse=True)
 def _likes(monkeypatch):
-    monkeypatch.setattr("ftrain.fit.config.find_task", find)
+    use_tasks(monkeypatch, find)
 
 
 @pytest.fixture

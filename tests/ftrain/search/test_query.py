@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import simplejpeg
+from tests.ftrain.known_tasks import use_tasks
 from tests.ftrain.search_runs import SPLITS, find, image_of, write_items, write_run
 from typer.testing import CliRunner
 
@@ -26,13 +27,13 @@ from ftrain.search.query import query_index
 
 @pytest.fixture(autouse=True)
 def _likes(monkeypatch):
-    monkeypatch.setattr("ftrain.fit.config.find_task", find)
+    use_tasks(monkeypatch, find)
 
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """Shards, run, index of the gallery, and images as in the raw folder: 6 is a query, 12 is indexed."""
-    monkeypatch.setattr("ftrain.fit.config.find_task", find)
+    use_tasks(monkeypatch, find)
     write_items(tmp_path / "shards")
     write_run(tmp_path / "run", tmp_path / "shards")
     build_index(tmp_path / "run", str(tmp_path / "shards"), tmp_path / "index", workers=0)

@@ -20,11 +20,11 @@ from fschemas.shard_set import ShardSet
 from ftrain.data.config import RunConfig
 from ftrain.data.stream import Batch, RawSample
 from ftrain.fit import checkpoint
-from ftrain.fit.config import build_task, resolve
+from ftrain.fit.config import resolve
 from ftrain.fit.loop import Trainer
 from ftrain.fit.tracking import Trackers
 from ftrain.tasks import task_names
-from ftrain.tasks.task import Task
+from ftrain.tasks.task import Task, build_task
 
 COUNTS = {"train": 24, "val": 8}
 LABELS = partial(write_label_set, counts=COUNTS)

@@ -62,8 +62,6 @@ def predict(
             predictions = predict_images(run, paths, out, options)
     text = f"{count(len(predictions), 'image')}: {out}/predictions.jsonl{f' and {out}/overlays/' if overlays else ''}"
     if any(prediction.get(SEEN, "") is None for prediction in predictions):
-        text = (
-            f"{text}\n{run} was trained on boxes but got whole images; choose a run that predicts boxes with --detector"
-        )
+        text += f"\n{run} was trained on boxes but got whole images; choose a run that predicts boxes with --detector"
     print_results(predictions, text, as_json=as_json)
     refuse_unreadable(predictions, out / PREDICTIONS_FILE)

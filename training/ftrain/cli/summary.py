@@ -24,7 +24,7 @@ def summary(
     as_json: AsJson = False,
 ) -> None:
     """Print parameters, multiply-adds and output shapes by module."""
-    from ftrain.fit.config_values import check_config
+    from ftrain.fit.config import load_config
     from ftrain.fit.profiles import params_here
 
     if (run is None) == (task is None):
@@ -33,7 +33,7 @@ def summary(
     check_shards(shards)
     check_paths([params], "no such file")
     if task is not None:
-        check_config(task, params_here(params), profile, overrides or [])
+        load_config(task, params_here(params), profile, overrides or [])
 
     from ftrain.use.summary import network_of, summarize, summary_lines
 

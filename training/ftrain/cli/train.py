@@ -62,7 +62,7 @@ def training_command(task_name: str) -> Callable[..., None]:
         quiet: Quiet = False,
         as_json: AsJson = False,
     ) -> None:
-        from ftrain.fit.config_values import check_config
+        from ftrain.fit.config import load_config
         from ftrain.fit.profiles import params_here
         from ftrain.fit.trackers import check_trackers, default_trackers
 
@@ -77,7 +77,7 @@ def training_command(task_name: str) -> Callable[..., None]:
         check_paths([init_from], "no such run folder or weight file")
         check_run(init_from if init_from is not None and init_from.is_dir() else None)
         check_trackers(trackers)
-        check_config(task_name, params, profile, overrides, section)
+        load_config(task_name, params, profile, overrides, section)
         claim_output(run, "run")
 
         import ftrain.fit.train as fit

@@ -12,7 +12,6 @@ from fschemas.image_limits import check_jpeg
 
 # ITU-R BT.601 luma: the definition of "gray" for contrast and saturation.
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-_DIAGONAL = np.arange(3)
 # Decoding at half size skips work in the inverse DCT; below this scale of the warp, no relevant detail is lost.
 _HALF_DECODE_SCALE = 1 / 1.75
 
@@ -51,11 +50,6 @@ def compose(after: np.ndarray, before: np.ndarray) -> np.ndarray:
     return after @ np.vstack([before, (0.0, 0.0, 1.0)])
 
 
-def invert(matrix: np.ndarray) -> np.ndarray:
-    """Inverse of an affine matrix (2, 3)."""
-    return cv2.invertAffineTransform(matrix)
-
-
 def transform_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Apply an affine matrix (2, 3) to points (..., 2)."""
     return points @ matrix[:, :2].T + matrix[:, 2]
@@ -86,25 +80,23 @@ def fit_matrix(
     return matrix
 
 
-def warp(jpeg: bytes, matrix: np.ndarray, size: tuple[int, int], border: int = 128) -> np.ndarray:
-    """Decode a JPEG and warp it to RGB uint8 (height, width, 3) by `matrix` (2, 3), with gray `border` outside."""
+def warp(jpeg: bytes, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Decode a JPEG and warp it to RGB uint8 (height, width, 3) by `matrix` (2, 3), with gray outside."""
     image, factor = decode(jpeg, _scale(matrix))
     if factor != 1.0:
-        matrix = compose(matrix, invert(scaling(factor, factor)))
-    return warp_image(image, matrix, size, border)
+        matrix = compose(matrix, cv2.invertAffineTransform(scaling(factor, factor)))
+    return warp_image(image, matrix, size)
 
 
-def warp_image(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], border: int = 128) -> np.ndarray:
-    """Warp an RGB uint8 image (H, W, 3) to (height, width, 3) by `matrix` (2, 3), with gray `border` outside."""
+def warp_image(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Warp an RGB uint8 image (H, W, 3) to (height, width, 3) by `matrix` (2, 3), with gray outside."""
     scale = _scale(matrix)
     if scale < 0.75:  # bilinear sampling would skip source pixels, so average them first
         target = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
         smaller = cv2.resize(image, target, interpolation=cv2.INTER_AREA)
         real = scaling(smaller.shape[1] / image.shape[1], smaller.shape[0] / image.shape[0])
-        image, matrix = smaller, compose(matrix, invert(real))
-    return cv2.warpAffine(
-        image, matrix, size[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(border,) * 3
-    )
+        image, matrix = smaller, compose(matrix, cv2.invertAffineTransform(real))
+    return cv2.warpAffine(image, matrix, size[::-1], flags=cv2.INTER_LINEAR, borderValue=(128,) * 3)
 
 
 def _scale(matrix: np.ndarray) -> float:
@@ -120,16 +112,6 @@ def color_matrix(brightness: float, contrast: float, saturation: float) -> np.nd
     gain = contrast * brightness
     matrix = np.empty((3, 4), dtype=np.float32)
     matrix[:, :3] = gain * (1 - saturation) * _LUMA
-    matrix[_DIAGONAL, _DIAGONAL] += gain * saturation
+    matrix[:, :3] += gain * saturation * np.eye(3)
     matrix[:, 3] = (1 - contrast) * 128.0
     return matrix
-
-
-def random_color(strength: float, generator: np.random.Generator) -> np.ndarray:
-    """Random color matrix (3, 4) with each factor sampled from 1 ± `strength`."""
-    return color_matrix(*generator.uniform(1 - strength, 1 + strength, size=3))
-
-
-def apply_color(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Apply a color matrix (3, 4) to an RGB uint8 image (H, W, 3); values are clipped to 0 … 255."""
-    return cv2.transform(image, matrix)

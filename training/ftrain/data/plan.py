@@ -110,9 +110,8 @@ class TrainingPlan:
         epoch, number = divmod(step, self.steps_per_epoch)
         if epoch not in self._epochs:
             self._epochs.clear()
-            generator = np.random.Generator(
-                np.random.Philox(key=np.array([self.seed & (2**64 - 1), epoch], dtype=np.uint64))
-            )
+            key = np.array([self.seed & (2**64 - 1), epoch], dtype=np.uint64)
+            generator = np.random.Generator(np.random.Philox(key=key))
             self._epochs[epoch] = self.sampler(self.rows, generator)
         return self._epochs[epoch][number * self.batch_size : (number + 1) * self.batch_size]
 

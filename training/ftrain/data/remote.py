@@ -7,11 +7,11 @@ version, sets that share shards also share them in the cache, and one size limit
 import hashlib
 import os
 import random
+import shutil
 import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from fschemas.failures import EnvironmentProblem, FashionkitError, IntegrityError, UsageError
 from fschemas.publish import TEMPORARY_PREFIX, is_being_written, publish, remove_leftovers_of, sha256_of
@@ -59,12 +59,9 @@ class RemoteFiles:
         self._evict()
         return local
 
-    def learn(self, metadata: dict[str, Any]) -> None:
-        """Take the digests from dataset.json."""
-        self.digests = {shard["name"]: shard["sha256"] for shard in metadata["shards"]}
-        self.digests[INDEX_FILE] = metadata["index"]["sha256"]
-
     def _fetch(self, name: str, local: Path, digest: str | None) -> None:
+        import fsspec
+
         url = f"{self.url}/{name}"
         problem: Exception | None = None
         for attempt in range(_ATTEMPTS):
@@ -73,7 +70,8 @@ class RemoteFiles:
             try:
                 remove_leftovers_of(local)
                 with publish(local) as temporary:
-                    _download(url, temporary)
+                    with fsspec.open(url, "rb") as source, open(temporary, "wb") as file:
+                        shutil.copyfileobj(source, file, 1 << 22)  # type: ignore[arg-type]
                     if digest is not None and sha256_of(temporary) != digest:
                         raise IntegrityError(f"{url}: SHA-256 differs from {DATASET_FILE}; upload the shard set again")
                 return
@@ -126,14 +124,6 @@ def _of_protocol(error: Exception) -> Exception:
     return error
 
 
-def _download(url: str, target: Path) -> None:
-    import fsspec
-
-    with fsspec.open(url, "rb") as source, open(target, "wb") as file:
-        while block := source.read(1 << 22):  # type: ignore[attr-defined]
-            file.write(block)
-
-
 def open_shards(location: str, *, cache: Path | None = None, budget: int = 64 << 30) -> ShardSet:
     """Open a shard set in a folder or at a URL such as `s3://bucket/set`.
 
@@ -144,5 +134,7 @@ def open_shards(location: str, *, cache: Path | None = None, budget: int = 64 <<
         return ShardSet.open(Path(location))
     folder = cache or Path(os.environ.get("FASHIONKIT_CACHE", Path(tempfile.gettempdir()) / "fashionkit-cache"))
     files = RemoteFiles(location.rstrip("/"), folder, budget)
-    files.learn(read_dataset_file(files.path(DATASET_FILE), files.url))
+    metadata = read_dataset_file(files.path(DATASET_FILE), files.url)
+    files.digests = {shard["name"]: shard["sha256"] for shard in metadata["shards"]}
+    files.digests[INDEX_FILE] = metadata["index"]["sha256"]
     return ShardSet.open(files.url, files.path)

@@ -186,12 +186,8 @@ def _decode(content: bytes) -> np.ndarray:
 
 def upright_rgb(image: Image.Image) -> np.ndarray:
     """Convert a Pillow image of any mode to RGB uint8 (H, W, 3), EXIF orientation applied, transparency on white."""
-    return np.ascontiguousarray(as_rgb(_upright(image)))
-
-
-def _upright(image: Image.Image) -> Image.Image:
     try:
-        orientation = image.getexif().get(0x0112, 1)
+        rotated = image.getexif().get(0x0112, 1) != 1
     except Exception:  # noqa: BLE001 - damaged EXIF: treat the image as upright
-        return image
-    return image if orientation == 1 else ImageOps.exif_transpose(image)
+        rotated = False
+    return np.ascontiguousarray(as_rgb(ImageOps.exif_transpose(image) if rotated else image))

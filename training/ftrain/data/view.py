@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 
 from fschemas.failures import UsageError
 from fschemas.landmarks import LandmarkSet, Visibility, landmark_set
 from ftrain.data.config import ViewConfig
-from ftrain.data.image import apply_color, fit_matrix, random_color, transform_points, warp, warp_image
+from ftrain.data.image import color_matrix, fit_matrix, transform_points, warp, warp_image
 from ftrain.data.stream import RawSample
 
 _VISIBILITIES = frozenset(value.value for value in Visibility)
@@ -39,34 +40,30 @@ def view_of_sample(config: ViewConfig, sample: RawSample, generator: np.random.G
     image = warp(sample.image, matrix, (config.input_size, config.input_size))
     if generator is not None:
         if config.color_jitter:
-            image = apply_color(image, random_color(config.color_jitter, generator))
+            factors = generator.uniform(1 - config.color_jitter, 1 + config.color_jitter, size=3)
+            image = cv2.transform(image, color_matrix(*factors))
         if config.random_erase and generator.random() < config.random_erase:
             image = _erased(image, generator)
     return View(image, matrix.astype(np.float32), flipped)
-
-
-def view_of_image(config: ViewConfig, image: np.ndarray, box: Sequence[float] | None = None) -> View:
-    """View of an image (H, W, 3), uint8, without annotation: the full image, unless a box is given."""
-    height, width = image.shape[:2]
-    matrix, flipped = view_matrix(config, width, height, box, None)
-    return View(warp_image(image, matrix, (config.input_size, config.input_size)), matrix.astype(np.float32), flipped)
 
 
 def view_matrix(
     config: ViewConfig, width: int, height: int, box: Sequence[float] | None, generator: np.random.Generator | None
 ) -> tuple[np.ndarray, bool]:
     """Matrix of a view, float64 (2, 3), and whether it flips. `box` is x1, y1, x2, y2 in source pixels."""
-    region = None if box is None else _expanded(box, config.box_margin)
+    region = None
+    if box is not None:
+        left, top, right, bottom = box
+        margin = config.box_margin * max(right - left, bottom - top)
+        region = left - margin, top - margin, right + margin, bottom + margin
     if generator is None:
         return fit_matrix(width, height, config.input_size, region=region), False
     angle = generator.uniform(-config.rotation, config.rotation)
     zoom = float(np.exp(generator.uniform(*np.log(config.scale))))
     shift = tuple(generator.uniform(-config.translate, config.translate, size=2))
     flipped = bool(generator.random() < config.flip)
-    matrix = fit_matrix(
-        width, height, config.input_size, region=region, angle=angle, zoom=zoom, shift=shift, flip=flipped
-    )  # fmt: skip
-    return matrix, flipped
+    motion: Any = {"angle": angle, "zoom": zoom, "shift": shift, "flip": flipped}
+    return fit_matrix(width, height, config.input_size, region=region, **motion), flipped
 
 
 def encoded_image(config: ViewConfig, image: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
@@ -74,42 +71,26 @@ def encoded_image(config: ViewConfig, image: np.ndarray, box: Sequence[float] | 
 
     Uses the `box` if the configuration crops to boxes, else the full image.
     """
-    view = view_of_image(config, image, box if config.crop == "box" else None)
-    return {"image": view.image, "matrix": view.matrix, "size": np.array(image.shape[1::-1], np.float32)}
+    height, width = image.shape[:2]
+    matrix, _ = view_matrix(config, width, height, box if config.crop == "box" else None, None)
+    view = warp_image(image, matrix, (config.input_size, config.input_size))
+    return {"image": view, "matrix": matrix.astype(np.float32), "size": np.array([width, height], np.float32)}
 
 
-@dataclass(frozen=True)
-class SeenLandmarks:
-    """Landmarks of a sample: ground truth in source pixels and landmarks in the view.
-
-    `target` (K, 2) and `visibility` (K) are those of the annotation; `keypoints` (K, 2) and `keypoint_visibility` (K)
-    are in input pixels, with left and right swapped if the view is flipped.
-    """
-
-    target: np.ndarray
-    visibility: np.ndarray
-    keypoints: np.ndarray
-    keypoint_visibility: np.ndarray
-
-
-def landmarks_in_view(annotation: dict[str, Any], landmarks: LandmarkSet, view: View) -> SeenLandmarks:
+def landmarks_in_view(annotation: dict[str, Any], landmarks: LandmarkSet, view: View) -> dict[str, np.ndarray]:
     """Transform the K landmarks of an annotation with the image; left-right pairs are swapped if the view is flipped.
 
-    Raises `ValueError` for the wrong number of landmarks or an invalid visibility.
+    Returns `target` (K, 2) and `visibility` (K) of the annotation, and `keypoints` (K, 2) and `keypoint_visibility` (K)
+    in input pixels. Raises `ValueError` for the wrong number of landmarks or an invalid visibility.
     """
     target = np.stack([annotation["landmark_x"], annotation["landmark_y"]], axis=-1).astype(np.float32)
     visibility = np.asarray(annotation["landmark_visibility"], dtype=np.int8)
-    if (
-        target.shape != (len(landmarks), 2)
-        or visibility.shape != (len(landmarks),)
-        or not _VISIBILITIES.issuperset(visibility.tolist())
-    ):
+    shapes = target.shape, visibility.shape
+    if shapes != ((len(landmarks), 2), (len(landmarks),)) or not _VISIBILITIES.issuperset(visibility.tolist()):
         raise ValueError(f"its landmarks are not {len(landmarks)} positions with a visibility each")
-    points, seen = transform_points(target, view.matrix).astype(np.float32), visibility
-    if view.flipped:
-        flip_index = list(landmarks.flip_index)
-        points, seen = points[flip_index], visibility[flip_index]
-    return SeenLandmarks(target, visibility, points, seen)
+    order = list(landmarks.flip_index) if view.flipped else slice(None)
+    points = transform_points(target, view.matrix).astype(np.float32)[order]
+    return {"target": target, "visibility": visibility, "keypoints": points, "keypoint_visibility": visibility[order]}
 
 
 def known_landmarks(dataset: dict[str, Any], task: str) -> LandmarkSet:
@@ -134,12 +115,6 @@ def item_number(item: str) -> int:
 def names_as_ids(dataset: dict[str, Any], vocabulary: str) -> dict[str, int]:
     """Map from name to class index for a vocabulary of dataset.json; "" (unknown) maps to -1."""
     return {"": -1, **{name: number for number, name in enumerate(dataset["vocabularies"][vocabulary]["values"])}}
-
-
-def _expanded(box: Sequence[float], margin: float) -> tuple[float, float, float, float]:
-    left, top, right, bottom = box
-    extra = margin * max(right - left, bottom - top)
-    return left - extra, top - extra, right + extra, bottom + extra
 
 
 def _erased(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:

@@ -14,7 +14,7 @@ import os
 import signal
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -31,7 +31,7 @@ _DEFERRED = (signal.SIGINT, signal.SIGTERM)
 
 def in_order(
     work: Work, numbers: Sequence[int], *, workers: int, ahead: int, timeout: float, prepare: Callable[[], None]
-) -> Iterator[int]:
+) -> Generator[int]:
     """Yield each number, in order, once `work(number)` is done; `work` must leave its result in shared memory.
 
     While the caller holds a number, at most `ahead * workers` later ones are in progress. `prepare` runs first in every
@@ -74,9 +74,7 @@ class _Worker:
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _DEFERRED)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore", DeprecationWarning
-                )  # about forking with threads, which a worker does not need
+                warnings.simplefilter("ignore", DeprecationWarning)  # a worker does not need the parent's threads
                 self.process = os.fork()
             if self.process == 0:
                 _live(there, work, prepare, parent)

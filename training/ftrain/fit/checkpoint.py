@@ -46,30 +46,24 @@ def save_checkpoint(folder: Path, state: TrainingState, tensors: Tensors, *, kee
             f"step {state.step}: {bad} is not finite; the last good checkpoint is kept; lower fit.learning_rate or fix the data"
         )
     target = folder / step_folder(state.step)
-    state.files = state.files or _digests(folder.parent)
+    files = [folder.parent / name for name in (CONFIG_FILE, DATASET_FILE)]
+    state.files = state.files or {file.name: sha256_of(file) for file in files if file.exists()}
     if not target.exists():  # the state of a step is unique, and damaged checkpoints were set aside
         with publish(target) as temporary:
             temporary.mkdir()
             for file, named in tensors.items():
-                _write_tensors(named, temporary / f"{file}.safetensors", target)
+                path = temporary / f"{file}.safetensors"
+                try:
+                    save_file({name: tensor.detach().contiguous().cpu() for name, tensor in named.items()}, path)
+                except SafetensorError as error:  # safetensors fails to write only because of the file system
+                    raise EnvironmentProblem(
+                        f"{target}/{path.name}: cannot be written ({error}); free some space and run the same command again"
+                    ) from None
             digests = {path.name: sha256_of(path) for path in sorted(temporary.iterdir())}
             (temporary / STATE_FILE).write_bytes(sealed(state, digests))
     _point(folder / LATEST_FILE, target.name)
     retain(folder, state, keep)
     return target
-
-
-def _digests(run: Path) -> dict[str, str]:
-    return {name: sha256_of(run / name) for name in (CONFIG_FILE, DATASET_FILE) if (run / name).exists()}
-
-
-def _write_tensors(named: dict[str, torch.Tensor], path: Path, target: Path) -> None:
-    try:
-        save_file({name: tensor.detach().contiguous().cpu() for name, tensor in named.items()}, path)
-    except SafetensorError as error:  # safetensors fails to write only because of the file system
-        raise EnvironmentProblem(
-            f"{target}/{path.name}: cannot be written ({error}); free some space and run the same command again"
-        ) from None
 
 
 def retain(folder: Path, state: TrainingState, keep: int) -> None:
@@ -202,21 +196,17 @@ def best(folder: Path) -> Path | None:
     Without the pointer file, e.g. if the run was killed before writing it, the state of the newest checkpoint
     determines the best one. Raises `IntegrityError` if the checkpoint is missing or the pointer is damaged.
     """
-    pointer, named = folder / BEST_FILE, _best_of_newest(folder)
+    pointer = folder / BEST_FILE
     if not pointer.exists():
+        named = _best_of_newest(folder)
         if named is not None and not named.is_dir():
             raise IntegrityError(f"{named}: the best checkpoint is missing; choose another with --checkpoint")
         return named
     text = read_regular(pointer, 1000).decode("utf-8", "replace").strip()
-    name, _, digest = text.partition(" ")
-    if not CHECKPOINT_NAME.fullmatch(name):
+    name = text.partition(" ")[0]
+    if not CHECKPOINT_NAME.fullmatch(name) or text != _signed(name):
         raise IntegrityError(
-            f"{pointer}: {name[:80]!r} is not the name of a checkpoint; restore it, or choose one with --checkpoint"
-        )
-    # An earlier version wrote only the name.
-    if text != _signed(name) if digest else named is None or name != named.name:
-        raise IntegrityError(
-            f"{pointer}: damaged, the name does not have its digest; restore it, or choose one with --checkpoint"
+            f"{pointer}: {text[:80]!r} is not the name of a checkpoint and its digest; restore it, or choose one with --checkpoint"
         )
     if not (folder / name).is_dir():
         raise IntegrityError(f"{pointer}: names {name}, which is missing; choose another with --checkpoint")
@@ -255,9 +245,5 @@ def unpack_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, tensors
         name, entry = key.rsplit("|", 1)
         parameter = parameters[name]
         is_moment = tensor.shape == parameter.shape and entry != "step"
-        laid_out = (
-            torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False)
-            if is_moment
-            else torch.empty_like(tensor)
-        )
-        optimizer.state[parameter][entry] = laid_out.copy_(tensor)
+        empty = torch.empty_like(parameter if is_moment else tensor, dtype=tensor.dtype, requires_grad=False)
+        optimizer.state[parameter][entry] = empty.copy_(tensor)

@@ -1,6 +1,5 @@
 """State of a run, and `state.json` of a checkpoint, which stores it with the digests of all files of the checkpoint."""
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from dataclasses import fields as dataclass_fields
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fschemas.failures import IntegrityError, UsageError
-from fschemas.json_file import COUNT, read_json
+from fschemas.json_file import COUNT, read_json, seal
 from fschemas.names import DIGEST
 from fschemas.publish import publish_bytes
 from ftrain.data.plan import EMPTY_LEDGER
@@ -53,12 +52,8 @@ def amend_state(folder: Path, state: TrainingState) -> None:
 
 def sealed(state: TrainingState, digests: dict[str, str]) -> bytes:
     """Return the content of state.json, including its own digest."""
-    return _with_seal({"format": FORMAT, **asdict(state), "finite": True, "digests": digests})
-
-
-def _with_seal(note: dict[str, Any]) -> bytes:
-    seal = hashlib.sha256(json.dumps(note, allow_nan=False).encode()).hexdigest()
-    return json.dumps({**note, "seal": seal}, indent=2, allow_nan=False).encode() + b"\n"
+    note = seal({"format": FORMAT, **asdict(state), "finite": True, "digests": digests})
+    return json.dumps(note, indent=2, allow_nan=False).encode() + b"\n"
 
 
 def read_state(path: Path) -> tuple[TrainingState, dict[str, str]]:
@@ -68,7 +63,7 @@ def read_state(path: Path) -> tuple[TrainingState, dict[str, str]]:
     """
     file = path / STATE_FILE
     try:
-        note = read_json(file, _SHAPE, format=FORMAT, remedy=_REMEDY)
+        note = read_json(file, _SHAPE, format=FORMAT, sealed=True, remedy=_REMEDY)
     except UsageError as error:  # missing, or of another format
         raise IntegrityError(str(error)) from None
     digests = note["digests"]
@@ -78,8 +73,6 @@ def read_state(path: Path) -> tuple[TrainingState, dict[str, str]]:
         what = f"{min(unknown)} is unknown to this version" if unknown else "its weights are not finite"
         raise IntegrityError(f"{file}: {what}; {_REMEDY}")
     state = TrainingState(**fields)
-    if file.read_bytes() != _with_seal({name: value for name, value in note.items() if name != "seal"}):
-        raise IntegrityError(f"{file}: changed (its checksum does not match its content); {_REMEDY}")
     if step_folder(state.step) != path.name:
         raise IntegrityError(f"{file}: belongs to step {state.step}, but is in {path.name}; {_REMEDY}")
     return state, digests

@@ -14,9 +14,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from ftrain.data.config import RunConfig
-from ftrain.fit.config_values import config_class, load_values
+from ftrain.fit.config import config_class, load_config
 from ftrain.fit.profiles import profile_values
-from ftrain.tasks import check_task_name
 
 _BOUNDS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "multiple_of": "multiple of", "min_length": "length >="}
 _NAMES = {str: "text", bool: "true | false", int: "integer", float: "number", type(None): "null", Any: "anything"}
@@ -43,9 +42,7 @@ def config_keys(
 
     Raises the same `UsageError`s as training.
     """
-    check_task_name(task)
-    model = config_class(task)
-    config = load_values(model, task, params, profile, overrides, section)
+    model, config = config_class(task), load_config(task, params, profile, overrides, section)
     _, source = profile_values(task, params, profile, section)
     keys: list[ConfigKey] = []
     for name, field in RunConfig.model_fields.items():

@@ -67,21 +67,24 @@ def accumulate_exactly(
         _add(totals, losses, 1 / len(micro_batches))
     by_rank = processes.gather(torch.stack(vectors))
     in_order = [by_rank[m % len(by_rank)][m // len(by_rank)] for m in range(len(micro_batches) * processes.world_size)]
-    mean = _ordered_mean(in_order)
+    mean = in_order[0].clone()
+    for vector in in_order[1:]:
+        mean += vector
+    mean.div_(len(in_order))
     # Tensors that no micro-batch changed keep their bits: the mean of equal numbers may differ in the last bit.
     first = sum(parameter.numel() for parameter in parameters)
     old = _vector([value for value in before if value.is_floating_point()], like=mean)
     constant = torch.stack([vector[first:] for vector in in_order]).eq(old).all(dim=0)
     mean[first:] = torch.where(constant, old, mean[first:])
-    _scatter(mean, parameters, statistics)
+    position = 0
+    for tensor in (*parameters, *statistics):
+        values = mean[position : position + tensor.numel()].view(tensor.shape)
+        position += tensor.numel()
+        if isinstance(tensor, nn.Parameter):
+            tensor.grad = torch.empty_like(tensor).copy_(values)  # in the memory layout of the parameter
+        else:
+            tensor.copy_(values)
     return totals
-
-
-def _ordered_mean(vectors: list[torch.Tensor]) -> torch.Tensor:
-    total = vectors[0].clone()
-    for vector in vectors[1:]:
-        total += vector
-    return total.div_(len(vectors))
 
 
 def _vector(tensors: list[torch.Tensor], like: torch.Tensor | None = None) -> torch.Tensor:
@@ -89,17 +92,6 @@ def _vector(tensors: list[torch.Tensor], like: torch.Tensor | None = None) -> to
         assert like is not None
         return like.new_empty(0)
     return torch.cat([tensor.detach().reshape(-1).float() for tensor in tensors])
-
-
-def _scatter(vector: torch.Tensor, parameters: list[nn.Parameter], statistics: list[torch.Tensor]) -> None:
-    position = 0
-    for tensor in (*parameters, *statistics):
-        values = vector[position : position + tensor.numel()].view(tensor.shape)
-        position += tensor.numel()
-        if isinstance(tensor, nn.Parameter):
-            tensor.grad = torch.empty_like(tensor).copy_(values)  # in the memory layout of the parameter
-        else:
-            tensor.copy_(values)
 
 
 def _add(totals: Losses, losses: Losses, share: float) -> None:

@@ -34,7 +34,8 @@ def _from_run(task: Task, source: Path) -> str:
         )
     for key, tensor in taken.items():
         own[key].copy_(tensor)
-    left = [_name(task, key) for key in own if key not in taken]
+    prefixes = list(backbones(task))
+    left = [name if at is None else f"{prefixes[at]} {name}" for at, name in own if (at, name) not in taken]
     rest = f"; new are {', '.join(left[:3])}{' …' if len(left) > 3 else ''}" if left else ""
     return (
         f"{len(taken)} of {len(own)} tensors come from {source}, a run of {other.name} "
@@ -87,8 +88,3 @@ def _fitting(own: Tensor, given: dict[_Key, Tensor], key: _Key) -> Tensor | None
         if tensor is not None and tensor.shape == own.shape:
             return tensor
     return None
-
-
-def _name(task: nn.Module, key: _Key) -> str:
-    number, name = key
-    return name if number is None else f"{list(backbones(task))[number]} {name}"

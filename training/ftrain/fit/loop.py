@@ -206,9 +206,8 @@ class Trainer:
         if self.processes.is_main:
             keys = [str(key) for key in self.shards.columns["key"][self.plan.batch(step)]]
             found = {name: repr(value) for name, value in values.items()}
-            publish_json(
-                self.folder / NON_FINITE_FILE, {"step": step, "seed": self.fit.seed, "values": found, "keys": keys}
-            )
+            report = {"step": step, "seed": self.fit.seed, "values": found, "keys": keys}
+            publish_json(self.folder / NON_FINITE_FILE, report)
         raise NonFiniteError(
             f"step {step}: {', '.join(bad) or 'another process'} is not finite; the samples are listed in "
             f"{self.folder}/{NON_FINITE_FILE} and the last good checkpoint is kept; lower fit.learning_rate or fix the data"
@@ -233,9 +232,8 @@ class Trainer:
     def _log(self, losses: dict[str, float], clock: Clock, *, always: bool) -> None:
         step, rates, losses = self.state.step, clock.rates(), self.processes.mean(losses)
         epoch = step / self.plan.steps_per_epoch
-        self.tracker.log(
-            "training", step, {**losses, "learning_rate": self.state.learning_rate, "epoch": epoch, **rates}
-        )
+        values = {**losses, "learning_rate": self.state.learning_rate, "epoch": epoch, **rates}
+        self.tracker.log("training", step, values)
         if self.processes.is_main:
             note = f"loss {losses['loss']:.4f}  {rates['images_per_second']:.0f} images/s  waiting for data {rates['waiting_share']:.0%}"
             log_progress("training", step, self.num_steps, f"step {step}/{self.num_steps}  {note}", note, always=always)
@@ -295,9 +293,8 @@ def load_weights(task: nn.Module, tensors: dict[str, torch.Tensor], path: Path) 
     for name, tensor in own.items():
         if tensor.shape != tensors[name].shape:
             shapes = f"{tuple(tensors[name].shape)} instead of {tuple(tensor.shape)}"
-            raise IntegrityError(
-                f"{path}: tensor {name} has shape {shapes}; it belongs to another model or landmark set"
-            )
+            remedy = "it belongs to another model or landmark set"
+            raise IntegrityError(f"{path}: tensor {name} has shape {shapes}; {remedy}")
     task.load_state_dict(tensors)
 
 

@@ -21,7 +21,8 @@ def make_optimizer(model: nn.Module, config: FitConfig) -> torch.optim.Optimizer
     parts = [prefix for stage in config.stages for prefix in stage.lr_scales]
     groups: dict[tuple[bool, bool, int, str], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        kind = _is_backbone(name), parameter.ndim > 1, heights.get(name, 0), _longest_prefix(name, parts)
+        is_backbone = name.startswith("backbone") or ".backbone." in name
+        kind = is_backbone, parameter.ndim > 1, heights.get(name, 0), _longest_prefix(name, parts)
         groups.setdefault(kind, []).append(parameter)
     settings = [
         {
@@ -73,10 +74,6 @@ def layer_heights(names: Iterable[str]) -> dict[str, int]:
     return {name: len(layers[backbone]) - number for name, (backbone, number) in numbers.items()}
 
 
-def _is_backbone(name: str) -> bool:
-    return name.startswith("backbone") or ".backbone." in name
-
-
 def rate_at(step: int, num_steps: int, config: FitConfig) -> float:
     """Learning rate of a step: linear warmup, then cosine decay to zero, or constant."""
     warmup = round(config.warmup_ratio * num_steps)
@@ -95,10 +92,10 @@ def seed_torch(seed: int, device: torch.device) -> None:
         torch.cuda.manual_seed(seed)
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float, rates: Mapping[str, float] | None = None) -> None:
+def set_rate(optimizer: torch.optim.Optimizer, rate: float, rates: Mapping[str, float]) -> None:
     """Set the learning rate of every group: `rate` times the factors of the group and of the stage (`lr_scales`)."""
     for group in optimizer.param_groups:
-        group["lr"] = rate * group["share"] * (rates or {}).get(_longest_prefix(group["part"], rates or {}), 1.0)
+        group["lr"] = rate * group["share"] * rates.get(_longest_prefix(group["part"], rates), 1.0)
 
 
 def _longest_prefix(name: str, prefixes: Iterable[str]) -> str:
@@ -122,9 +119,8 @@ def check_stages(model: nn.Module, stages: tuple[Stage, ...]) -> None:
             raise UsageError(f"fit.stages: no parameter's name starts with {prefix!r}; the first is {names[0]}")
     for stage in stages:
         if all(name.startswith(stage.freeze) for name in names):
-            raise UsageError(
-                f"fit.stages: frozen={list(stage.freeze)} leaves nothing to train; freeze fewer parameters"
-            )
+            frozen = list(stage.freeze)
+            raise UsageError(f"fit.stages: frozen={frozen} leaves nothing to train; freeze fewer parameters")
 
 
 def weigh(losses: dict[str, torch.Tensor], stage: Stage) -> dict[str, torch.Tensor]:

@@ -15,12 +15,17 @@ PACKAGED_PARAMS = Path(__file__).with_name("params.yaml")
 
 
 def profile_values(
-    task: str, params: Path | None, profile: str | None, named: str | None = None
+    task: str, params: Path | None, profile: str | None, named: str | None
 ) -> tuple[dict[str, Any], str]:
     """Values of the requested profile and their source. Raises `UsageError` if the profile does not exist."""
     name = named or task
     if named is not None:
-        _require_section(params, named)
+        if params is None:
+            raise UsageError(f"--section {named}: there is no params.yaml here; choose one with --params")
+        known = [key for key, value in read_values(params).items() if isinstance(value, dict)]
+        if named not in known:
+            hint = did_you_mean(named, known)
+            raise UsageError(f"{params}: no section {named!r}; {hint}add one, or choose another file with --params")
     if params is None and profile is None:
         return {}, "the defaults"
     section = {} if params is None else read_values(params).get(name)
@@ -47,22 +52,10 @@ def profile_values(
     )
 
 
-def _require_section(params: Path | None, name: str) -> None:
-    if params is None:
-        raise UsageError(f"--section {name}: there is no params.yaml here; choose one with --params")
-    sections = read_values(params)
-    if not isinstance(sections.get(name), dict):
-        known = [key for key, value in sections.items() if isinstance(value, dict)]
-        raise UsageError(
-            f"{params}: no section {name!r}; {did_you_mean(name, known)}add one, or choose another file with --params"
-        )
-
-
 def _profiles(section: Any) -> dict[str, dict[str, Any]]:
     """Profiles of a section of params.yaml, without the entry that selects the default."""
-    return (
-        {name: value for name, value in section.items() if isinstance(value, dict)} if isinstance(section, dict) else {}
-    )
+    entries = section.items() if isinstance(section, dict) else ()
+    return {name: value for name, value in entries if isinstance(value, dict)}
 
 
 def params_here(params: Path | None) -> Path | None:

@@ -25,10 +25,10 @@ from ftrain.data.config import RunConfig
 from ftrain.fit import checkpoint
 from ftrain.fit.checkpoint import CONFIG_FILE, DATASET_FILE
 from ftrain.fit.checkpoint_state import TrainingState
-from ftrain.fit.config import build_task, read_config
+from ftrain.fit.config import read_config
 from ftrain.fit.loop import load_weights
 from ftrain.layers.weights import weights_to_come
-from ftrain.tasks.task import Task
+from ftrain.tasks.task import Task, build_task
 
 RECEIPT_FILE = "receipt.json"
 # Read by evaluations and comparisons; their digests are in the receipt.
@@ -46,10 +46,6 @@ class RunFolder:
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""
         return self.path / "checkpoints"
-
-    def require(self) -> None:
-        """Raise `UsageError`, with the kind of the folder, if this is not a run folder."""
-        check_run(self.path)
 
     @contextmanager
     def hold(self) -> Generator[None]:
@@ -126,7 +122,7 @@ class RunFolder:
 
     def dataset(self) -> dict[str, Any]:
         """Read the description of the run's shard set. Raises `IntegrityError` if the file was changed."""
-        self.require()
+        check_run(self.path)
         checkpoint.check_file(self.checkpoints, DATASET_FILE)
         return read_json(
             self.path / DATASET_FILE,
@@ -138,7 +134,7 @@ class RunFolder:
 
     def config(self) -> RunConfig:
         """Read the configuration that the run was trained with. Raises `IntegrityError` if the file was changed."""
-        self.require()
+        check_run(self.path)
         path = self.path / CONFIG_FILE
         try:
             config = read_config(path)
@@ -180,9 +176,8 @@ class RunFolder:
             raise UsageError(f"{self.path}: no checkpoint; train the run first")
         path, _, reasons = found
         if reasons:  # never load other weights than requested silently
-            raise IntegrityError(
-                f"{reasons[0].removeprefix('skipped ')}; choose an intact one with --checkpoint {path.name}"
-            )
+            reason = reasons[0].removeprefix("skipped ")
+            raise IntegrityError(f"{reason}; choose an intact one with --checkpoint {path.name}")
         return path
 
     def write_receipt(self, state: TrainingState, command: Sequence[str]) -> None:
@@ -215,6 +210,5 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
     """Flatten nested values to dotted keys."""
     if not isinstance(value, dict):
         return {prefix: value}
-    return {
-        name: leaf for key, child in value.items() for name, leaf in flat(child, f"{prefix}.{key}".lstrip(".")).items()
-    }
+    parts = (flat(child, f"{prefix}.{key}".lstrip(".")) for key, child in value.items())
+    return {name: leaf for part in parts for name, leaf in part.items()}

@@ -17,9 +17,8 @@ class StopSignals:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():  # Python handles signals only in the main thread
-            self._previous = {
-                number: signal.signal(number, self._remember) for number in (signal.SIGTERM, signal.SIGINT)
-            }
+            stops = (signal.SIGTERM, signal.SIGINT)
+            self._previous = {number: signal.signal(number, self._remember) for number in stops}
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -38,9 +38,8 @@ class Splits:
     def holds_out(self) -> bool:
         """Whether validation rows are held out from the training split."""
         known = self.shards.metadata["splits"]
-        return self._validates and not any(
-            name in known for name in self.task.splits_of(self.config.validation_split, known)
-        )
+        names = self.task.splits_of(self.config.validation_split, known)
+        return self._validates and not any(name in known for name in names)
 
     def training(self) -> np.ndarray:
         """Training rows, including augmented copies."""

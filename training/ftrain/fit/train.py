@@ -16,7 +16,7 @@ from ftrain.data.config import RunConfig
 from ftrain.data.remote import open_shards
 from ftrain.data.split_lock import check_lock
 from ftrain.fit.checkpoint_state import step_folder
-from ftrain.fit.config import build_task, load_config
+from ftrain.fit.config import load_config
 from ftrain.fit.distributed import Processes, processes
 from ftrain.fit.init_from import init_from
 from ftrain.fit.loop import Trainer
@@ -25,7 +25,7 @@ from ftrain.fit.run_folder import RunFolder, flat
 from ftrain.fit.splits import names_to_learn
 from ftrain.fit.trackers import MlflowTracker, TensorboardTracker, check_trackers, default_trackers
 from ftrain.fit.tracking import CsvTracker, DvcliveTracker, Tracker, Trackers
-from ftrain.tasks.task import Task
+from ftrain.tasks.task import Task, build_task
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def train(task_name: str, options: TrainOptions) -> dict[str, Any]:
     """Train and return the best validation metric; everything else is in the run folder."""
     check_trackers(options.trackers)
     options = replace(options, run=claim_output(Path(options.run), "run"))
-    config = load_config(task_name, options.params, options.profile, list(options.overrides), section=options.section)
+    config = load_config(task_name, options.params, options.profile, options.overrides, options.section)
     cv2.setNumThreads(0)
     shards = open_shards(options.shards)
     check_lock(config.split_lock, shards)
@@ -86,9 +86,8 @@ def _train(config: RunConfig, shards: ShardSet, options: TrainOptions, group: Pr
     state = trainer.train()
     if group.is_main:
         run.write_receipt(state, options.command)
-        publish_json(
-            options.run / "metrics.json", {"validation": state.best, "step": state.step, "steps": trainer.num_steps}
-        )
+        metrics = {"validation": state.best, "step": state.step, "steps": trainer.num_steps}
+        publish_json(options.run / "metrics.json", metrics)
     return {"run": str(options.run), "step": state.step, "best": state.best}
 
 

@@ -89,8 +89,13 @@ def agree(task: Task, run: Path, shards: ShardSet) -> ShardSet:
     if not pairs:
         return shards
     known = {name: frozenset({"", *pairs[name][0]}) for name in _BY_NAME if name in pairs}
-    ids, unseen = _ids(*pairs["attributes"]) if "attributes" in pairs else (None, ())
-    translation = Translation(known, ids, unseen)
+    translation = Translation(known)
+    if "attributes" in pairs:
+        mine, theirs = pairs["attributes"]
+        numbers = {name: number for number, name in enumerate(mine)}
+        ids = {number: numbers[name] for number, name in enumerate(theirs) if name in numbers}
+        unseen = tuple(number for name, number in numbers.items() if name not in set(theirs))
+        translation = Translation(known, ids, unseen)
     return shards.translated(translation, dict(task.dataset.get("vocabularies") or {}), known)
 
 
@@ -143,12 +148,6 @@ def _check_landmarks(task: Task, run: Path, shards: ShardSet) -> None:
         raise UsageError(
             f"{run}: trained with landmark_set {_name(mine)}, but {shards.location} has {others}; use a shard set with the same landmarks"
         )
-
-
-def _ids(mine: list[str], theirs: list[str]) -> tuple[dict[int, int], tuple[int, ...]]:
-    numbers = {name: number for number, name in enumerate(mine)}
-    ids = {number: numbers[name] for number, name in enumerate(theirs) if name in numbers}
-    return ids, tuple(number for name, number in numbers.items() if name not in set(theirs))
 
 
 def _values(dataset: Mapping[str, Any], name: str) -> list[str]:

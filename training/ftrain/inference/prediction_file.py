@@ -17,10 +17,8 @@ def publish_predictions(path: Path, predictions: list[dict[str, Any]], folder: s
     is the file name of its image in `folder`, beside `path`; nothing outside that folder is deleted.
     """
     before = _images_of(path, field)
-    lines = "".join(
-        json.dumps(seal(prediction), ensure_ascii=False, allow_nan=False) + "\n" for prediction in predictions
-    )
-    publish_bytes(path, lines.encode())
+    lines = (json.dumps(seal(prediction), ensure_ascii=False, allow_nan=False) for prediction in predictions)
+    publish_bytes(path, "".join(f"{line}\n" for line in lines).encode())
     inside = (path.parent / folder).resolve()
     for name in before - {str(prediction.get(field)) for prediction in predictions}:
         stale = (path.parent / name).resolve()

@@ -49,12 +49,6 @@ def color_feature(image: np.ndarray, weight: np.ndarray | None = None) -> np.nda
     return (feature / np.linalg.norm(feature)).astype(np.float32)
 
 
-def color_features(images: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """`color_feature` of B images uint8 B, H, W, 3 with optional weights B, h, w: float32 B, 125."""
-    one = [color_feature(image, None if weights is None else weights[number]) for number, image in enumerate(images)]
-    return np.stack(one) if one else np.empty((0, COLOR_DIMS), np.float32)
-
-
 _AXES = (np.array(LIGHTNESS_CENTERS), np.array(CHROMA_CENTERS), np.array(CHROMA_CENTERS))
 
 

@@ -57,7 +57,8 @@ def _chain(features: Any, output: int) -> OrderedDict[str, nn.Module] | None:
     """Remove and return the modules after the given output; None if the network is not sequential."""
     if isinstance(features, FeatureListNet):
         names = list(features.keys())
-        behind = names[names.index(_layer_of(features.return_layers, output)) + 1 :]
+        # timm lists the modules of its outputs in order.
+        behind = names[names.index(list(features.return_layers)[output]) + 1 :]
         return OrderedDict((name, features.pop(name)) for name in behind)
     if hasattr(features, "blocks") and hasattr(features, "_stage_out_idx"):  # EfficientNets and MobileNets
         stage = int(features.feature_info.get_dicts()[output]["stage"])
@@ -65,8 +66,3 @@ def _chain(features: Any, output: int) -> OrderedDict[str, nn.Module] | None:
         features.blocks = features.blocks[:stage]
         return OrderedDict((f"blocks.{stage + depth}", block) for depth, block in enumerate(behind_blocks))
     return None
-
-
-def _layer_of(return_layers: dict[str, Any], output: int) -> str:
-    """Return the name of the module of an output; timm lists them in order."""
-    return list(return_layers)[output]

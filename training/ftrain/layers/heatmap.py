@@ -22,9 +22,9 @@ PYRAMID_SIGMA_RATIOS = tuple(sigma / PAPER_SIGMA for sigma in (1.4, 1.7, 2.0, 2.
 """Target widths of GlobalNet's levels relative to the finest, finest first: CPN's kernels 7, 9, 11, 15."""
 
 
-def pyramid_sigmas(sigma: float, ratios: Sequence[float] = PYRAMID_SIGMA_RATIOS) -> tuple[float, ...]:
+def pyramid_sigmas(sigma: float) -> tuple[float, ...]:
     """Return the standard deviations, in cells, of the targets of GlobalNet's levels, finest first."""
-    return tuple(sigma * ratio for ratio in ratios)
+    return tuple(sigma * ratio for ratio in PYRAMID_SIGMA_RATIOS)
 
 
 def to_cells(pixels: Tensor, stride: int) -> Tensor:
@@ -37,19 +37,17 @@ def to_pixels(cells: Tensor, stride: int) -> Tensor:
     return cells * stride + (stride - 1) / 2
 
 
-def gaussian_targets(
-    points: Tensor, weight: Tensor, size: tuple[int, int], stride: int, sigma: float, amplitude: float = 1.0
-) -> Tensor:
+def gaussian_targets(points: Tensor, weight: Tensor, size: tuple[int, int], stride: int, sigma: float) -> Tensor:
     """Return target maps, float32 B, K, h, w, with a Gaussian around each point of positive weight.
 
     `points` are B, K, 2 pixels (x, y), `weight` is B, K; `size` (h, w) and the standard deviation `sigma` are in cells.
     A point of weight 0 yields an empty map, whatever its coordinates; a point outside the image leaves the tail of its
-    Gaussian. The peak is `amplitude` at the point itself, so a cell reaches it only if the point lies on its center.
+    Gaussian. The peak is 1 at the point itself, so a cell reaches it only if the point lies on its center.
     """
     present = weight > 0
     cells = to_cells(torch.where(present.unsqueeze(-1), points, 0.0).float(), stride)
     columns = _profile(cells[..., 0], size[1], sigma)
-    rows = _profile(cells[..., 1], size[0], sigma) * (amplitude * present).unsqueeze(-1)
+    rows = _profile(cells[..., 1], size[0], sigma) * present.unsqueeze(-1)
     return rows.unsqueeze(-1) * columns.unsqueeze(-2)
 
 

@@ -44,9 +44,8 @@ def attribute_recall(
     for name, ids in {"all": range(values.shape[1]), **(types or {})}.items():
         columns = np.array(ids, np.int64)
         rows, _, positions = positive_positions(values[:, columns], truth[:, columns], seen[:, columns])
-        result[name] = _recalls(
-            rows, positions, len(values), [k for k in sorted(top) if k < len(columns)], name == "all"
-        )
+        ranks = [k for k in sorted(top) if k < len(columns)]
+        result[name] = _recalls(rows, positions, len(values), ranks, name == "all")
         result[name]["attributes"] = float(len(columns))
     return result
 

@@ -7,12 +7,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 _DRAWS_AT_ONCE = 2_000_000
+_TAIL = (1 - 0.95) / 2
+
+# Counts R, M and kinds M, W of images -> values R.
+Statistic = Callable[[NDArray[np.float64], NDArray[np.int64]], NDArray[np.float64]]
 
 
-def ratio_interval(
-    sums: ArrayLike, counts: ArrayLike, num_resamples: int = 1000, seed: int = 0, level: float = 0.95
-) -> tuple[float, float]:
-    """Percentile interval of sum(sums) / sum(counts) over resampled images.
+def ratio_interval(sums: ArrayLike, counts: ArrayLike, num_resamples: int = 1000, seed: int = 0) -> tuple[float, float]:
+    """95% percentile interval of sum(sums) / sum(counts) over resampled images.
 
     `sums` and `counts` are N, one entry per image. Errors within an image are correlated, so whole images are
     resampled, N of N with replacement. The order of the images does not matter. Returns NaN, NaN if all counts are
@@ -29,17 +31,11 @@ def ratio_interval(
     for start in range(0, num_resamples, rounds):
         drawn = generator.integers(0, len(values), size=(min(rounds, num_resamples - start), len(values)))
         ratios.append(values[drawn, 0].sum(axis=1) / values[drawn, 1].sum(axis=1))
-    return _percentiles(np.concatenate(ratios), level)
+    return _percentiles(np.concatenate(ratios))
 
 
-def pattern_interval(
-    patterns: ArrayLike,
-    statistic: Callable[[NDArray[np.float64], NDArray[np.int64]], NDArray[np.float64]],
-    num_resamples: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> tuple[float, float]:
-    """Percentile interval of any metric that depends only on how often each kind of image occurs.
+def pattern_interval(patterns: ArrayLike, statistic: Statistic, num_resamples: int = 1000) -> tuple[float, float]:
+    """95% percentile interval of any metric that depends only on how often each kind of image occurs.
 
     `patterns` N, W describe the images by integers (such as label and prediction). `statistic(weights, kinds)` takes the
     counts R, M of the M distinct patterns `kinds` M, W in R resamples and returns R values. Resampling N of N images
@@ -50,7 +46,7 @@ def pattern_interval(
     if not len(images):
         return math.nan, math.nan
     kinds, counts = np.unique(images, axis=0, return_counts=True)
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     rounds = max(1, _DRAWS_AT_ONCE // len(kinds))
     values: list[NDArray[np.float64]] = []
     for start in range(0, num_resamples, rounds):
@@ -59,11 +55,9 @@ def pattern_interval(
         values.append(statistic(drawn.astype(np.float64), kinds))
     finite = np.concatenate(values)
     finite = finite[~np.isnan(finite)]
-    return _percentiles(finite, level) if len(finite) else (math.nan, math.nan)
+    return _percentiles(finite) if len(finite) else (math.nan, math.nan)
 
 
-def _percentiles(values: NDArray[np.float64], level: float) -> tuple[float, float]:
-    """Interval that holds the share `level` of the values N."""
-    tail = (1 - level) / 2
-    low, high = np.quantile(values, [tail, 1 - tail])
+def _percentiles(values: NDArray[np.float64]) -> tuple[float, float]:
+    low, high = np.quantile(values, [_TAIL, 1 - _TAIL])
     return float(low), float(high)

@@ -20,7 +20,6 @@ from numpy.typing import ArrayLike, NDArray
 from fschemas.failures import NonFiniteError
 from fschemas.landmarks import LandmarkSet, Visibility
 from ftrain.metrics.bootstrap import ratio_interval
-from ftrain.metrics.keypoint_curves import area_under_curve, detection_curve
 
 
 @dataclass(frozen=True)
@@ -146,9 +145,8 @@ def summarize(
         among[:, index] = True
         if (errors.counted & among).any():
             landmark_errors[f"ne_point/{name}"] = mean_error(errors, among)
-    result["ne_mean_of_points"] = (
-        math.fsum(landmark_errors.values()) / len(landmark_errors) if landmark_errors else math.nan
-    )
+    known = landmark_errors.values()
+    result["ne_mean_of_points"] = math.fsum(known) / len(known) if known else math.nan
     if not landmark_set.normalizer_pairs:
         num_slots = int((~errors.excluded).sum()) * len(landmark_set)
         result["ne_diluted"] = math.fsum(errors.distances.ravel().tolist()) / num_slots if num_slots else math.nan
@@ -162,3 +160,23 @@ def summarize(
         "excluded_images": float(errors.excluded.sum()),
         "excluded_points": float(errors.excluded_points.sum()),
     }  # fmt: skip
+
+
+def detection_curve(
+    distances: ArrayLike, counted: ArrayLike, limit: float = 0.2, num_thresholds: int = 101
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return thresholds T from 0 to `limit` and, for each, the share of counted keypoints within that distance.
+
+    `distances` and `counted` are N, K as in `PointErrors`. Shares are NaN if no keypoint is counted.
+    """
+    thresholds = np.linspace(0.0, limit, num_thresholds)
+    chosen = np.sort(np.asarray(distances, np.float64)[np.asarray(counted, bool)])
+    if not len(chosen):
+        return thresholds, np.full(num_thresholds, math.nan)
+    return thresholds, np.searchsorted(chosen, thresholds, side="right") / len(chosen)
+
+
+def area_under_curve(thresholds: ArrayLike, shares: ArrayLike) -> float:
+    """Trapezoidal area under the curve, divided by the range of the thresholds: 1 for a perfect model. Both are T."""
+    x = np.asarray(thresholds, np.float64)
+    return float(np.trapezoid(np.asarray(shares, np.float64), x) / (x[-1] - x[0]))

@@ -8,9 +8,8 @@ model: a non-matching image at the same distance ranks before the match.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -22,9 +21,8 @@ from ftrain.metrics.bootstrap import ratio_interval
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
-_ROUNDING = 4 * float(
-    np.finfo(np.float32).eps
-)  # float32 products that differ by less, relative to the lengths, count as equal
+# float32 products that differ by less, relative to the lengths, count as equal.
+_ROUNDING = 4 * float(np.finfo(np.float32).eps)
 
 
 @dataclass(frozen=True)
@@ -82,13 +80,12 @@ def evaluate_retrieval(
     query_items: ArrayLike,
     gallery_items: ArrayLike,
     *,
-    query_rows: ArrayLike | None = None,
-    gallery_rows: ArrayLike | None = None,
-    metric: Literal["cosine", "euclidean"] = "cosine",
+    query_rows: ArrayLike,
+    gallery_rows: ArrayLike,
     top: Sequence[int] = (1, 5, 10, 20, 30, 40, 50),
     chunk: int = 512,
 ) -> RetrievalMetrics:
-    """Rank the whole gallery Ng, D for every query Nq, D; images of the query's item are matches.
+    """Rank the whole gallery Ng, D by cosine for every query Nq, D; images of the query's item are matches.
 
     Items are strings ("" unknown) or integers (negative unknown). An unknown item matches nothing, but its gallery
     images are ranked. `query_rows` Nq and `gallery_rows` Ng identify images (row numbers or keys): an image never
@@ -96,76 +93,100 @@ def evaluate_retrieval(
     besides the embeddings, this takes `chunk` x Ng x 4 bytes. Raises `NonFiniteError` for an embedding that is not
     finite.
     """
-    assert metric in ("cosine", "euclidean"), metric
-    assert (query_rows is None) == (gallery_rows is None), "query_rows and gallery_rows belong together"
-    queries, candidates = _embeddings(query, gallery, metric)
-    rows = None if query_rows is None or gallery_rows is None else _codes(query_rows, gallery_rows)
-    items = _codes(query_items, gallery_items)
-    for names in (items, rows or items):
-        assert [len(part) for part in names] == [len(queries), len(candidates)], (
-            "one item and one row for each embedding"
-        )
-    truth = _Truth(items, rows)
-    metrics = _empty(len(queries), len(candidates), tuple(top))
-    for number, ranks in _ranks(queries, candidates, truth, metric, chunk):
-        _record(metrics, number, ranks)
-    return metrics
+    queries, candidates = _embeddings(query, gallery)
+    (items, candidate_items), (rows, candidate_rows) = (
+        _codes(query_items, gallery_items),
+        _codes(query_rows, gallery_rows),
+    )
+    assert len(items) == len(rows) == len(queries), "one item and one row for each query"
+    assert len(candidate_items) == len(candidate_rows) == len(candidates), "one item and one row for each gallery image"
+    of_item, of_row, num_queries = _Positions(candidate_items), _Positions(candidate_rows), len(queries)
+    first, num_relevant = np.full(num_queries, -1, np.int64), np.zeros(num_queries, np.int64)
+    recalls = np.full((num_queries, len(top)), math.nan)
+    average_precision, map_r, r_precision = np.full((3, num_queries), math.nan)
+    lengths, spans = (part.square().sum(dim=1).sqrt().double().numpy() for part in (queries, candidates))
+    scores = torch.empty(min(chunk, num_queries), len(candidates))
+    for start in range(0, num_queries, chunk):
+        part = queries[start : start + chunk]
+        block = torch.mm(part, candidates.T, out=scores[: len(part)]).numpy()
+        for number, row in enumerate(block, start):
+            itself = of_row.of(rows[number])
+            right = np.setdiff1d(of_item.of(items[number]), itself, assume_unique=True)
+            if not len(right):
+                continue
+            least = (row[right] - _ROUNDING * lengths[number] * spans[right]).astype(np.float32)
+            row[right] = row[itself] = -np.inf
+            row.sort()
+            ranks = np.sort(len(row) - np.searchsorted(row, least)) + np.arange(len(right))  # of the matches
+            precisions = np.arange(1, len(right) + 1) / (ranks + 1)
+            first[number], num_relevant[number] = ranks[0], len(right)
+            recalls[number] = np.searchsorted(ranks, top) / len(right)
+            average_precision[number] = precisions.mean()
+            map_r[number] = precisions[ranks < len(right)].sum() / len(right)
+            r_precision[number] = np.mean(ranks < len(right))
+    metrics = first, num_relevant, recalls, average_precision, map_r, r_precision
+    return RetrievalMetrics(*metrics, top=tuple(top), num_gallery=len(candidates))
 
 
-def attribute_map(
-    query: ArrayLike,
-    gallery: ArrayLike,
-    query_values: ArrayLike,
-    gallery_values: ArrayLike,
-    query_attributes: ArrayLike,
-    gallery_attributes: ArrayLike,
-    names: Sequence[str],
-    *,
-    query_rows: ArrayLike | None = None,
-    gallery_rows: ArrayLike | None = None,
-    chunk: int = 512,
-) -> dict[str, float]:
+@dataclass(frozen=True)
+class Entries:
+    """Pairs of an image and a value it has: E image indices, attributes and values.
+
+    An image with several values of an attribute has one entry per value, as in the lists of the ASEN papers. `is_query`
+    marks queries, `is_gallery` gallery entries; all entries are both if a split is not divided into query and gallery.
+    """
+
+    images: IntArray
+    attributes: IntArray
+    values: IntArray
+    is_query: NDArray[np.bool_]
+    is_gallery: NDArray[np.bool_]
+
+
+def attribute_map(embedding: ArrayLike, entries: Entries, names: Sequence[str]) -> dict[str, float]:
     """Attribute-specific retrieval as in ASEN (Ma et al., AAAI 2020): mAP of images with the same attribute value.
 
-    Each row of `query` Nq, D and `gallery` Ng, D embeds an image under one attribute: `query_attributes` Nq and
-    `gallery_attributes` Ng index `names`, and `query_values` Nq and `gallery_values` Ng are the values of that
-    attribute (integers or strings). Candidates of the same attribute are ranked by cosine. AP = sum of the precisions
-    at the hits / number of matches; 0 without matches.
+    Each row of `embedding` E, D embeds the image of an entry under its attribute, an index of `names`. Candidates of the
+    same attribute are ranked by cosine. AP = sum of the precisions at the hits / number of matches; 0 without matches.
 
     `map/<attribute>`: mean over its queries. `map`: mean over all queries, with its 95% interval `map_low`, `map_high`.
     `map_of_attributes`: unweighted mean over attributes. Also `queries`, `gallery` and `queries_without_match` (they
-    count as 0 in all means). `query_rows`, `gallery_rows` and `chunk` are those of `evaluate_retrieval`.
+    count as 0 in all means).
     """
-    kinds, candidate_kinds = np.asarray(query_attributes), np.asarray(gallery_attributes)
-    queries, candidates = np.asarray(query), np.asarray(gallery)
-    precisions = np.zeros(len(kinds))
-    without_match = 0.0
+    vectors, precisions, without_match = np.asarray(embedding), np.zeros(len(entries.images)), 0.0
     metrics: dict[str, float] = {}
     for number, name in enumerate(names):
-        own, among = np.flatnonzero(kinds == number), np.flatnonzero(candidate_kinds == number)
+        of_attribute = entries.attributes == number
+        own, among = np.flatnonzero(of_attribute & entries.is_query), np.flatnonzero(of_attribute & entries.is_gallery)
         if not len(own):
             continue
         found = evaluate_retrieval(
-            queries[own], candidates[among], np.asarray(query_values)[own], np.asarray(gallery_values)[among],
-            query_rows=None if query_rows is None else np.asarray(query_rows)[own],
-            gallery_rows=None if gallery_rows is None else np.asarray(gallery_rows)[among], chunk=chunk,
-        )  # fmt: skip
+            vectors[own],
+            vectors[among],
+            entries.values[own],
+            entries.values[among],
+            query_rows=entries.images[own],
+            gallery_rows=entries.images[among],
+        )
         precisions[own] = np.where(found.evaluated, found.average_precision, 0.0)
         without_match += float((~found.evaluated).sum())
         metrics[f"map/{name}"] = _mean(precisions[own])
+    precisions = precisions[entries.is_query]
     low, high = ratio_interval(precisions, np.ones(len(precisions)))
-    overall = {
-        "map": _mean(precisions),
-        "map_low": low,
-        "map_high": high,
-        "map_of_attributes": _mean(list(metrics.values())),
-    }
-    counts = {
-        "queries": float(len(kinds)),
-        "gallery": float(len(candidate_kinds)),
-        "queries_without_match": without_match,
-    }
-    return overall | metrics | counts
+    mean = {"map": _mean(precisions), "map_low": low, "map_high": high, "map_of_attributes": _mean([*metrics.values()])}
+    counts = {"queries": float(len(precisions)), "gallery": float(entries.is_gallery.sum())}
+    return mean | metrics | counts | {"queries_without_match": without_match}
+
+
+def random_precision(num_relevant: IntArray, num_gallery: IntArray) -> FloatArray:
+    """Expected average precision Nq of a random ranking with R matches among N images, for R > 0.
+
+    Each rank k has the same probability of a match, and of the k - 1 images before it a share of (R - 1) / (N - 1) is
+    expected to match; the mean over k is H(N) / N + (R - 1) / (N - 1) (1 - H(N) / N), with the harmonic number H.
+    """
+    harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, num_gallery.max(initial=0) + 1))])
+    shares = harmonic[num_gallery] / np.maximum(num_gallery, 1)
+    return shares + (num_relevant - 1) / np.maximum(num_gallery - 1, 1) * (1 - shares)
 
 
 class _Positions:
@@ -183,79 +204,8 @@ class _Positions:
         return self._order[left:right]
 
 
-class _Truth:
-    """Ground truth of each query: the gallery positions of its item, and those of the query image itself."""
-
-    def __init__(self, items: tuple[IntArray, IntArray], rows: tuple[IntArray, IntArray] | None) -> None:
-        self._items, self._of_item = items[0], _Positions(items[1])
-        self._rows, self._of_row = (rows[0], _Positions(rows[1])) if rows else (None, None)
-
-    def of(self, query: int) -> tuple[IntArray, IntArray]:
-        """Positions of the matches (without the query itself), and positions of the query itself."""
-        right = self._of_item.of(int(self._items[query]))
-        if self._rows is None or self._of_row is None:
-            return right, right[:0]
-        itself = self._of_row.of(int(self._rows[query]))
-        return np.setdiff1d(right, itself, assume_unique=True), itself
-
-
-def _ranks(
-    queries: torch.Tensor, candidates: torch.Tensor, truth: _Truth, metric: str, chunk: int
-) -> Iterator[tuple[int, IntArray]]:
-    """Yield the number and the ascending ranks of the matches of each query that has any.
-
-    `queries` is Nq, D and `candidates` Ng, D.
-    """
-    squares = candidates.square().sum(dim=1)
-    # q.g - |g|^2 / 2 orders candidates by their distance from q, and q.g by their cosine.
-    offsets = squares / -2 if metric == "euclidean" else torch.zeros_like(squares)
-    spans, lengths = squares.sqrt().double().numpy(), queries.square().sum(dim=1).sqrt().double().numpy()
-    scores = torch.empty(min(chunk, len(queries)), len(candidates))
-    for start in range(0, len(queries), chunk):
-        part = queries[start : start + chunk]
-        block = torch.addmm(offsets, part, candidates.T, out=scores[: len(part)]).numpy()
-        for number, row in enumerate(block, start):
-            right, itself = truth.of(number)
-            if not len(right):
-                continue
-            own = row[right].astype(np.float64)
-            slack = _ROUNDING * (lengths[number] * spans[right] - offsets.numpy()[right])
-            row[right] = row[itself] = -np.inf
-            row.sort()
-            better = len(row) - np.searchsorted(row, (own - slack).astype(np.float32), side="left")
-            yield number, np.sort(better) + np.arange(len(right))
-
-
-def _empty(num_queries: int, num_gallery: int, top: tuple[int, ...]) -> RetrievalMetrics:
-    """Metrics of queries before any match is recorded."""
-    return RetrievalMetrics(
-        first=np.full(num_queries, -1, np.int64),
-        num_relevant=np.zeros(num_queries, np.int64),
-        recalls=np.full((num_queries, len(top)), math.nan),
-        average_precision=np.full(num_queries, math.nan),
-        map_r=np.full(num_queries, math.nan),
-        r_precision=np.full(num_queries, math.nan),
-        top=top,
-        num_gallery=num_gallery,
-    )
-
-
-def _record(metrics: RetrievalMetrics, number: int, ranks: IntArray) -> None:
-    """Store the metrics of one query from the ascending `ranks` of its matches."""
-    num_relevant = len(ranks)
-    precisions = np.arange(1, num_relevant + 1) / (ranks + 1)
-    metrics.first[number], metrics.num_relevant[number] = ranks[0], num_relevant
-    metrics.recalls[number] = np.searchsorted(ranks, metrics.top) / num_relevant
-    metrics.average_precision[number] = precisions.mean()
-    metrics.map_r[number] = precisions[ranks < num_relevant].sum() / num_relevant
-    metrics.r_precision[number] = np.mean(ranks < num_relevant)
-
-
-def _embeddings(query: ArrayLike, gallery: ArrayLike, metric: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Convert both to float32: L2-normalized for cosine, centered on the gallery mean for Euclidean distance.
-
-    Centering reduces rounding errors.
-    """
+def _embeddings(query: ArrayLike, gallery: ArrayLike) -> list[torch.Tensor]:
+    """Convert both to float32, L2-normalized."""
     arrays = [np.asarray(value).astype(np.float32) for value in (query, gallery)]
     for name, array in zip(("query", "gallery"), arrays, strict=True):
         assert array.ndim == 2, array.shape
@@ -263,13 +213,8 @@ def _embeddings(query: ArrayLike, gallery: ArrayLike, metric: str) -> tuple[torc
             row = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
             raise NonFiniteError(f"the embedding of {name} {row} is not finite; check the weights for NaN")
     assert arrays[0].shape[1] == arrays[1].shape[1], (arrays[0].shape, arrays[1].shape)
-    if metric == "cosine":
-        arrays = [array / np.maximum(np.linalg.norm(array, axis=1, keepdims=True), 1e-12) for array in arrays]
-    elif len(arrays[1]):
-        middle = arrays[1].mean(axis=0, dtype=np.float64).astype(np.float32)
-        arrays = [array - middle for array in arrays]
-    first, second = (torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
-    return first, second
+    units = (array / np.maximum(np.linalg.norm(array, axis=1, keepdims=True), 1e-12) for array in arrays)
+    return [torch.from_numpy(np.ascontiguousarray(unit)) for unit in units]
 
 
 def _codes(first: ArrayLike, second: ArrayLike) -> tuple[IntArray, IntArray]:

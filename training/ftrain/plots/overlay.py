@@ -90,9 +90,8 @@ def _line(canvas: np.ndarray, start: np.ndarray, end: np.ndarray, color: Color, 
 
 
 def _dot(canvas: np.ndarray, position: np.ndarray, radius: float, color: Color) -> None:
-    cv2.circle(
-        canvas, _fixed(position), round(max(1.0, radius) * (1 << _SHIFT)), color, cv2.FILLED, cv2.LINE_AA, _SHIFT
-    )
+    size = round(max(1.0, radius) * (1 << _SHIFT))
+    cv2.circle(canvas, _fixed(position), size, color, cv2.FILLED, cv2.LINE_AA, _SHIFT)
 
 
 def _fixed(position: np.ndarray) -> tuple[int, int]:

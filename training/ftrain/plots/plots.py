@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 MODEL_COLOR, BASELINE_COLOR, TEXT_COLOR, FAINT_COLOR = "#0f6d7c", "#b5533c", "#22262a", "#8a9299"
 
+_NUMBERED = 20  # classes; with more, the cells of a confusion matrix are too small for numbers
 _LETTER = 0.073  # inches: upper estimate of the width of a letter of a subtitle
 
 STYLE: Any = {
@@ -63,9 +64,8 @@ def plot_detection_curve(rows: Sequence[Sequence[float]], subtitle: str) -> byte
         for (name, color, shares), end in zip(curves, ends, strict=True):
             look: Any = {"textcoords": "offset points", "va": "center", "weight": "bold"}
             axes.annotate(f"{name} {100 * shares[-1]:.1f}%", (20, end), xytext=(5, 0), color=color, **look)
-        axes.set(
-            xlim=(0, 20), ylim=(0, 101), xlabel="distance in % of the normalizer", ylabel="share of landmarks in %"
-        )
+        axes.set(xlim=(0, 20), ylim=(0, 101))
+        axes.set(xlabel="distance in % of the normalizer", ylabel="share of landmarks in %")
         axes.set_xticks(range(0, 21, 5))
         axes.grid(visible=True)
         return to_png(figure)
@@ -144,3 +144,54 @@ def _apart(positions: Sequence[float], gap: float) -> list[float]:
         moved[upper] = max(moved[upper], moved[lower] + gap)
     overflow = max(0.0, max(moved) - 100)
     return [position - overflow if len(positions) > 1 else position for position in moved]
+
+
+def plot_confusion(
+    matrix: np.ndarray, names: Sequence[str], subtitle: str = "", title: str = "Ground truth and prediction"
+) -> bytes:
+    """Plot counts C, C (row: ground truth, column: prediction) as PNG, colored by the share of the row.
+
+    Classes that do not occur are left out.
+    """
+    counts = np.asarray(matrix)
+    kept = np.flatnonzero(counts.sum(axis=0) + counts.sum(axis=1))
+    counts, labels = counts[np.ix_(kept, kept)], [shortened(names[index], 22) for index in kept.tolist()]
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    size = max(3.6, 0.32 * len(kept) + 1.6)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(size + 0.4, size + 0.5), layout="constrained")
+        draw_head(figure, title, subtitle)
+        axes = figure.add_subplot()
+        axes.imshow(shares, cmap="BuGn", vmin=0, vmax=1, aspect="equal")
+        axes.set_xticks(range(len(kept)), labels, rotation=90, size=7.5)
+        totals = [f"{label}  {total}" for label, total in zip(labels, counts.sum(axis=1), strict=True)]
+        axes.set_yticks(range(len(kept)), totals, size=7.5)
+        axes.set(xlabel="prediction, in % of the row", ylabel="ground truth, with its number of images")
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        if len(kept) <= _NUMBERED:
+            for row, column in zip(*np.nonzero(counts), strict=True):
+                shade = "white" if shares[row, column] > 0.55 else TEXT_COLOR
+                text = f"{100 * shares[row, column]:.0f}"
+                axes.text(column, row, text, ha="center", va="center", size=7, color=shade)
+        return to_png(figure)
+
+
+def plot_bars(
+    parts: Mapping[str, Mapping[str, float]],
+    title: str,
+    subtitle: str = "",
+    unit: str = "share in %",
+    baseline_name: str = "baseline",
+) -> bytes:
+    """Plot one bar per part as PNG (see `draw_bars`); `parts` is one property of the result of `metrics.slices`."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.0, 1.25 + 0.24 * len(parts)), layout="constrained")
+        draw_head(figure, title, subtitle)
+        axes = figure.add_subplot()
+        end = draw_bars(axes, parts, baseline_name, "count")
+        if any("baseline" in part for part in parts.values()):
+            figure.legend(loc="upper right", ncols=2, handlelength=1.2)
+        axes.set_xlim(0, 1.14 * max(end, 0.1))
+        axes.set_xlabel(unit)
+        return to_png(figure)

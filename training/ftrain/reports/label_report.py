@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,11 @@ from ftrain.metrics.classification import (
     per_class,
     predictions,
 )
-from ftrain.plots.label_plots import plot_bars, plot_confusion
+from ftrain.plots.plots import plot_bars, plot_confusion
 
 _PROPERTIES = ("category", "garment", "variation", "pose", "gender", "style")  # annotation fields that define slices
-_BOX_SIZES = (
-    (0.15, "small box"),
-    (0.4, "medium box"),
-    (1e9, "large box"),
-)  # upper limit of the share of the image, and name
+_BOX_SIZES = ("small box", "medium box", "large box")  # up to 15%, up to 40%, and more of the image
+_HIDDEN = ("all visible", "one hidden", "several hidden")
 
 
 def notes_of(evaluated: EvaluatedSplit) -> list[dict[str, Any]]:
@@ -54,70 +52,70 @@ def properties(notes: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     texts = {name: [str(note.get(name, "")) for note in notes] for name in _PROPERTIES}
     cuts = {name: values for name, values in texts.items() if any(values)}
     if any("box" in note for note in notes):
-        cuts["box"] = [_size_of_box(note) for note in notes]
+        sides = ((note, *note["box"]) for note in notes)
+        shares = [(x2 - x1 + 1) * (y2 - y1 + 1) / (note["width"] * note["height"]) for note, x1, y1, x2, y2 in sides]
+        cuts["box"] = [_BOX_SIZES[index] for index in np.digitize(shares, (0.15, 0.4))]
     if any("landmark_visibility" in note for note in notes):
-        cuts["landmarks"] = [_visibility(note) for note in notes]
+        seen = np.array([note["landmark_visibility"] for note in notes])
+        applicable = seen != Visibility.NOT_APPLICABLE.value
+        hidden = np.minimum((applicable & (seen != Visibility.VISIBLE.value)).sum(axis=1), 2)
+        cuts["landmarks"] = np.where(applicable.any(axis=1), np.array(_HIDDEN)[hidden], "").tolist()
     return cuts
 
 
-def classification(
-    scores: np.ndarray,
-    labels: np.ndarray,
-    training_labels: np.ndarray,
-    names: Sequence[str],
-    *,
-    top: Sequence[int] = (1, 3, 5),
-) -> dict[str, dict[str, Any]]:
-    """Return `model`, `majority` (if there are training labels) and `collapse` for scores N, C and labels N.
+@dataclass(frozen=True)
+class Classified:
+    """Predictions of one kind of label: `scores` N, C, `labels` N, `training_labels` M (below 0: unknown), `names` C."""
 
-    `training_labels` is M; negative labels are unknown.
-    """
+    scores: np.ndarray
+    labels: np.ndarray
+    training_labels: np.ndarray
+    names: Sequence[str]
+
+
+def classification(found: Classified, top: Sequence[int] = (1, 3, 5)) -> dict[str, dict[str, Any]]:
+    """Return `model`, `majority` (if there are training labels) and `collapse`."""
+    scores, labels, names = found.scores, found.labels, found.names
     numbers: dict[str, dict[str, Any]] = {"model": classification_metrics(scores, labels, top=top)}
-    if (training_labels >= 0).any():
-        numbers["majority"] = majority_metrics(training_labels, labels, len(names), top=top)
+    if (found.training_labels >= 0).any():
+        numbers["majority"] = majority_metrics(found.training_labels, labels, len(names), top=top)
     numbers["collapse"] = dominance(predictions(scores, labels), labels, names)
     return numbers
 
 
 def report_classification(
-    evaluated: EvaluatedSplit, out: Path, name: str, scores: np.ndarray, labels: np.ndarray, names: Sequence[str],
-    subtitle: str,
-) -> dict[str, dict[str, Any]]:  # fmt: skip
-    """Return `classification` and write `write_classification`; column `name` has the labels of the training rows."""
-    training_labels = labels_of(evaluated.shards, evaluated.training_rows, name, names)
-    write_classification(out, name, scores, labels, training_labels, names, subtitle)
-    return classification(scores, labels, training_labels, names)
-
-
-def write_classification(
+    evaluated: EvaluatedSplit,
     out: Path,
     name: str,
     scores: np.ndarray,
     labels: np.ndarray,
-    training_labels: np.ndarray,
     names: Sequence[str],
     subtitle: str,
-) -> None:
-    """Write `plots/<name>.csv` and `.png` (recall per class next to the majority baseline), and the confusion matrix.
+) -> dict[str, dict[str, Any]]:
+    """Return `classification` and write `write_classification`; column `name` has the labels of the training rows."""
+    found = Classified(scores, labels, labels_of(evaluated.shards, evaluated.training_rows, name, names), names)
+    write_classification(out, name, found, subtitle)
+    return classification(found)
 
-    `scores` is N, C, `labels` N, `training_labels` M and `names` C.
-    """
-    predicted = predictions(scores, labels)
+
+def write_classification(out: Path, name: str, found: Classified, subtitle: str) -> None:
+    """Write `plots/<name>.csv` and `.png` (recall per class next to the majority baseline), and the confusion matrix."""
+    labels, names = found.labels, list(found.names)
+    predicted = predictions(found.scores, labels)
     matrix = confusion(predicted, labels, len(names))
     rows = [[names[index], *matrix[index].tolist()] for index in range(len(names))]
     publish_bytes(out / f"plots/{name}_confusion.csv", csv_bytes(["truth", *names], rows))
     image = plot_confusion(matrix, names, subtitle, f"{name}: ground truth and prediction")
     publish_bytes(out / f"plots/{name}_confusion.png", image)
-    parts = per_class(scores, labels, names)
-    commonest = _commonest(training_labels, len(names))
+    parts = per_class(found.scores, labels, names)
+    counts = np.bincount(found.training_labels[found.training_labels >= 0], minlength=len(names))
     bars: dict[str, dict[str, float]] = {}
     for key, part in parts.items():
-        index = list(names).index(key)
-        hit = np.where(labels == index, predicted == index, 0.0)
-        low, high = ratio_interval(hit, labels == index)
+        index = names.index(key)
+        low, high = ratio_interval(np.where(labels == index, predicted == index, 0.0), labels == index)
         bars[key] = {"value": part["recall"], "low": low, "high": high, "count": part["count"]}
-        if commonest is not None:
-            bars[key]["baseline"] = float(index == commonest)
+        if counts.any():
+            bars[key]["baseline"] = float(index == counts.argmax())
     publish_bytes(out / f"plots/{name}.csv", csv_table(name, ("precision", "recall", "f1", "count"), parts))
     image = plot_bars(bars, f"Recall of each {name}", subtitle, baseline_name="majority")
     publish_bytes(out / f"plots/{name}.png", image)
@@ -194,23 +192,3 @@ def part_lines(title: str, parts: Mapping[str, Mapping[str, float]], baseline_na
     for name, part in parts.items():
         below = percent(part["baseline"]) if "baseline" in part else ""
         yield f"  {name.replace('_', ' '):<30}{percent(part['value']):<30}{below}".rstrip()
-
-
-def _commonest(training_labels: np.ndarray, num_classes: int) -> int | None:
-    counts = np.bincount(training_labels[training_labels >= 0], minlength=num_classes)
-    return int(counts.argmax()) if counts.any() else None
-
-
-def _size_of_box(note: Mapping[str, Any]) -> str:
-    left, top, right, bottom = note["box"]
-    share = (right - left + 1) * (bottom - top + 1) / (note["width"] * note["height"])
-    return next(name for limit, name in _BOX_SIZES if share < limit)
-
-
-def _visibility(note: Mapping[str, Any]) -> str:
-    seen = np.asarray(note["landmark_visibility"])
-    applicable = seen != Visibility.NOT_APPLICABLE.value
-    hidden = int((applicable & (seen != Visibility.VISIBLE.value)).sum())
-    if not applicable.any():
-        return ""
-    return "all visible" if hidden == 0 else "one hidden" if hidden == 1 else "several hidden"

@@ -13,14 +13,13 @@ from fschemas.failures import UsageError
 from fschemas.landmarks import LandmarkSet, Visibility
 from fschemas.publish import publish_bytes
 from fschemas.shard_set import ShardSet
-from fschemas.wording import count
 from ftrain.data.types import EvaluatedSplit
 from ftrain.metrics.bootstrap import ratio_interval
-from ftrain.metrics.keypoint_curves import detection_curve
 from ftrain.metrics.mean_pose import MeanPose
-from ftrain.metrics.normalized_error import PointErrors, mean_error, normalized_distances, summarize
+from ftrain.metrics.normalized_error import PointErrors, detection_curve, mean_error, normalized_distances, summarize
 from ftrain.metrics.slices import slices
 from ftrain.plots.plots import plot_detection_curve, plot_errors
+from ftrain.reports import label_report
 
 _PCK_PERCENTS = (5, 10, 20)
 _LEAST_FOR_SPREAD, _STILL = 5, 0.1  # images per landmark; share of the true spread
@@ -53,7 +52,9 @@ def landmark_metrics(
         raise UsageError(f"{split} has no visible landmarks to evaluate; choose another --split")
     numbers = _numbers(study)
     curve = _curve(study)
-    garments, points, subtitle = numbers["garments"], numbers["points"], _subtitle(study, numbers)
+    garments, points, model = numbers["garments"], numbers["points"], numbers["model"]
+    low, high = 100 * model["ne_low"], 100 * model["ne_high"]
+    subtitle = label_report.subtitle(evaluated, f"NE {100 * model['ne']:.2f}% ({low:.2f} to {high:.2f})")
     publish_bytes(out / "plots/detection_curve.csv", csv_bytes(curve[0], curve[1:]))
     publish_bytes(out / "plots/points.csv", csv_table("point", ("ne", "mean_pose", "count"), points))
     columns = ("ne", "ne_low", "ne_high", "mean_pose", "count", "images")
@@ -181,11 +182,3 @@ def _curve(study: _Study) -> tuple[list[str], *tuple[list[float], ...]]:
     if study.baseline is not None:
         columns["mean_pose"] = detection_curve(study.baseline.distances, study.baseline.counted)[1]
     return list(columns), *np.stack(list(columns.values()), axis=1).tolist()
-
-
-def _subtitle(study: _Study, numbers: dict[str, Any]) -> str:
-    metadata, model = study.evaluated.shards.metadata, numbers["model"]
-    kind = ", synthetic garments" if metadata.get("synthetic") else ""
-    interval = f" ({100 * model['ne_low']:.2f} to {100 * model['ne_high']:.2f})"
-    images = len(study.model.garments)
-    return f"{metadata.get('dataset')}{kind}: {count(images, 'image')} of {study.evaluated.split}, NE {100 * model['ne']:.2f}%{interval}"

@@ -76,9 +76,8 @@ class Approximation:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
         """Inverse of `to_json`."""
-        fields = {
-            name: value[name] for name in ("kind", "specification", "value", "target", "recall", "reached", "images")
-        }
+        names = ("kind", "specification", "value", "target", "recall", "reached", "images")
+        fields = {name: value[name] for name in names}
         return cls(**fields, sweep=tuple(SweepRow(**row) for row in value["sweep"]))
 
     def lines(self) -> list[str]:
@@ -245,9 +244,8 @@ def _tune(search: ApproximateSearch, inside: Features, queries: Features) -> App
                 1.0, np.count_nonzero(scores >= worst[number] - 1e-9) / top
             )  # equal images are interchangeable
         low = hits.mean() - 1.96 * hits.std() / np.sqrt(len(hits))
-        rows.append(
-            SweepRow(value, round(float(hits.mean()), 5), round(float(low), 5), round(stats.ndis / len(queries), 1))
-        )
+        recall, compared = round(float(hits.mean()), 5), round(stats.ndis / len(queries), 1)
+        rows.append(SweepRow(value, recall, round(float(low), 5), compared))
         if low >= approximation.target:
             break
     reached = rows[-1].low >= approximation.target

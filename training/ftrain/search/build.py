@@ -122,9 +122,8 @@ def _rows(task: Task, shards: ShardSet, splits: Sequence[str] | None, *, has_lab
     if has_labels:
         rows = task.rows_of_interest(task.config, shards.columns, rows)
     if len(rows) == 0:
-        raise UsageError(
-            f"{shards.location}: nothing to index in {', '.join(chosen)}; choose other splits with --split"
-        )
+        names = ", ".join(chosen)
+        raise UsageError(f"{shards.location}: nothing to index in {names}; choose other splits with --split")
     return rows
 
 

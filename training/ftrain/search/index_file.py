@@ -185,6 +185,5 @@ def _first_not_finite(array: np.ndarray) -> int | None:
 
 def _publish_array(path: Path, array: np.ndarray) -> None:
     with publish(path) as temporary, open(temporary, "wb") as file:
-        np.lib.format.write_array(
-            file, np.ascontiguousarray(array, dtype=np.float32), version=(1, 0), allow_pickle=False
-        )
+        content = np.ascontiguousarray(array, dtype=np.float32)
+        np.lib.format.write_array(file, content, version=(1, 0), allow_pickle=False)

@@ -76,14 +76,11 @@ def _reciprocal(order: np.ndarray, neighbors: int) -> np.ndarray:
 def _distances(gallery: Features, rows: np.ndarray, scores: np.ndarray, similarity: Similarity) -> np.ndarray:
     """Distances among one query (index 0) and its M candidates: float64 M + 1, M + 1; 0 for equal images."""
     those, every = gallery[rows], np.arange(len(rows))
-    among = np.stack([_combined(*similarity.pairs(those, those, n, every), similarity) for n in range(len(rows))])
+    pairs = (similarity.pairs(those, those, number, every) for number in range(len(rows)))
+    among = np.stack([deep + similarity.color_weight * color for deep, color in pairs])
     best = 1 + similarity.color_weight if similarity.metric == "cosine" else 0.0
     whole = np.zeros((len(rows) + 1, len(rows) + 1))
     whole[0, 1:] = whole[1:, 0] = best - scores
     whole[1:, 1:] = best - among
     np.fill_diagonal(whole, 0.0)
     return np.maximum(whole, 0.0)
-
-
-def _combined(deep: np.ndarray, color: np.ndarray, similarity: Similarity) -> np.ndarray:
-    return deep + similarity.color_weight * color

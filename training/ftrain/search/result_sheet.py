@@ -24,7 +24,8 @@ def draw_result(image: np.ndarray, answer: dict[str, Any], shards: ShardSet | No
     for number, match in enumerate(answer["matches"]):
         if number and number % (_COLUMNS - 1) == 0:
             tiles.append(None)  # the first column is the query's
-        tiles.append(Tile(_thumbnail(match, shards), _lines(match, answer), match["hit"]))
+        image = _EMPTY if shards is None else small(decode_exactly(shards.read(match["row"])[0]))
+        tiles.append(Tile(image, _lines(match, answer), match["hit"]))
     meaning = {"good": "green frame: the same item", "bad": "red frame: another item"}
     return sheet(tiles, _title(answer), _subtitle(answer, shards), _COLUMNS, meaning=meaning)
 
@@ -68,12 +69,6 @@ def _lines(match: dict[str, Any], answer: dict[str, Any]) -> list[str]:
     elif answer["reranked"]:
         lines.append(f"deep {match['deep']:.3f}")
     return lines
-
-
-def _thumbnail(match: dict[str, Any], shards: ShardSet | None) -> np.ndarray:
-    if shards is None:
-        return _EMPTY
-    return small(decode_exactly(shards.read(match["row"])[0]))
 
 
 def small(image: np.ndarray) -> np.ndarray:

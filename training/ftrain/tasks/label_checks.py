@@ -39,6 +39,14 @@ def has_attributes(rows: Rows, groups: Sequence[Sequence[int]] = (), count: int 
     return False
 
 
+def lack_of_classes(names: np.ndarray, kind: str) -> str:
+    """Why known `names` cannot train a classifier of a kind of label; "" if there are two classes."""
+    classes = sorted(set(names.tolist()))
+    if len(classes) > 1:
+        return ""
+    return f"all training images have the {kind} {classes[0]!r}" if classes else "no training image has one"
+
+
 def has_pairs(names: np.ndarray) -> bool:
     """Whether any name occurs twice."""
     return len(set(names.tolist())) < len(names)

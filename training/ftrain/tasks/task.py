@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from fschemas.failures import UsageError
-from ftrain.data.config import BackboneConfig, TaskConfig, ViewConfig, Views
+from ftrain.data.config import BackboneConfig, RunConfig, TaskConfig, ViewConfig, Views
 from ftrain.data.stream import Batch, Encoder
 from ftrain.data.types import EvaluatedSplit, Results, Rows
 from ftrain.data.view import encoded_image
@@ -226,3 +226,9 @@ def find_task(name: str) -> type[Task]:
     ]  # fmt: skip
     assert found, f"{module.__name__} defines no Task"
     return found[0]
+
+
+def build_task(config: RunConfig, dataset: dict[str, Any]) -> Task:
+    """Build the task of a configuration for the landmark set and vocabularies of `dataset`."""
+    task = find_task(config.task)
+    return task(task.Config(**config.model), dataset)

@@ -74,9 +74,8 @@ def describe_image(
                 box = Detector(detector, task, target)(image)
             prediction = _predict(task, image, category if uses_category[-1] else None, target, box)
             name = readable(run.resolve().name)
-            predictions.append(
-                {"run": readable(run), "task": task.name, "checkpoint_step": state.step, "answer": prediction}
-            )
+            run_note = {"run": readable(run), "task": task.name, "checkpoint_step": state.step}
+            predictions.append({**run_note, "answer": prediction})
             drawn = task_function(task, "draw")(task, canvas, prediction)
             is_drawn = drawn.shape != canvas.shape or not np.array_equal(drawn, canvas)
             subtitle = "; ".join([f"{name}, step {state.step}", *(_legend(prediction) if is_drawn else [])])

@@ -100,9 +100,8 @@ def _evaluate(
         raise UsageError(
             f"{shards.location}: the split {split!r} cannot be evaluated: {error}; choose another --split"
         ) from None
-    predict = partial(
-        results_of_split, shards=shards, rows=rows, processes=group, batch_size=batch_size, workers=workers
-    )
+    options: Any = {"processes": group, "batch_size": batch_size, "workers": workers}
+    predict = partial(results_of_split, shards=shards, rows=rows, **options)
     results, baseline = predict(task, stage="evaluating"), task.untrained()
     untrained = None if baseline is None else predict(to_device(baseline, group.device), stage="baseline")
     header: dict[str, Any] = {

@@ -111,9 +111,8 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.filterwarnings(
-                "ignore", module=r"(torch\.onnx|onnxscript|onnx_ir|onnx|torch\.export|torch\.utils)\b"
-            )
+            exporters = r"(torch\.onnx|onnxscript|onnx_ir|onnx|torch\.export|torch\.utils)\b"
+            warnings.filterwarnings("ignore", module=exporters)
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

@@ -38,7 +38,9 @@ def key_metrics(report: Mapping[str, Any], names: Sequence[str]) -> dict[str, fl
                 for end in ("low", "high")
                 if (edge := metric_value(report, f"{name}_{end}")) is not None
             }
-            chosen |= _baseline(report, name)
+            # The same metric of the first baseline that has it.
+            known = [baseline for baseline in BASELINES if isinstance(report.get(baseline, {}).get(name), int | float)]
+            chosen |= {f"{baseline}_{name}": report[baseline][name] for baseline in known[:1]}
     return {name: round(value, _DIGITS) for name, value in list(chosen.items())[:MOST]}
 
 
@@ -72,9 +74,3 @@ def metric_value(report: Mapping[str, Any], name: str) -> float | None:
     value = metrics.get(last)
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return value if is_number else None
-
-
-def _baseline(report: Mapping[str, Any], name: str) -> dict[str, float]:
-    """The same metric of the first baseline that has it."""
-    known = [baseline for baseline in BASELINES if isinstance(report.get(baseline, {}).get(name), int | float)]
-    return {f"{known[0]}_{name}": report[known[0]][name]} if known else {}

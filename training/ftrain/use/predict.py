@@ -90,9 +90,8 @@ def predict_samples(
         has_labels = all(group in opened.metadata["column_groups"] for group in task.needs)
         config = RunFolder(Path(run)).config()
         splits = Splits(task, config, opened)
-        rows = np.concatenate(
-            [splits.evaluated(name) if has_labels else opened.rows(name) for name in split.split("+")]
-        )
+        read_rows = splits.evaluated if has_labels else opened.rows
+        rows = np.concatenate([read_rows(name) for name in split.split("+")])
         keys = [str(key) for key in opened.columns["key"][rows]]
         return [ImageSource(key, {"key": key}, partial(read, int(row))) for key, row in zip(keys, rows, strict=True)]
 

@@ -62,10 +62,8 @@ class Predictor:
         the run.
         """
         task_function(self.task, "check_category")(self.task, category)
-        several = not isinstance(images, str | Path | Image.Image) and not (
-            isinstance(images, np.ndarray) and images.ndim < 4
-        )
-        given: Sequence[ImageLike] = list(images) if several else [images]  # type: ignore[arg-type]
+        is_one = isinstance(images, str | Path | Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4)
+        given: Sequence[ImageLike] = [images] if is_one else list(images)  # type: ignore[arg-type]
         sources = [source for position, image in enumerate(given) for source in _sources(image, position)]
         with image_threads() as pool:
             batches = self.predict_batches(pool, sources, category, batch_size)
@@ -81,10 +79,8 @@ class Predictor:
         """
         describe, given = task_function(self.task, "describe"), () if category is None else (category,)
         for loaded in load_ahead(pool, partial(self._load, keep), images, batch_size):
-            results = predict_batch(
-                self.task, [inputs for _, _, inputs, _ in loaded if inputs is not None], self.device
-            )
-            numbers = iter(range(batch_size))
+            loaded_inputs = [inputs for _, _, inputs, _ in loaded if inputs is not None]
+            results, numbers = predict_batch(self.task, loaded_inputs, self.device), iter(range(batch_size))
             yield [
                 (
                     source,

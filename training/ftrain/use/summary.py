@@ -19,12 +19,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from fschemas.failures import UsageError
 from ftrain.data.config import RunConfig, Stage
 from ftrain.data.remote import open_shards
-from ftrain.fit.config import build_task, load_config
+from ftrain.fit.config import load_config
 from ftrain.fit.profiles import params_here
 from ftrain.fit.run_folder import RunFolder
 from ftrain.fit.splits import names_to_learn
 from ftrain.layers.weights import weights_to_come
-from ftrain.tasks.task import Task, find_task
+from ftrain.tasks.task import Task, build_task, find_task
 
 
 def count_parameters(module: nn.Module, depth: int = 1) -> dict[str, int]:
@@ -61,22 +61,16 @@ def network_of(
     else:
         assert task is not None
         config = load_config(task, params_here(params), profile, list(overrides))
-        facts = _facts_of(dataset, config) if dataset else published_facts(config)
+        if dataset:
+            shards = open_shards(dataset)
+            facts = {**shards.metadata, "names": names_to_learn(config, shards)}
+        else:
+            published = find_task(config.task)
+            facts = published.published_dataset(published.Config(**config.model))
     with weights_to_come():  # the counts do not depend on weights
         network = build_task(config, facts)
     network.set_tta(False)
     return network.eval(), config
-
-
-def published_facts(config: RunConfig) -> dict[str, Any]:
-    """Metadata (as in dataset.json) of the data set on which a task was published."""
-    task = find_task(config.task)
-    return task.published_dataset(task.Config(**config.model))
-
-
-def _facts_of(dataset: str, config: RunConfig) -> dict[str, Any]:
-    shards = open_shards(dataset)
-    return {**shards.metadata, "names": names_to_learn(config, shards)}
 
 
 def summarize(task: Task, config: RunConfig, *, depth: int = 2) -> dict[str, Any]:
@@ -124,7 +118,7 @@ def summary_lines(summary: dict[str, Any]) -> Iterator[str]:
         output = " ".join("x".join(map(str, shape)) for shape in row["output"] or ())
         rows.append((
             indent + row["name"].rpartition(".")[2], row["type"], f"{row['parameters']:,}", f"{row['trainable']:,}",
-            "" if row["multiply_adds"] is None else _millions(row["multiply_adds"]), output,
+            "" if row["multiply_adds"] is None else f"{row['multiply_adds'] / 1e6:,.1f} M", output,
         ))  # fmt: skip
     widths = [max(len(row[column]) for row in rows) for column in range(6)]
     at = f", {'x'.join(map(str, summary['input']))} pixels" if summary["input"] else ""
@@ -135,10 +129,6 @@ def summary_lines(summary: dict[str, Any]) -> Iterator[str]:
         yield "  ".join([*left, *right, row[5]]).rstrip()
     for number, stage in enumerate(summary["stages"] if len(summary["stages"]) > 1 else (), 1):
         yield f"stage {number}, until {stage['until']:.0%} of the steps: {stage['trainable']:,} trainable"
-
-
-def _millions(multiply_adds: int) -> str:
-    return f"{multiply_adds / 1e6:,.1f} M"
 
 
 def _prefixes(name: str, depth: int) -> list[str]:

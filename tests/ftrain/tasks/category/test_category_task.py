@@ -16,14 +16,13 @@ from fschemas.shard_set import ShardSet
 from fschemas.vocabularies import vocabulary
 from ftrain.data.stream import RawSample
 from ftrain.data.types import EvaluatedSplit
-from ftrain.fit.config import build_task
 from ftrain.fit.splits import Splits
 from ftrain.tasks.category.config import CategoryConfig
 from ftrain.tasks.category.metrics import box_overlap, label_metrics
 from ftrain.tasks.category.network import CategoryNetwork, TypedCategories
 from ftrain.tasks.category.report import summary
 from ftrain.tasks.category.task import CategoryEncoder
-from ftrain.tasks.task import task_function
+from ftrain.tasks.task import build_task, task_function
 from ftrain.use.evaluate import evaluate_run
 from ftrain.use.predict import PredictOptions, predict_images
 

@@ -19,12 +19,11 @@ from ftrain.fit.config import resolve
 from ftrain.fit.evaluation import results_of_split
 from ftrain.fit.splits import Splits
 from ftrain.tasks.fashionnet.config import FashionNetConfig, NetworkConfig
-from ftrain.tasks.fashionnet.encoder import FashionNetEncoder
 from ftrain.tasks.fashionnet.landmark_pooling import visibility_classes
 from ftrain.tasks.fashionnet.metrics import FashionNetLabels, classes_of, compute_metrics, visibility_metrics
 from ftrain.tasks.fashionnet.network import FashionNetwork, Heads
 from ftrain.tasks.fashionnet.report import report, summary
-from ftrain.tasks.fashionnet.task import FashionNet
+from ftrain.tasks.fashionnet.task import FashionNet, FashionNetEncoder
 from ftrain.tasks.task import task_function
 
 TINY = {"backbone": "test_efficientnet", "input_size": 64}

@@ -19,13 +19,14 @@ from fschemas.shard_set import ShardSet
 from ftrain.cli import app
 from ftrain.data.image import decode
 from ftrain.data.stream import RawSample
-from ftrain.fit.config import build_task, resolve
+from ftrain.fit.config import resolve
 from ftrain.fit.run_folder import RunFolder
 from ftrain.inference.trained_task import as_batch, load_task, predict_batch
 from ftrain.search.build import build_index
 from ftrain.search.join import join_runs
 from ftrain.search.query import query_index
 from ftrain.tasks.joined.task import Joined, JoinedConfig, Member, inputs_of, parts_of
+from ftrain.tasks.task import build_task
 from ftrain.use.evaluate import evaluate_run
 from ftrain.use.export import export_run
 from ftrain.use.predict import PredictOptions, predict_images

@@ -13,9 +13,9 @@ from fschemas.landmarks import DEEPFASHION_8, FASHIONAI_24, Visibility
 from ftrain.data.config import Views
 from ftrain.data.image import warp, warp_image
 from ftrain.data.stream import RawSample
+from ftrain.layers.affine import rotate
 from ftrain.layers.heatmap import decode, flip_maps, gaussian_targets
 from ftrain.tasks.keypoints.config import KeypointsConfig
-from ftrain.tasks.keypoints.rotation import rotate
 from ftrain.tasks.keypoints.task import KeypointEncoder, Keypoints
 from ftrain.tasks.task import task_function
 

@@ -19,8 +19,7 @@ from fschemas.shard_set import ShardSet
 from ftrain.data.types import EvaluatedSplit
 from ftrain.metrics.retrieval import evaluate_retrieval
 from ftrain.tasks.retrieval import report as retrieval_report
-from ftrain.tasks.retrieval.chance import chance_metrics
-from ftrain.tasks.retrieval.report import collapse, color_weights, report, summary
+from ftrain.tasks.retrieval.report import chance_metrics, collapse, color_weights, report, summary
 
 ITEMS = 8
 
@@ -99,7 +98,14 @@ def test_queries_and_gallery_are_kept_apart_and_one_is_left_out_otherwise(shards
     numbers = report(task_of("item"), official, tmp_path / "official")
     rows, embedding, items = official.results["row"], official.results["embedding"], shards.columns["item"]
     asks = np.isin(shards.columns["split"][rows], ["query"])
-    alone = evaluate_retrieval(embedding[asks], embedding[~asks], items[rows[asks]], items[rows[~asks]]).summary()
+    alone = evaluate_retrieval(
+        embedding[asks],
+        embedding[~asks],
+        items[rows[asks]],
+        items[rows[~asks]],
+        query_rows=rows[asks],
+        gallery_rows=rows[~asks],
+    ).summary()
     assert {name: numbers["model"][name] for name in ("hit_1", "hit_5", "recall_5", "map")} == {
         name: alone[name] for name in ("hit_1", "hit_5", "recall_5", "map")
     }

@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ftrain.tasks.style.arcface import ArcFace
 from ftrain.tasks.style.attention import AttributeAttention, attended_boxes, crops
+from ftrain.tasks.style.losses import ArcFace
 from ftrain.tasks.style.network import StyleNeck
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,19 +22,20 @@ from ftrain.data.search_roles import GALLERY, QUERY
 from ftrain.data.stream import RawSample
 from ftrain.fit import checkpoint
 from ftrain.fit.checkpoint_state import TrainingState
-from ftrain.fit.config import build_task, resolve
+from ftrain.fit.config import resolve
 from ftrain.fit.loop import Trainer
 from ftrain.fit.optimization import check_stages, make_optimizer, set_rate
 from ftrain.fit.run_folder import RunFolder
 from ftrain.fit.splits import Splits, sampler_of
 from ftrain.fit.tracking import Trackers
-from ftrain.metrics.retrieval import evaluate_retrieval
-from ftrain.tasks.style.attribute_search import Entries, chance_metrics, entries, nearest, search_metrics
+from ftrain.metrics.retrieval import Entries, evaluate_retrieval
+from ftrain.tasks.style.attribute_search import chance_metrics, entries, nearest, search_metrics
 from ftrain.tasks.style.config import StyleConfig
 from ftrain.tasks.style.labels import StyleLabels, attribute_labels, style_labels
-from ftrain.tasks.style.report import calibration_error, training_classes
+from ftrain.tasks.style.losses import value_triplets
+from ftrain.tasks.style.report import calibration_error, classified
 from ftrain.tasks.style.task import Style
-from ftrain.tasks.task import task_function
+from ftrain.tasks.task import build_task, task_function
 from ftrain.use.evaluate import evaluate_run, summary_lines
 from ftrain.use.predict import PredictOptions, predict_images
 
@@ -159,10 +161,11 @@ def test_the_majority_is_counted_by_the_names_of_the_data_set(styles):
     """Predictions have English names, shards Korean ones."""
     labels = style_labels(KFASHION, styles)
     columns = {"style": np.array(["프레피", "클래식", "", "힙합"])}
-    evaluated = SimpleNamespace(shards=SimpleNamespace(columns=columns), training_rows=np.arange(4))
+    results = {"scores": np.zeros((4, 4)), "values": np.zeros((4, 1))}
+    evaluated = SimpleNamespace(shards=SimpleNamespace(columns=columns), training_rows=np.arange(4), results=results)
     expected = [labels.classes["프레피"], labels.classes["클래식"], -1, labels.classes["힙합"]]
     assert len(set(expected)) == (4 if styles == "fine" else 3)
-    assert training_classes(labels, evaluated).tolist() == expected
+    assert classified(labels, evaluated).training_labels.tolist() == expected
 
 
 def test_main_styles_balance_the_sampler_too():
@@ -250,19 +253,19 @@ def test_parts_of_a_model_have_rates_of_their_own_in_a_stage(shards):
         check_stages(task, (Stage(lr_scales={"nose": 2.0}),))
 
 
-def test_triplets_stay_within_their_attribute(shards):
-    task = task_of(shards.metadata, target="attributes", mining="all", triplet_margin=0.3)
+def test_triplets_stay_within_their_attribute():
+    triplets = partial(value_triplets, margin=0.3, mining="all")
     embedding = torch.randn(6, 3, 32)
     values = torch.tensor([[0, 0, -1], [0, 1, -1], [1, -1, -1], [1, -1, -1], [-1, 0, -1], [-1, 1, -1]])
-    whole = task._triplets(embedding, values)
+    whole = triplets(embedding, values)
     unknown = embedding.clone()
     unknown[values < 0] = 9.0
-    assert task._triplets(unknown, values) == whole
+    assert triplets(unknown, values) == whole
     moved = embedding.clone()
     moved[:, 0] = torch.nn.functional.one_hot(values[:, 0].clamp_min(0), 32).float()  # perfectly separated by the first
-    halves = task._triplets(embedding[:, 1:], values[:, 1:])  # equal weight for each of four known values
-    torch.testing.assert_close(task._triplets(moved, values), halves / 2)
-    assert task._triplets(embedding, torch.full_like(values, -1)) == 0
+    halves = triplets(embedding[:, 1:], values[:, 1:])  # equal weight for each of four known values
+    torch.testing.assert_close(triplets(moved, values), halves / 2)
+    assert triplets(embedding, torch.full_like(values, -1)) == 0
 
 
 def test_values_of_attributes_come_from_their_groups(shards):

@@ -53,9 +53,7 @@ def draw(task: Category, image: np.ndarray, prediction: dict[str, Any]) -> np.nd
     if prediction["recognized"]:
         lines = [Line(prediction["category"], prediction["category_score"])] if "category" in prediction else []
         kinds = prediction.get("attributes", {})
-        best = [
-            Line(entries[0]["name"], entries[0]["score"], kind, probability=False) for kind, entries in kinds.items()
-        ]
+        best = [Line(top["name"], top["score"], kind, probability=False) for kind, (top, *_) in kinds.items()]
         lines += best[: _LINES - len(lines)]
     return draw_labels(image, lines, size=(prediction["width"], prediction["height"]), box=prediction.get("box"))
 

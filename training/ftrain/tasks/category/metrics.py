@@ -29,9 +29,8 @@ def label_metrics(learned: CategoryLabels, results: Results) -> dict[str, Any]:
         }
     chosen = [found[name] for name in ("category_top_1", "groups_top_1") if name in found]
     if "groups_top_1" not in found:
-        chosen += [found[name] for name in ("attribute_recall_5_micro", "attribute_recall_3_micro") if name in found][
-            :1
-        ]
+        recalls = ("attribute_recall_5_micro", "attribute_recall_3_micro")
+        chosen += [found[name] for name in recalls if name in found][:1]
     if not chosen and "box_iou" in found:
         chosen = [found["box_iou"]]
     return {"score": float(np.mean(chosen)) if chosen else math.nan, **found}

@@ -45,9 +45,8 @@ class TypedCategories(nn.Module):
         order = [category for members in branches for category in members]
         self.type_head = nn.Linear(num_features, len(branches))
         # A type with a single category needs no branch.
-        self.branches = nn.ModuleList(
-            nn.Linear(num_features, len(ids)) if len(ids) > 1 else _Only() for ids in branches
-        )
+        heads = (nn.Linear(num_features, len(ids)) if len(ids) > 1 else _Only() for ids in branches)
+        self.branches = nn.ModuleList(heads)
         positions = torch.tensor([order.index(category) for category in range(num_categories)])
         self.register_buffer("positions", positions, persistent=False)
         self.positions: Tensor

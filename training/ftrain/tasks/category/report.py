@@ -15,7 +15,7 @@ from ftrain.data.types import EvaluatedSplit, Results
 from ftrain.metrics.attributes import attribute_recall, group_accuracy, group_majority
 from ftrain.metrics.classification import dominance, predictions
 from ftrain.metrics.slices import slices
-from ftrain.plots.label_plots import plot_bars
+from ftrain.plots.plots import plot_bars
 from ftrain.plots.sheet import MARKS_ENTRY, ORDER_ENTRY, sheet
 from ftrain.reports import label_report
 from ftrain.tasks.category.labels import CategoryLabels
@@ -66,36 +66,27 @@ def report(task: Category, evaluated: EvaluatedSplit, out: Path) -> dict[str, An
     baselines = _learn_baselines(learned, evaluated)
     numbers: dict[str, Any] = {"model": model, **_baseline_metrics(learned, evaluated, baselines)}
     line = label_report.subtitle(evaluated, _headline(model))
-    if learned.exclusive and "attributes" in results:
-        numbers["groups"] = _groups(learned, results, baselines)
-        _write_parts(out, "groups", numbers["groups"], "Accuracy in each group of attributes", line, "majority")
-    elif "attributes" in results:
-        numbers["attributes"] = _types(learned, results, baselines)
-        _write_parts(out, "attributes", numbers["attributes"], "Recall@3 of each type of attribute", line, "majority")
+    if "attributes" in results:
+        name = "groups" if learned.exclusive else "attributes"
+        title = "Accuracy in each group of attributes" if learned.exclusive else "Recall@3 of each type of attribute"
+        numbers[name] = _parts(learned, results, baselines)
+        _write_parts(out, name, numbers[name], title, line)
     if "category_top_1" in model:
-        label_report.write_classification(
-            out,
-            "category",
-            results["category_scores"],
-            results["category"],
-            baselines.categories,
-            learned.categories,
-            line,
-        )
+        scores, labels = results["category_scores"], results["category"]
+        found = label_report.Classified(scores, labels, baselines.categories, learned.categories)
+        label_report.write_classification(out, "category", found, line)
     numbers["slices"] = slices(*hits(learned, results), label_report.properties(notes))
     numbers["collapse"] = _collapse(learned, results)
     badness, header, rows = images(learned, evaluated)
     publish_bytes(out / "images.csv", csv_bytes(header, rows))
-    tiles = [
-        tile(learned, evaluated, number, float(badness[number])) for number in label_report.spread(badness, _SHEET)
-    ]
+    chosen = label_report.spread(badness, _SHEET)
+    tiles = [tile(learned, evaluated, number, float(badness[number])) for number in chosen]
     legend = [*([MARKS_ENTRY] if "attributes" in results and not learned.exclusive else []), ORDER_ENTRY]
     frames = ("category correct", "category wrong"), ("at most one label in five wrong", "more labels wrong")
     right, wrong = frames["category_top_1" not in model]
     meaning = {"good": f"green frame: {right}", "bad": f"red frame: {wrong}"}
-    publish_bytes(
-        out / "predictions.png", sheet(tiles, "Predicted and true labels", line, meaning=meaning, legend=legend)
-    )
+    image = sheet(tiles, "Predicted and true labels", line, meaning=meaning, legend=legend)
+    publish_bytes(out / "predictions.png", image)
     return numbers
 
 
@@ -103,11 +94,8 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
     """Yield the results of `report` as text lines."""
     baseline = {**metrics.get("majority", {}), **metrics.get("mean_box", {})}
     yield from label_report.metric_lines(metrics["model"], baseline, _NAMES, "never looking")
-    for title, parts in (
-        ("top 1 of each group", metrics.get("groups")),
-        ("recall@3 of each type", metrics.get("attributes")),
-    ):
-        yield from label_report.part_lines(title, parts or {}, "never looking")
+    yield from label_report.part_lines("top 1 of each group", metrics.get("groups", {}), "never looking")
+    yield from label_report.part_lines("recall@3 of each type", metrics.get("attributes", {}), "never looking")
 
 
 def _learn_baselines(learned: CategoryLabels, evaluated: EvaluatedSplit) -> _Baselines:
@@ -137,13 +125,9 @@ def _baseline_metrics(
         blind["category_scores"] = _ranked_by_frequency(counts, number)
     if learned.attributes:
         blind["attribute_scores"] = _ranked_by_frequency(baselines.attribute_counts, number)
-    found = {
-        "majority": {
-            name: value
-            for name, value in label_metrics(learned, blind).items()
-            if name != "score" or not math.isnan(value)
-        }
-    }
+    found = {"majority": label_metrics(learned, blind)}
+    if math.isnan(found["majority"]["score"]):
+        del found["majority"]["score"]
     if baselines.mean_box is not None:
         mean = {"boxes": baselines.mean_box * np.tile(results["size"], 2) - 0.5, "true_box": results["true_box"]}
         found["mean_box"] = {f"box_{name}": value for name, value in metrics_by_target(learned, mean)["box"].items()}
@@ -156,53 +140,41 @@ def _ranked_by_frequency(counts: np.ndarray, num_rows: int) -> np.ndarray:
     return np.broadcast_to(shares, (num_rows, len(counts)))
 
 
-def _groups(learned: CategoryLabels, results: Results, baselines: _Baselines) -> dict[str, dict[str, float]]:
-    positive, known = results["attributes"] == 1, results["attributes"] >= 0
-    found = group_accuracy(results["attribute_scores"], positive, known, learned.groups)
-    below = {} if baselines.empty else group_majority(baselines.attribute_counts, positive, known, learned.groups)
-    return _beside(found, below, "top_1")
-
-
-def _types(learned: CategoryLabels, results: Results, baselines: _Baselines) -> dict[str, dict[str, float]]:
-    positive, known = results["attributes"] == 1, results["attributes"] >= 0
-    found = attribute_recall(results["attribute_scores"], positive, known, types=learned.groups)
-    below = {}
+def _parts(learned: CategoryLabels, results: Results, baselines: _Baselines) -> dict[str, dict[str, float]]:
+    """Compute the accuracy of each exclusive group, or else the recall of each type of attribute."""
+    scores, positive, known = results["attribute_scores"], results["attributes"] == 1, results["attributes"] >= 0
+    counts, groups = baselines.attribute_counts, learned.groups
+    below: dict[str, dict[str, float]] = {}
+    if learned.exclusive:
+        below = {} if baselines.empty else group_majority(counts, positive, known, groups)
+        return _beside(group_accuracy(scores, positive, known, groups), below, "top_1")
     if not baselines.empty:
-        ranked = label_report.ranking_baseline(baselines.attribute_counts, len(positive))
-        below = attribute_recall(ranked, positive, known, types=learned.groups)
-    return _beside(found, below, "recall_3_micro")
+        ranked = label_report.ranking_baseline(counts, len(positive))
+        below = attribute_recall(ranked, positive, known, types=groups)
+    return _beside(attribute_recall(scores, positive, known, types=groups), below, "recall_3_micro")
 
 
 def _beside(
     found: dict[str, dict[str, float]], below: dict[str, dict[str, float]], name: str
 ) -> dict[str, dict[str, float]]:
     """Return the groups or types that have a metric `name`, with it as `value` and its `baseline`."""
-    kept = {key: part for key, part in found.items() if not math.isnan(part.get(name, math.nan))}
     parts: dict[str, dict[str, float]] = {}
-    for key, part in kept.items():
-        baseline = {"baseline": below[key][name]} if key in below else {}
-        ends = {end: part[f"{name}_{end}"] for end in ("low", "high") if f"{name}_{end}" in part}
-        count = {"count": part.get("count", part.get("images", 0.0))}
-        parts[key] = {
-            "value": part[name],
-            **ends,
-            **baseline,
-            **{k: v for k, v in part.items() if not math.isnan(v)},
-            **count,
-        }
+    for key, part in found.items():
+        known = label_report.finite(part)
+        if name in known:
+            ends = {end: part[f"{name}_{end}"] for end in ("low", "high") if f"{name}_{end}" in part}
+            baseline = {"baseline": below[key][name]} if key in below else {}
+            count = part.get("count", part.get("images", 0.0))
+            parts[key] = {"value": part[name], **ends, **baseline, **known, "count": count}
     return parts
 
 
-def _write_parts(
-    out: Path, name: str, parts: dict[str, dict[str, float]], title: str, line: str, baseline: str
-) -> None:
-    columns = list(dict.fromkeys(column for part in parts.values() for column in part))
-    columns = [column for column in columns if all(column in part for part in parts.values())]
-    publish_bytes(
-        out / f"plots/{name}.csv", csv_table(name.removesuffix("s"), columns, {k: dict(v) for k, v in parts.items()})
-    )
+def _write_parts(out: Path, name: str, parts: dict[str, dict[str, float]], title: str, line: str) -> None:
+    columns = dict.fromkeys(column for part in parts.values() for column in part)
+    common = [column for column in columns if all(column in part for part in parts.values())]
+    publish_bytes(out / f"plots/{name}.csv", csv_table(name.removesuffix("s"), common, parts))
     bars = {key: {n: part[n] for n in ("value", "baseline", "count") if n in part} for key, part in parts.items()}
-    publish_bytes(out / f"plots/{name}.png", plot_bars(bars, title, line, baseline_name=baseline))
+    publish_bytes(out / f"plots/{name}.png", plot_bars(bars, title, line, baseline_name="majority"))
 
 
 def _collapse(learned: CategoryLabels, results: Results) -> dict[str, Any]:
@@ -220,9 +192,8 @@ def _collapse(learned: CategoryLabels, results: Results) -> dict[str, Any]:
 
 
 def _headline(model: dict[str, Any]) -> str:
-    name = next(
-        name for name in ("category_top_1", "groups_top_1", "attribute_recall_5_micro", "score") if name in model
-    )
+    names = ("category_top_1", "groups_top_1", "attribute_recall_5_micro", "score")
+    name = next(name for name in names if name in model)
     interval = (
         f" ({100 * model[f'{name}_low']:.1f} to {100 * model[f'{name}_high']:.1f})" if f"{name}_low" in model else ""
     )

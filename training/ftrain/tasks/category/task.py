@@ -25,7 +25,7 @@ from ftrain.tasks.category.box import box_loss
 from ftrain.tasks.category.config import CategoryConfig
 from ftrain.tasks.category.labels import CategoryLabels
 from ftrain.tasks.category.network import CategoryNetwork, CategoryOutputs
-from ftrain.tasks.label_checks import has_attributes
+from ftrain.tasks.label_checks import has_attributes, lack_of_classes
 from ftrain.tasks.published import published_dataset
 from ftrain.tasks.task import Task
 
@@ -107,9 +107,8 @@ class Category(Task):
         )  # fmt: skip
         named = dataset.get("names", {}).get("category", self.labels.categories)
         never = torch.tensor([name not in named for name in self.labels.categories], dtype=torch.bool)
-        self.register_buffer(
-            "never_seen", never, persistent=False
-        )  # classes of the vocabulary without a training image
+        # Classes of the vocabulary without a training image.
+        self.register_buffer("never_seen", never, persistent=False)
         self.never_seen: Tensor
 
     @classmethod
@@ -118,11 +117,9 @@ class Category(Task):
     ) -> dict[str, list[str]]:
         """Return the categories of the training images: 46 of the 50 of DeepFashion, or none if all are unknown."""
         del config
-        return (
-            {"category": sorted({str(name) for name in columns["category"][rows]} - {""})}
-            if "category" in columns
-            else {}
-        )
+        if "category" not in columns:
+            return {}
+        return {"category": sorted({str(name) for name in columns["category"][rows]} - {""})}
 
     @classmethod
     def sampling_labels(cls, config: TaskConfig, columns: dict[str, np.ndarray]) -> np.ndarray | None:
@@ -132,19 +129,13 @@ class Category(Task):
 
     def check_training(self, rows: Rows) -> list[str]:
         """Require two categories, or attributes, or boxes."""
-        classes = sorted(set(rows.names("category").tolist()))
         lacks = {}
-        if self.labels.categories and len(classes) < 2:
-            lacks["category"] = (
-                f"all training images have the category {classes[0]!r}" if classes else "no training image has one"
-            )
+        if self.labels.categories and (why := lack_of_classes(rows.names("category"), "category")):
+            lacks["category"] = why
         if self.labels.attributes and not has_attributes(rows):
             lacks["attributes"] = "no training image has one"
-        learned = [
-            name
-            for name, have in (("category", self.labels.categories), ("attributes", self.labels.attributes))
-            if have and name not in lacks
-        ]
+        wanted = {"category": self.labels.categories, "attributes": self.labels.attributes}
+        learned = [name for name, have in wanted.items() if have and name not in lacks]
         if not learned and not (self.labels.has_boxes and self.config.box_loss_weight):
             name, why = next(iter(lacks.items()))
             raise UsageError(f"nothing can be learned for {name}: {why}; choose a set with more classes")
@@ -183,9 +174,8 @@ class Category(Task):
                 outputs.category, batch["category"], config.label_smoothing
             )
         if outputs.attributes is not None:
-            parts["attributes"] = config.attributes_loss_weight * self._attribute_loss(
-                outputs.attributes, batch["attributes"]
-            )
+            cost = self._attribute_loss(outputs.attributes, batch["attributes"])
+            parts["attributes"] = config.attributes_loss_weight * cost
         if self.labels.has_boxes:
             parts["box"] = config.box_loss_weight * box_loss(outputs.boxes, batch["box"], batch["has_box"])
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
@@ -211,9 +201,8 @@ class Category(Task):
         config = self.config
         if self.labels.exclusive and config.attribute_loss == "auto":
             return exclusive_loss(logits, targets, list(self.labels.groups.values()), config.label_smoothing)
-        return binary_loss(
-            logits, targets, balanced=config.attribute_loss != "plain", positive_rate=config.positive_rate
-        )
+        balanced = config.attribute_loss != "plain"
+        return binary_loss(logits, targets, balanced=balanced, positive_rate=config.positive_rate)
 
     def _scores(self, outputs: CategoryOutputs) -> tuple[dict[str, Tensor], Tensor]:
         scores: dict[str, Tensor] = {}

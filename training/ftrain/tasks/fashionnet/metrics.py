@@ -47,9 +47,8 @@ def label_metrics(learned: FashionNetLabels, results: Results) -> dict[str, floa
         found |= classification_metrics(results["category_scores"], results["category"])
     if "attribute_scores" in results and (results["attributes"] == 1).any():
         overall = attribute_metrics(learned, results["attribute_scores"], results["attributes"])
-        found |= {
-            f"attributes_{name}": value for name, value in overall["mean" if learned.exclusive else "all"].items()
-        }
+        metrics = overall["mean" if learned.exclusive else "all"]
+        found |= {f"attributes_{name}": value for name, value in metrics.items()}
     return found
 
 

@@ -1,6 +1,6 @@
 """Report of the fashionnet task: metrics with image-blind baselines, slices, tables, plots, a contact sheet."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,15 @@ from ftrain.metrics.attributes import group_labels
 from ftrain.metrics.classification import class_ranks, dominance, predictions
 from ftrain.metrics.normalized_error import PointErrors
 from ftrain.metrics.slices import slices
-from ftrain.plots.label_plots import plot_bars
+from ftrain.plots.legend import side_entries
+from ftrain.plots.overlay import side_color
+from ftrain.plots.plots import plot_bars
+from ftrain.plots.sheet import MARKS, MARKS_ENTRY, ORDER_ENTRY, Tile, mistaken, sheet
 from ftrain.reports import label_report
 from ftrain.reports.landmark_report import landmark_metrics
+from ftrain.tasks.fashionnet.answer import named_attributes
+from ftrain.tasks.fashionnet.labels import FashionNetLabels
 from ftrain.tasks.fashionnet.metrics import (
-    FashionNetLabels,
     attribute_metrics,
     commonest_visibility,
     label_metrics,
@@ -26,7 +30,6 @@ from ftrain.tasks.fashionnet.metrics import (
     retrieval,
     visibility_metrics,
 )
-from ftrain.tasks.fashionnet.sheet import prediction_sheet
 from ftrain.tasks.fashionnet.task import FashionNet
 
 _SHEET_IMAGES = 20
@@ -71,9 +74,8 @@ def report(task: FashionNet, evaluated: EvaluatedSplit, out: Path) -> dict[str, 
     notes = [shards.read_annotation(int(row)) for row in evaluated.training_rows]
     if notes:
         seen = commonest_visibility(np.array([note["landmark_visibility"] for note in notes], np.int8))
-        numbers["majority"] |= visibility_metrics(
-            np.broadcast_to(seen, results["visibility"].shape), results["visibility"]
-        )
+        always = np.broadcast_to(seen, results["visibility"].shape)
+        numbers["majority"] |= visibility_metrics(always, results["visibility"])
     category = _report_category(learned, evaluated, numbers, out, subtitle)
     attributes = _report_attributes(learned, evaluated, notes, numbers, out, subtitle)
     items = _report_items(evaluated, splits, numbers)
@@ -143,9 +145,8 @@ def _report_attributes(
     metric = "top_1" if learned.exclusive else "recall_5_micro" if len(learned.attributes) > 5 else "recall_3_micro"
     parts = attribute_metrics(learned, scores, targets)
     if notes:
-        majority = label_report.ranking_baseline(
-            label_report.positive_counts(notes, len(learned.attributes)), len(scores)
-        )
+        counts = label_report.positive_counts(notes, len(learned.attributes))
+        majority = label_report.ranking_baseline(counts, len(scores))
         baselines = attribute_metrics(learned, majority, targets)
         overall = baselines["mean" if learned.exclusive else "all"]
         numbers["majority"] |= {f"attributes_{name}": value for name, value in overall.items()}
@@ -276,3 +277,36 @@ def _percent(part: dict[str, Any], name: str, *, plain: bool = False) -> str:
     text = f"{100 * part[name]:.2f}%"
     interval = not plain and f"{name}_low" in part
     return f"{text} ({100 * part[f'{name}_low']:.1f} to {100 * part[f'{name}_high']:.1f})" if interval else text
+
+
+def prediction_sheet(
+    learned: FashionNetLabels, evaluated: EvaluatedSplit, errors: PointErrors, chosen: Sequence[int], subtitle: str
+) -> bytes:
+    """Return a PNG of the chosen images with predicted landmarks, and predicted and true category and attributes."""
+    tiles = [_tile(learned, evaluated, errors, number) for number in chosen]
+    legend = [*side_entries(learned.landmarks), *([MARKS_ENTRY] if learned.attributes else []), ORDER_ENTRY]
+    meaning = {"good": "green frame: category correct", "bad": "red frame: wrong"}
+    return sheet(tiles, "Landmarks, category and attributes", subtitle, meaning=meaning, legend=legend)
+
+
+def _tile(learned: FashionNetLabels, evaluated: EvaluatedSplit, errors: PointErrors, number: int) -> Tile:
+    results = evaluated.results
+    pixels, _ = label_report.image_of(evaluated, number)
+    present = results["visibility_scores"][number].argmax(axis=1) < 2
+    count = int(errors.counted[number].sum())
+    lines, good = [], None
+    if learned.categories:
+        target, predicted = int(results["category"][number]), int(results["category_scores"][number].argmax())
+        good = None if target < 0 else target == predicted
+        lines.append(mistaken(learned.categories[predicted], learned.categories[target] if good is False else None))
+    lines.append(
+        f"landmarks: NE {100 * errors.distances[number].sum() / count:.1f}%" if count else "no visible landmark"
+    )
+    if learned.attributes:
+        targets = results["attributes"][number]
+        named = [one["name"] for one in named_attributes(learned, results, number)]
+        marks = [MARKS[int(targets[list(learned.attributes).index(name)])] for name in named]
+        words = [f"{mark} {name.rpartition('/')[2]}" for mark, name in zip(marks, named, strict=True)]
+        lines += [", ".join(words[start : start + 2]) for start in range(0, len(words), 2)]
+    colors = [side_color(learned.landmarks, point) for point in np.flatnonzero(present).tolist()]
+    return Tile(pixels, lines, good, points=results["points"][number][present], point_colors=colors)

@@ -5,6 +5,7 @@ around them, are stages of a run (`fit.stages`). Differences from the original a
 """
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -13,17 +14,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fschemas.failures import UsageError
-from fschemas.landmarks import DEEPFASHION_8, Visibility
+from fschemas.landmarks import DEEPFASHION_8, LandmarkSet, Visibility
 from fschemas.splits import QUERY_AND_GALLERY
 from ftrain.data.config import TaskConfig
-from ftrain.data.stream import Batch
+from ftrain.data.stream import Batch, RawSample
 from ftrain.data.types import Rows
-from ftrain.data.view import known_landmarks, names_as_ids
+from ftrain.data.view import item_number, known_landmarks, landmarks_in_view, names_as_ids, view_of_sample
 from ftrain.layers.affine import points_of_source
-from ftrain.layers.attribute_loss import binary_loss, class_loss, exclusive_loss, exclusive_shares
+from ftrain.layers.attribute_loss import attribute_targets, binary_loss, class_loss, exclusive_loss, exclusive_shares
 from ftrain.layers.metric_learning import triplet_loss
 from ftrain.tasks.fashionnet.config import FashionNetConfig, Head
-from ftrain.tasks.fashionnet.encoder import FashionNetEncoder
 from ftrain.tasks.fashionnet.labels import FashionNetLabels
 from ftrain.tasks.fashionnet.landmark_pooling import visibility_classes
 from ftrain.tasks.fashionnet.network import FashionNetwork, Heads, Pose, Seen
@@ -42,6 +42,41 @@ _LACKS = {
     "embedding": "no item has two training images",
     "landmarks": "no training image has one with coordinates",
 }
+
+
+@dataclass(frozen=True)
+class FashionNetEncoder:
+    """Turn a sample into network input; one matrix transforms the image and its landmarks."""
+
+    config: FashionNetConfig
+    landmarks: LandmarkSet
+    categories: dict[str, int]
+    num_attributes: int
+    has_items: bool
+
+    def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
+        """Return the image, landmarks, ground truth and labels of a sample.
+
+        `image` is uint8 S, S, 3; `keypoints` K, 2 are in input pixels and `target` K, 2 in source pixels, with
+        `keypoint_visibility` K and `visibility` K; `matrix` 2, 3 maps source to input; `size` 2 is the source's width and
+        height. Labels: `garment`, and if available `category`, `attributes` A and `item`, -1 if unknown.
+        """
+        note, view = sample.annotation, view_of_sample(self.config, sample, generator)
+        labels: dict[str, np.ndarray] = {}
+        if self.categories:
+            labels["category"] = np.array(self.categories[note["category"]], np.int64)
+        if self.num_attributes:
+            labels["attributes"] = attribute_targets(note, self.num_attributes)
+        if self.has_items:
+            labels["item"] = np.array(item_number(note["item"]), np.int64)
+        return {
+            "image": view.image,
+            "matrix": view.matrix,
+            **landmarks_in_view(note, self.landmarks, view),
+            "garment": np.array(tuple(self.landmarks.garments).index(note["garment"]), np.int64),
+            "size": np.array([note["width"], note["height"]], np.float32),
+            **labels,
+        }
 
 
 class FashionNet(Task):
@@ -75,9 +110,8 @@ class FashionNet(Task):
             landmarks=self.landmarks, categories=vocabularies["category"]["values"] if "category" in heads else [],
             attributes=attributes["values"], types=attributes["groups"], exclusive=attributes["exclusive"],
         )  # fmt: skip
-        self.groups = (
-            tuple(tuple(members) for members in attributes["groups"].values()) if attributes["exclusive"] else ()
-        )
+        groups = attributes["groups"].values() if attributes["exclusive"] else ()
+        self.groups = tuple(tuple(members) for members in groups)
         num_categories, num_attributes = len(self.labels.categories), len(self.labels.attributes)
         known = names_as_ids(dataset, "category") if num_categories else {}
         self.encoder = FashionNetEncoder(config, self.landmarks, known, num_attributes, "embedding" in heads)
@@ -155,15 +189,13 @@ class FashionNet(Task):
         if seen.pose.auxiliary is not None:
             parts["auxiliary"] = class_loss(seen.pose.auxiliary, batch["category"], config.label_smoothing)
         if seen.attributes is not None and self.groups:
-            parts["attributes"] = exclusive_loss(
-                seen.attributes, batch["attributes"], self.groups, config.label_smoothing
-            )
+            targets = batch["attributes"]
+            parts["attributes"] = exclusive_loss(seen.attributes, targets, self.groups, config.label_smoothing)
         elif seen.attributes is not None:
             parts["attributes"] = binary_loss(seen.attributes, batch["attributes"])
         if seen.embedding is not None:
-            parts["triplet"] = triplet_loss(
-                seen.embedding, batch["item"], margin=config.triplet_margin, mining=config.mining
-            )
+            options: Any = {"margin": config.triplet_margin, "mining": config.mining}
+            parts["triplet"] = triplet_loss(seen.embedding, batch["item"], **options)
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
     def _pose_losses(self, pose: Pose, batch: Batch, inside: Tensor) -> dict[str, Tensor]:

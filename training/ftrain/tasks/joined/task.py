@@ -21,14 +21,12 @@ from ftrain.data.image import decode
 from ftrain.data.stream import Batch, RawSample
 from ftrain.data.types import Rows
 from ftrain.layers.backbone import Backbone
-from ftrain.tasks.retrieval.encoder import RetrievalEncoder
-from ftrain.tasks.retrieval.task import Retrieval
+from ftrain.tasks.retrieval.task import Retrieval, RetrievalEncoder
 from ftrain.tasks.task import Task, find_task
 
 _SCORES = ("attribute_scores", "category_scores")  # outputs used for a run without an embedding
-_LEAST_SCORE = (
-    1e-4  # smaller probabilities are clamped to this, so that a class never seen in training does not dominate
-)
+# Smaller probabilities are clamped to this, so that a class never seen in training does not dominate.
+_LEAST_SCORE = 1e-4
 
 
 class Member(TaskConfig):

@@ -20,14 +20,13 @@ from ftrain.data.config import TaskConfig
 from ftrain.data.stream import Batch, RawSample
 from ftrain.data.types import Rows
 from ftrain.data.view import known_landmarks, landmarks_in_view, view_of_sample
-from ftrain.layers.affine import points_of_source
+from ftrain.layers.affine import points_of_source, rotate
 from ftrain.layers.backbone import Normalize
 from ftrain.layers.heatmap import decode, flip_maps, gaussian_targets, pyramid_sigmas
 from ftrain.layers.weights import backbone_weights
 from ftrain.tasks.keypoints.config import KeypointsConfig
 from ftrain.tasks.keypoints.losses import hard_keypoint_loss, mean_keypoint_loss, per_point_loss
 from ftrain.tasks.keypoints.network import PYRAMID_STRIDES, CascadedPyramidNetwork, KeypointMaps
-from ftrain.tasks.keypoints.rotation import rotate
 from ftrain.tasks.label_checks import counts_for_error, has_coordinates
 from ftrain.tasks.published import published_dataset
 from ftrain.tasks.task import Task
@@ -53,7 +52,7 @@ class KeypointEncoder:
         return {
             "image": view.image,
             "matrix": view.matrix,
-            **vars(landmarks_in_view(note, self.landmarks, view)),
+            **landmarks_in_view(note, self.landmarks, view),
             "garment": np.array(tuple(self.landmarks.garments).index(note["garment"]), dtype=np.int64),
             "size": np.array([note["width"], note["height"]], dtype=np.float32),
         }
@@ -121,8 +120,9 @@ class Keypoints(Task):
         config = self.config
         image = self.normalize(batch["image"])
         maps, garment_scores = self._maps(image)
-        seen = batch["keypoint_visibility"]
-        applicable = self.valid[batch["garment"]] & _inside(batch["keypoints"], config.input_size)
+        seen, points = batch["keypoint_visibility"], batch["keypoints"]
+        inside = ((points >= 0) & (points <= config.input_size - 1)).all(dim=2)
+        applicable = self.valid[batch["garment"]] & inside
         visible = (seen == Visibility.VISIBLE.value) & applicable  # plain numbers for torch.compile, not enums
         labeled = (seen >= Visibility.OCCLUDED.value) & applicable
         size = (maps.refined.shape[-2], maps.refined.shape[-1])
@@ -177,10 +177,6 @@ class Keypoints(Task):
             flipped, _ = self._maps(image.flip(3))
             refined = (refined + flip_maps(flipped.refined.float(), self.landmarks.flip_index)) / 2
         return refined, garment_scores
-
-
-def _inside(points: Tensor, size: int) -> Tensor:
-    return ((points >= 0) & (points <= size - 1)).all(dim=2)
 
 
 def _unit(size: tuple[int, int], sigma: float) -> float:

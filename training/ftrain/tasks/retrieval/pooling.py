@@ -21,9 +21,8 @@ class GeneralizedMean(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Pool B, C, H, W to B, C."""
         with torch.autocast(features.device.type, enabled=False):
-            exponents = self.power * features.float().clamp_min(_LEAST).log().flatten(
-                2
-            )  # powers themselves would overflow
+            # Powers themselves would overflow.
+            exponents = self.power * features.float().clamp_min(_LEAST).log().flatten(2)
             return ((exponents.logsumexp(dim=2) - math.log(exponents.shape[2])) / self.power).exp()
 
 

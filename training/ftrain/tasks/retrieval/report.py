@@ -5,13 +5,13 @@ official in-shop protocol). Otherwise each image is compared with all other imag
 several splits (`test+train`), the images of the first are the queries and the images of all are the gallery.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fschemas.csv_text import csv_bytes, csv_table
 from fschemas.failures import UsageError
@@ -21,11 +21,10 @@ from fschemas.wording import count
 from ftrain.data.types import EvaluatedSplit, Results
 from ftrain.metrics.bootstrap import ratio_interval
 from ftrain.metrics.exact_search import ExactSearch, Features, Similarity
-from ftrain.metrics.retrieval import RetrievalMetrics, evaluate_retrieval
+from ftrain.metrics.retrieval import RetrievalMetrics, evaluate_retrieval, random_precision
 from ftrain.metrics.slices import slices
-from ftrain.plots.label_plots import plot_bars
+from ftrain.plots.plots import plot_bars
 from ftrain.reports.label_report import labels_of, metric_lines, report_classification, spread, subtitle
-from ftrain.tasks.retrieval.chance import chance_metrics
 from ftrain.tasks.retrieval.plots import SHEET_QUERIES, SHEET_RANKS, plot_hits, ranking_sheet
 from ftrain.tasks.retrieval.task import Retrieval
 
@@ -69,11 +68,12 @@ def report(task: Retrieval, evaluated: EvaluatedSplit, out: Path) -> dict[str, A
     identity = task.config.identity  # item or category
     categories = task.categories if task.config.classify == "category" else ()  # classes of `class_scores`
     study = _study(identity, evaluated)
+    compared = len(study.gallery) - np.isin(study.query, study.gallery)  # images per query, without itself
     numbers: dict[str, Any] = {
         "protocol": study.protocol,
         "identity": identity,
         "model": {**study.model.summary(), **_intervals(study, study.model)},
-        "chance": chance_metrics(study.model.num_relevant, _compared(study), TOP),
+        "chance": chance_metrics(study.model.num_relevant, compared, TOP),
         "collapse": collapse(evaluated.results["embedding"], study.labels[evaluated.results["row"]]),
     }
     if study.baseline is not None:
@@ -113,6 +113,27 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
         yield f"mAP beyond the untrained backbone, on the same queries: {100 * gain['map']:+.1f} ({low:+.1f} to {high:+.1f}) points"
         if low <= 0:
             yield "WARNING: not clearly better than the untrained backbone"
+
+
+def chance_metrics(num_relevant: ArrayLike, num_gallery: ArrayLike, top: Sequence[int]) -> dict[str, float]:
+    """Return the expected `hit_<k>`, `recall_<k>` and `map` of a random ranking, averaged over queries with a match.
+
+    `num_relevant` Nq and `num_gallery` Nq (or a scalar) count the matches and all images compared with each query.
+    hit@k is hypergeometric, recall@k is k / gallery, and mAP is the mean of `random_precision`.
+    """
+    right = np.asarray(num_relevant, np.int64)
+    among = np.broadcast_to(np.asarray(num_gallery, np.int64), right.shape)
+    right, among = right[right > 0], among[right > 0]
+    if not len(right):
+        return {}
+    metrics: dict[str, float] = {}
+    for k in top:
+        steps = np.arange(k)[:, None]  # factors of the probability that the first k are all wrong
+        wrong = np.clip((among - right - steps) / np.maximum(among - steps, 1), 0, 1).prod(axis=0)
+        metrics[f"hit_{k}"] = float(1 - wrong.mean())
+        metrics[f"recall_{k}"] = float(np.minimum(k / among, 1).mean())
+    metrics["map"] = float(random_precision(right, among).mean())
+    return metrics
 
 
 def collapse(embedding: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
@@ -183,11 +204,6 @@ def _evaluate(embedding: np.ndarray, rows: Rows, query: Rows, gallery: Rows, lab
     )  # fmt: skip
 
 
-def _compared(study: _Study) -> Rows:
-    """Return the number of images each query is compared with, excluding itself."""
-    return len(study.gallery) - np.isin(study.query, study.gallery)
-
-
 def _intervals(study: _Study, metrics: RetrievalMetrics) -> dict[str, float]:
     """Compute 95% intervals over items, since images of one item are found or missed together."""
     found: dict[str, float] = {}
@@ -228,7 +244,8 @@ def _write(study: _Study, numbers: dict[str, Any], line: str, out: Path) -> None
         publish_bytes(out / f"plots/by_{name}.csv", csv_table(name, ("value", "low", "high", "count"), slice_parts))
         publish_bytes(out / f"plots/by_{name}.png", plot_bars(slice_parts, f"hit@1 by {name}", line, "hit@1 in %"))
     ranked = _ranked(study)
-    order = _worst_first(study.model)
+    precision = np.where(study.model.evaluated, study.model.average_precision, 2.0)
+    order = np.lexsort((-study.model.first, precision))  # worst first, queries without a match last
     rows = [_image_row(study, ranked, index) for index in order.tolist()]
     publish_bytes(
         out / "images.csv", csv_bytes(("key", "label", "first_hit", "average_precision", "found", "found_label"), rows)
@@ -250,12 +267,6 @@ def _ranked(study: _Study) -> Rows:
         others = found[found != row][:SHEET_RANKS]
         ranked[index, : len(others)] = others
     return ranked
-
-
-def _worst_first(metrics: RetrievalMetrics) -> Rows:
-    """Return query indices by average precision, then by rank of the first hit; queries without a match last."""
-    precision = np.where(metrics.evaluated, metrics.average_precision, 2.0)
-    return np.lexsort((-metrics.first, precision))
 
 
 def _image_row(study: _Study, ranked: Rows, index: int) -> tuple[object, ...]:

@@ -7,6 +7,7 @@ anchor with positives. Evaluated by DeepFashion's in-shop protocol (Liu et al., 
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -17,19 +18,42 @@ from torch import Tensor, nn
 from fschemas.failures import UsageError
 from fschemas.splits import QUERY_AND_GALLERY
 from ftrain.data.config import TaskConfig
-from ftrain.data.search_roles import has_match
-from ftrain.data.stream import Batch
+from ftrain.data.search_roles import has_match, role_of
+from ftrain.data.stream import Batch, RawSample
 from ftrain.data.types import Rows
-from ftrain.data.view import names_as_ids
+from ftrain.data.view import item_number, names_as_ids, view_of_sample
 from ftrain.layers.backbone import Backbone
-from ftrain.layers.color import color_features
+from ftrain.layers.color import color_feature
 from ftrain.layers.metric_learning import ProxyAnchor, triplet_loss
-from ftrain.tasks.label_checks import has_pairs
+from ftrain.tasks.label_checks import has_pairs, lack_of_classes
 from ftrain.tasks.published import published_dataset
 from ftrain.tasks.retrieval.config import RetrievalConfig
-from ftrain.tasks.retrieval.encoder import RetrievalEncoder
 from ftrain.tasks.retrieval.pooling import AveragePooling, GeneralizedMean, strength
 from ftrain.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class RetrievalEncoder:
+    """Turn a sample into network input and numeric labels."""
+
+    config: RetrievalConfig
+    categories: dict[str, int]  # -1 for "" and, in a set without categories, for every name
+    items: dict[str, int]  # training items, if the losses need them as classes
+
+    def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
+        """Return `image` uint8 S, S, 3 and the `labels`."""
+        return {"image": view_of_sample(self.config, sample, generator).image, **self.labels(sample.annotation)}
+
+    def labels(self, note: dict[str, Any]) -> dict[str, np.ndarray]:
+        """Return int64 scalars `identity`, `category`, `item_class` (-1 unknown) and the `role` in the search."""
+        item, category = str(note.get("item", "")), self.categories.get(note.get("category", ""), -1)
+        numbers = {
+            "identity": item_number(item) if self.config.identity == "item" else category,
+            "category": category,
+            "item_class": self.items.get(item, -1),
+            "role": role_of(note),
+        }
+        return {name: np.array(value, dtype=np.int64) for name, value in numbers.items()}
 
 
 class Retrieval(Task):
@@ -109,26 +133,14 @@ class Retrieval(Task):
             lacks["triplet_loss_weight"] = (
                 f"no {config.identity} has two training images, so there are no pairs to learn from"
             )
-        elif config.triplet_loss_weight and len(set(sought.tolist())) < 2:
-            lacks["triplet_loss_weight"] = (
-                f"all training images have the {config.identity} {str(sought[0])!r}; {several}"
-            )
-        if self.classifier is not None and config.classification_loss_weight:
-            classes = sorted(set(rows.names(config.classify).tolist()))
-            if len(classes) < 2:
-                found = (
-                    f"all training images have the {config.classify} {classes[0]!r}"
-                    if classes
-                    else "no training image has one"
-                )
-                lacks["classification_loss_weight"] = f"{found}; {several}"
+        elif config.triplet_loss_weight and (why := lack_of_classes(sought, config.identity)):
+            lacks["triplet_loss_weight"] = f"{why}; {several}"
+        classifies = self.classifier is not None and config.classification_loss_weight
+        if classifies and (why := lack_of_classes(rows.names(config.classify), config.classify)):
+            lacks["classification_loss_weight"] = f"{why}; {several}"
         if self.proxies is not None and len(set(rows.names("item").tolist())) < 2:
             lacks["proxy_loss_weight"] = f"there are not two items; {several}"
-        learning = [
-            config.triplet_loss_weight,
-            self.classifier is not None and config.classification_loss_weight,
-            self.proxies is not None,
-        ]
+        learning = [config.triplet_loss_weight, classifies, self.proxies is not None]
         if len(lacks) == sum(map(bool, learning)):
             name, why = next(iter(lacks.items()))
             raise UsageError(f"model.{name}: {why}; choose a set with more images, or another loss")
@@ -184,8 +196,9 @@ class Retrieval(Task):
         if scores is not None:
             found["class_scores"] = scores
         if not torch.compiler.is_compiling():
-            colors = color_features(batch["image"].cpu().numpy(), attention.detach().cpu().numpy())
-            found["color"] = torch.from_numpy(colors).to(embedding.device)
+            pairs = zip(batch["image"].cpu().numpy(), attention.detach().cpu().numpy(), strict=True)
+            colors = [color_feature(image, weight) for image, weight in pairs]
+            found["color"] = torch.from_numpy(np.stack(colors)).to(embedding.device)
         return found | {name: batch[name] for name in ("identity", "category", "role") if name in batch}
 
     def untrained(self) -> Self:

@@ -61,9 +61,8 @@ def attended_boxes(maps: Tensor, threshold: float, least: float) -> Tensor:
     height, width = maps.shape[-2:]
     low, high = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
     flat = high - low <= _FLAT * high
-    stretched = torch.where(
-        flat, torch.ones_like(maps), (maps - low) / torch.where(flat, torch.ones_like(high), high - low)
-    )
+    span = torch.where(flat, torch.ones_like(high), high - low)
+    stretched = torch.where(flat, torch.ones_like(maps), (maps - low) / span)
     region = _region_of_peak(stretched, stretched >= threshold)
     finer = (_FINER * height, _FINER * width)
     bright = _enlarged(stretched, finer) >= threshold

@@ -68,9 +68,8 @@ def style_labels(dataset: dict[str, Any], styles: Styles) -> StyleLabels:
     english = english_names(known["name"])
     if styles == "fine":
         names = tuple(english.get(name, name) for name in map(str, known["values"]))
-        return StyleLabels(
-            ("style",), (names,), classes=names_as_ids(dataset, "style"), originals=tuple(known["values"])
-        )
+        classes, originals = names_as_ids(dataset, "style"), tuple(known["values"])
+        return StyleLabels(("style",), (names,), classes=classes, originals=originals)
     groups = main_styles(known["name"])
     missing = [name for name in known["values"] if name not in groups]
     if missing:

@@ -16,6 +16,7 @@ from ftrain.metrics.slices import slices
 from ftrain.plots.legend import Entry
 from ftrain.plots.sheet import Tile, mistaken, sheet
 from ftrain.reports.label_report import (
+    Classified,
     classification,
     finite,
     metric_lines,
@@ -26,7 +27,7 @@ from ftrain.reports.label_report import (
     subtitle,
     write_classification,
 )
-from ftrain.tasks.style.attended import ATTENTION_NOTE, attended_image
+from ftrain.tasks.style.attribute_report import ATTENTION_NOTE, attended_image
 from ftrain.tasks.style.attribute_report import report as report_attributes
 from ftrain.tasks.style.attribute_search import chance_metrics, entries, search_metrics
 from ftrain.tasks.style.labels import StyleLabels, main_styles
@@ -48,11 +49,10 @@ def report(task: Style, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
     if labels.classes is None:
         return report_attributes(labels, evaluated, out)
     numbers = _numbers(labels, evaluated)
-    target, scores, names = evaluated.results["values"][:, 0], evaluated.results["scores"], labels.values[0]
     title = subtitle(
         evaluated, f"top-1 {percent(numbers['model']['top_1'])}, macro-F1 {percent(numbers['model']['macro_f1'])}"
     )
-    write_classification(out, "style", scores, target, training_classes(labels, evaluated), names, title)
+    write_classification(out, "style", classified(labels, evaluated), title)
     header = ("key", "style", "answer", "score", "score_of_truth")
     publish_bytes(out / "images.csv", csv_bytes(header, _image_rows(labels, evaluated)))
     publish_bytes(out / "predictions.png", _sheet(labels, evaluated, title))
@@ -64,9 +64,8 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
     model, majority = metrics["model"], metrics.get("majority", {})
     searched = metrics.get("untrained") or metrics["chance"]
     yield from metric_lines(model, majority, _CLASSIFIED, "majority", "classification")
-    yield from metric_lines(
-        model, searched, _SEARCHED, "untrained" if metrics.get("untrained") else "random order", "search"
-    )
+    below = "untrained" if metrics.get("untrained") else "random order"
+    yield from metric_lines(model, searched, _SEARCHED, below, "search")
     if attributes := metrics.get("attributes"):
         yield f"{'each attribute':<32}{'mAP':<12}{'random order':<18}classified correctly".rstrip()
         for attribute, part in attributes.items():
@@ -90,15 +89,15 @@ def calibration_error(scores: np.ndarray, target: np.ndarray) -> float:
 
 
 def _numbers(labels: StyleLabels, evaluated: EvaluatedSplit) -> dict[str, Any]:
-    results = evaluated.results
-    target, scores, names = results["values"][:, 0], results["scores"], labels.values[0]
+    styles = classified(labels, evaluated)
+    results, target, scores, names = evaluated.results, styles.labels, styles.scores, styles.names
     if not (target >= 0).any():
         raise UsageError(
             f"{evaluated.shards.location}: no image of the split {evaluated.split!r} has a style; choose another --split"
         )
     found = entries(labels, results)
     searched = {name: value for name, value in search_metrics(labels, results, found).items() if "/" not in name}
-    numbers = classification(scores, target, training_classes(labels, evaluated), names, top=TOP)
+    numbers = classification(styles, TOP)
     numbers["model"] = finite(searched | numbers["model"] | {"calibration_error": calibration_error(scores, target)})
     numbers["chance"] = chance_metrics(labels, found)
     notes = notes_of(evaluated)
@@ -112,11 +111,12 @@ def _numbers(labels: StyleLabels, evaluated: EvaluatedSplit) -> dict[str, Any]:
     return numbers
 
 
-def training_classes(labels: StyleLabels, evaluated: EvaluatedSplit) -> np.ndarray:
-    """Return the classes of the training images, from the data set's style names rather than the predicted ones."""
+def classified(labels: StyleLabels, evaluated: EvaluatedSplit) -> Classified:
+    """Return the styles; training images have the data set's style names rather than the predicted ones."""
     assert labels.classes is not None
     styles = evaluated.shards.columns["style"][evaluated.training_rows]
-    return np.array([labels.classes.get(str(style), -1) for style in styles], np.int64)
+    training = np.array([labels.classes.get(str(style), -1) for style in styles], np.int64)
+    return Classified(evaluated.results["scores"], evaluated.results["values"][:, 0], training, labels.values[0])
 
 
 def _image_rows(labels: StyleLabels, evaluated: EvaluatedSplit) -> list[tuple[object, ...]]:

@@ -8,6 +8,8 @@ in the paper: first the global branch, then both, the global one with a lower le
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -17,23 +19,56 @@ from torch import Tensor, nn
 
 from fschemas.failures import UsageError
 from fschemas.splits import QUERY_AND_GALLERY
-from ftrain.data.config import TaskConfig
+from ftrain.data.config import TaskConfig, ViewConfig
 from ftrain.data.search_roles import has_match, role_of
-from ftrain.data.stream import Batch
+from ftrain.data.stream import Batch, RawSample
 from ftrain.data.types import Rows
-from ftrain.data.view import encoded_image, names_as_ids
+from ftrain.data.view import encoded_image, names_as_ids, view_of_sample
 from ftrain.layers.affine import region_in_source
 from ftrain.layers.attribute_loss import class_loss
 from ftrain.layers.backbone import Backbone
 from ftrain.tasks.published import published_dataset
-from ftrain.tasks.style.arcface import ArcFace
 from ftrain.tasks.style.attention import AttributeAttention
 from ftrain.tasks.style.config import StyleConfig
-from ftrain.tasks.style.encoder import StyleEncoder, prepared_view
-from ftrain.tasks.style.labels import attribute_labels, main_styles, style_labels
-from ftrain.tasks.style.losses import value_loss, value_triplets
+from ftrain.tasks.style.labels import StyleLabels, attribute_labels, main_styles, style_labels
+from ftrain.tasks.style.losses import ArcFace, value_loss, value_triplets
 from ftrain.tasks.style.network import ATTENDED_STRIDE, DEEP_STRIDE, LocalBranch, StyleNeck, attended_backbone
 from ftrain.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class StyleEncoder:
+    """Turn a sample into network input."""
+
+    config: StyleConfig
+    labels: StyleLabels
+    categories: dict[str, int]  # class of each category, -1 for ""; empty if categories are not learned
+
+    def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
+        """Return `image` uint8 S, S, 3, `matrix` 2, 3 (source to input), `size` 2 of the source, and labels.
+
+        S is `input_size`, with a local branch `local_zoom` times that. Labels: `values` A (one per attribute, -1
+        unknown), `local_attribute` (the attribute that trains the local branch), `role` in the search; for attributes
+        `positive` V uint8 (all values of the image), and `category` if it is learned.
+        """
+        note, view = sample.annotation, view_of_sample(prepared_view(self.config), sample, generator)
+        values = self.labels.values_of(note, generator)
+        known = np.flatnonzero(values >= 0)
+        chosen = 0 if not len(known) else known[0] if generator is None else generator.choice(known)
+        arrays = {
+            "image": view.image, "matrix": view.matrix, "size": np.array([note["width"], note["height"]], np.float32),
+            "values": values, "local_attribute": np.array(chosen, np.int64), "role": np.array(role_of(note), np.int8),
+        }  # fmt: skip
+        if self.categories:
+            arrays["category"] = np.array(self.categories[note["category"]], np.int64)
+        return arrays if self.labels.classes is not None else {**arrays, "positive": self.labels.positive(note)}
+
+
+def prepared_view(config: StyleConfig) -> ViewConfig:
+    """Return the view that workers prepare: enlarged if the local branch crops from it."""
+    if not config.local_backbone:
+        return config
+    return config.model_copy(update={"input_size": config.input_size * config.local_zoom})
 
 
 class Style(Task):
@@ -67,7 +102,11 @@ class Style(Task):
         self.neck = StyleNeck(self.backbone.widths[1], config.embedding_dim, config.dropout) if of_style else None
         evaluated = config.embedding_dim // 2 if of_style else config.embedding_dim
         self.heads = nn.ModuleList(
-            _head(config, evaluated, len(values)) for values in self.labels.values if config.head != "none"
+            ArcFace(evaluated, len(values), config.arcface_scale, config.arcface_margin)
+            if config.head == "arcface"
+            else nn.Linear(evaluated, len(values))
+            for values in self.labels.values
+            if config.head != "none"
         )
         num_categories = len(categories) - 1  # "" is unknown, not a class
         self.category_head = nn.Linear(self.backbone.widths[1], num_categories) if categories else None
@@ -136,12 +175,11 @@ class Style(Task):
         if self.config.target == "style":
             if not any((self.labels.values_of(note, None) >= 0).any() for note in rows.annotations()):
                 raise UsageError("no image has a style")
-        elif not has_match((role_of(note), self._known_values(note)) for note in rows.annotations()):
+        elif not has_match(
+            (role_of(note), {pair for pair in enumerate(self.labels.values_of(note, None).tolist()) if pair[1] >= 0})
+            for note in rows.annotations()
+        ):
             raise UsageError("no two images share a value of an attribute, so no query has a match")
-
-    def _known_values(self, note: dict[str, Any]) -> set[tuple[int, int]]:
-        """Return the known values of an image as pairs (attribute index, value index)."""
-        return {(number, int(value)) for number, value in enumerate(self.labels.values_of(note, None)) if value >= 0}
 
     @classmethod
     def published_dataset(cls, config: TaskConfig) -> dict[str, Any]:
@@ -160,23 +198,24 @@ class Style(Task):
         config, values = self.config, batch["values"]
         embedding, maps, deep = self._global_branch(batch["image"])
         nothing = embedding.new_zeros(())
-        parts = {
-            "classes": config.classes_loss_weight * self._class_loss(embedding, deep, values) if len(self.heads) else nothing,
-            "triplet": config.triplet_loss_weight * self._triplets(embedding, values), "local": nothing, "align": nothing,
-        }  # fmt: skip
+        triplets = partial(value_triplets, margin=config.triplet_margin, mining=config.mining)
+        parts: dict[str, Tensor] = dict.fromkeys(("classes", "triplet", "local", "align"), nothing)
+        if len(self.heads):
+            inputs, num_values = self._evaluated(embedding, deep), [len(known) for known in self.labels.values]
+            cost = value_loss(self.heads, inputs, values, num_values, config.label_smoothing)
+            parts["classes"] = config.classes_loss_weight * cost
+        parts["triplet"] = config.triplet_loss_weight * triplets(embedding, values)
         if self.category_head is not None and deep is not None:
             named = self.category_head(deep.mean(dim=(2, 3)))
-            parts["category"] = config.category_loss_weight * class_loss(
-                named, batch["category"], config.label_smoothing
-            )
+            cost = class_loss(named, batch["category"], config.label_smoothing)
+            parts["category"] = config.category_loss_weight * cost
         if self.local is not None and self.local.attention.project.weight.requires_grad:
             attributes = batch["local_attribute"]
             rows = torch.arange(attributes.shape[0], device=attributes.device)
             second = self.local(batch["image"], maps[rows, attributes], self.attribute_vectors[attributes])
             seen = torch.where(F.one_hot(attributes, values.shape[1]).bool(), values, -1)
-            parts["local"] = config.local_loss_weight * self._triplets(
-                second[:, None].expand(-1, values.shape[1], -1), seen
-            )
+            repeated = second[:, None].expand(-1, values.shape[1], -1)
+            parts["local"] = config.local_loss_weight * triplets(repeated, seen)
             alike = F.cosine_similarity(embedding[rows, attributes], second, dim=1)
             parts["align"] = config.align_loss_weight * (1 - alike).mean()
             self.local_trained.fill_(True)
@@ -231,9 +270,8 @@ class Style(Task):
         embedding, maps, deep = self._global_branch(image)
         predictions = {"attention": maps.half()}
         if len(self.heads):
-            logits = [
-                head(evaluated) for head, evaluated in zip(self.heads, self._evaluated(embedding, deep), strict=True)
-            ]
+            inputs = self._evaluated(embedding, deep)
+            logits = [head(evaluated) for head, evaluated in zip(self.heads, inputs, strict=True)]
             predictions["scores"] = torch.cat([part.float().softmax(dim=1) for part in logits], dim=1)
         embedding = F.normalize(embedding, dim=2)
         if self.local is None:
@@ -245,9 +283,8 @@ class Style(Task):
         ]
         share = self.local_trained.float() * self.config.local_share
         local = F.normalize(torch.stack(second, dim=1), dim=2)
-        predictions["box"] = torch.stack(
-            [self.local.boxes(image.shape[1], maps[:, number]) for number in attributes], dim=1
-        )
+        boxes = [self.local.boxes(image.shape[1], maps[:, number]) for number in attributes]
+        predictions["box"] = torch.stack(boxes, dim=1)
         return {**predictions, "embedding": torch.cat([(1 - share).sqrt() * embedding, share.sqrt() * local], dim=2)}
 
     def _evaluated(self, embedding: Tensor, deep: Tensor | None) -> list[Tensor]:
@@ -256,16 +293,3 @@ class Style(Task):
             return list(embedding.unbind(dim=1))
         assert deep is not None
         return [self.neck(embedding[:, 0], deep)]
-
-    def _class_loss(self, embedding: Tensor, deep: Tensor | None, values: Tensor) -> Tensor:
-        num_values = [len(known) for known in self.labels.values]
-        return value_loss(self.heads, self._evaluated(embedding, deep), values, num_values, self.config.label_smoothing)
-
-    def _triplets(self, embedding: Tensor, values: Tensor) -> Tensor:
-        return value_triplets(embedding, values, margin=self.config.triplet_margin, mining=self.config.mining)
-
-
-def _head(config: StyleConfig, width: int, num_classes: int) -> nn.Module:
-    if config.head == "arcface":
-        return ArcFace(width, num_classes, config.arcface_scale, config.arcface_margin)
-    return nn.Linear(width, num_classes)
