@@ -193,8 +193,7 @@ def inside(figure):
 
 def test_nothing_of_a_plot_is_cut_off(monkeypatch):
     """A long subtitle over a small matrix, a bar of 100% next to its count, landmarks worse than every garment."""
-    for module in ("plots",):
-        monkeypatch.setattr(f"ftrain.plots.{module}.to_png", lambda figure: figure)
+    monkeypatch.setattr("ftrain.plots.plots.to_png", lambda figure: figure)
     line = "deepfashion-category, synthetic garments: 1,234 images of test, category, top 1 55.6% (22.2 to 88.9)"
     assert inside(plot_confusion(np.eye(3, dtype=int), ["a", "b", "c"], line, "category: truth and answer"))
     bars = plot_bars(
