@@ -68,10 +68,19 @@ class Audit:
 
 
 def audit(
-    paths: Sequence[Path], *, out: Path | None = None, images: Path | None = None, follow_links: bool = False, near: bool = True,
-    distance: int = LARGEST_DISTANCE, lock: bool = False, workers: int = 0, limit: int | None = None, dry_run: bool = False,
+    paths: Sequence[Path],
+    *,
+    out: Path | None = None,
+    images: Path | None = None,
+    follow_links: bool = False,
+    near: bool = True,
+    distance: int = LARGEST_DISTANCE,
+    lock: bool = False,
+    workers: int = 0,
+    limit: int | None = None,
+    dry_run: bool = False,
     progress: Progress = no_progress,
-) -> Audit:  # fmt: skip
+) -> Audit:
     """Audit the tables together and publish the results in `out` (default: the folder of the first table).
 
     `images` replaces the raw root of a single table; `follow_links` allows images behind links that leave it. With

@@ -71,9 +71,18 @@ class Findings:
     rows: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
     def add(
-        self, kind: str, severity: str, message: str, ref: RowRef | None = None, other: RowRef | None = None, *,
-        table: str = "", split: str = "", other_split: str = "", distance: int | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        kind: str,
+        severity: str,
+        message: str,
+        ref: RowRef | None = None,
+        other: RowRef | None = None,
+        *,
+        table: str = "",
+        split: str = "",
+        other_split: str = "",
+        distance: int | None = None,
+    ) -> None:
         """Add a finding about a row, optionally compared with another one; without a row, about a table or split."""
         assert kind in KINDS, kind
         assert severity in SEVERITIES, severity

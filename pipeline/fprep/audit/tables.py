@@ -124,9 +124,15 @@ class Images:
 
 
 def inspect_images(
-    tables: Sequence[AuditTable], rows: pl.DataFrame, *, near: bool, images: Path | None = None, follow_links: bool = False, workers: int = 0,
+    tables: Sequence[AuditTable],
+    rows: pl.DataFrame,
+    *,
+    near: bool,
+    images: Path | None = None,
+    follow_links: bool = False,
+    workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
-) -> Images:  # fmt: skip
+) -> Images:
     """Number the distinct images and, with `near`, decode each of them once.
 
     Two rows show the same image if the SHA-256 of its bytes is the same or, if that is unknown, table and path are.

@@ -189,8 +189,13 @@ def _guesses(report: ConvertReport) -> str:
 
 
 def publish_conversion(
-    out: Path, reader: Reader, raw: RawFolder, rows: Iterable[pl.DataFrame], report: ConvertReport, options: dict[str, Any]
-) -> None:  # fmt: skip
+    out: Path,
+    reader: Reader,
+    raw: RawFolder,
+    rows: Iterable[pl.DataFrame],
+    report: ConvertReport,
+    options: dict[str, Any],
+) -> None:
     """Publish the table from blocks of rows, the rejected rows and the report.
 
     All three files are written before the first is renamed, so that a full disk leaves an earlier conversion intact.

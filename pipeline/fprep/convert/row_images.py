@@ -90,8 +90,12 @@ def _renamed(raw: RawFolder, frame: pl.DataFrame, matches: Matches) -> pl.DataFr
 
 
 def orientations_of(
-    frame: pl.DataFrame, raw: RawFolder, reader: Reader, facts: list[ImageFacts], sizes: list[tuple[int | None, int | None]]
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    frame: pl.DataFrame,
+    raw: RawFolder,
+    reader: Reader,
+    facts: list[ImageFacts],
+    sizes: list[tuple[int | None, int | None]],
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the EXIF orientation of each row's coordinates (rows,) and whether it is assumed (rows,)."""
     has_any = set(COORDINATES) & {*frame.columns, *(raw.spill.schema if raw.spill else ())}
     orientations = np.array([fact.orientation or 1 for fact in facts], np.int8)

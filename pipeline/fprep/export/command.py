@@ -58,10 +58,18 @@ def find_format(name: str) -> Format:
 
 
 def export(
-    table: Path, out: Path, to: str, *, images: Path | None = None, copy: bool = False, include_images: bool = False,
-    predictions: bool = False, limit: int | None = None, dry_run: bool = False,
+    table: Path,
+    out: Path,
+    to: str,
+    *,
+    images: Path | None = None,
+    copy: bool = False,
+    include_images: bool = False,
+    predictions: bool = False,
+    limit: int | None = None,
+    dry_run: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Export `table` (a file or its folder) in the format `to` to the folder `out`, and return a summary.
 
     `images` replaces the raw root stored in the table. `copy` (yolo-pose) copies images instead of linking them,

@@ -52,9 +52,14 @@ def _plainly_named(shards: Path) -> Generator[Path]:
 
 
 def _compare(
-    name: str, load: Callable[[Path, dict[str, Any], str], Iterable[tuple[str, object]]], shards: Path,
-    metadata: dict[str, Any], split: str, keys: list[str], limit: int | None,
-) -> Iterator[Result]:  # fmt: skip
+    name: str,
+    load: Callable[[Path, dict[str, Any], str], Iterable[tuple[str, object]]],
+    shards: Path,
+    metadata: dict[str, Any],
+    split: str,
+    keys: list[str],
+    limit: int | None,
+) -> Iterator[Result]:
     found: list[str] = []
     location = f"{name} on {split}"
     try:

@@ -122,7 +122,7 @@ def _scaled(values: pl.Expr, scale: pl.Expr, shift: float, visibility: pl.Expr) 
 
 def _outlines(
     x: float, y: float, outlines: list[list[float]] | None, *, swapped: bool, shift: float
-) -> list[list[float]] | None:  # fmt: skip
+) -> list[list[float]] | None:
     if outlines is None:
         return None
     found: list[list[float]] = []

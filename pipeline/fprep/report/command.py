@@ -31,9 +31,17 @@ _MAX_IMAGES = 2000
 
 
 def write_page(
-    table: Path, out: Path, *, audit: Path | None = None, images: str | None = None, max_images: int = 60,
-    limit: int | None = None, follow_links: bool = False, dry_run: bool = False, progress: Progress = no_progress,
-) -> dict[str, Any]:  # fmt: skip
+    table: Path,
+    out: Path,
+    *,
+    audit: Path | None = None,
+    images: str | None = None,
+    max_images: int = 60,
+    limit: int | None = None,
+    follow_links: bool = False,
+    dry_run: bool = False,
+    progress: Progress = no_progress,
+) -> dict[str, Any]:
     """Write the page of a table to the file `out` and return a summary.
 
     `table` is a table.parquet or its folder, `audit` an audit.parquet that is not next to it. `images` is the raw root

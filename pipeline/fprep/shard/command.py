@@ -28,12 +28,26 @@ _READERS = 4  # threads that compute digests
 
 
 def shard(
-    table: str | Path, out: str | Path, *, images: str | Path | None = None, follow_links: bool = False, size: int | None = None, quality: int = 90, copies: int = 0,
-    augment: str | None = None, shard_samples: int = 1000, seed: int = 0, workers: int = 0,
-    splits: tuple[str, ...] | None = None, limit: int | None = None, boxes: Sequence[str | Path] = (), lock: str | Path | None = None,
-    leave_out: bool = False, dry_run: bool = False,
+    table: str | Path,
+    out: str | Path,
+    *,
+    images: str | Path | None = None,
+    follow_links: bool = False,
+    size: int | None = None,
+    quality: int = 90,
+    copies: int = 0,
+    augment: str | None = None,
+    shard_samples: int = 1000,
+    seed: int = 0,
+    workers: int = 0,
+    splits: tuple[str, ...] | None = None,
+    limit: int | None = None,
+    boxes: Sequence[str | Path] = (),
+    lock: str | Path | None = None,
+    leave_out: bool = False,
+    dry_run: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Write the shard set of a table into the folder `out` and return a summary.
 
     `images` replaces the raw root stored in the table; `follow_links` allows images behind links that leave it. `size`

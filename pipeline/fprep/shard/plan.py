@@ -51,10 +51,18 @@ class ShardPlan:
 
 
 def plan_shards(
-    source: SourceTable, *, size: int | None = None, quality: int = 90, copies: int = 0, recipe: Recipe | None = None,
-    shard_samples: int = 1000, seed: int = 0, splits: tuple[str, ...] | None = None, limit: int | None = None,
+    source: SourceTable,
+    *,
+    size: int | None = None,
+    quality: int = 90,
+    copies: int = 0,
+    recipe: Recipe | None = None,
+    shard_samples: int = 1000,
+    seed: int = 0,
+    splits: tuple[str, ...] | None = None,
+    limit: int | None = None,
     lock: LockCheck | None = None,
-) -> ShardPlan:  # fmt: skip
+) -> ShardPlan:
     """Assign samples to shards, without the rows that `lock` excludes.
 
     Raises `UsageError` for a split without rows and for clashing keys.

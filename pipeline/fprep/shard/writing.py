@@ -28,9 +28,14 @@ _TIMEOUT = 600.0  # seconds that this many samples may take
 
 
 def write_shards(
-    out: Path, plan_id: str, options: SampleOptions, source: SourceTable, shards: Sequence[PlannedShard], workers: int,
+    out: Path,
+    plan_id: str,
+    options: SampleOptions,
+    source: SourceTable,
+    shards: Sequence[PlannedShard],
+    workers: int,
     progress: Callable[[int, int], None] | None,
-) -> dict[str, ShardRecord]:  # fmt: skip
+) -> dict[str, ShardRecord]:
     """Write the planned `shards` of a table and return their records by name. `progress(done, total)` counts samples.
 
     `workers` is the number of processes (0: one per core; 1: run in this process). Errors of a worker are re-raised

@@ -203,9 +203,15 @@ def _differences(values: np.ndarray, layout: _Layout) -> tuple[np.ndarray, np.nd
 
 
 def _with_slow_rows(
-    file: RawFile, block: Block, skip: int, slow: np.ndarray, fast_names: np.ndarray, fast_codes: list[np.ndarray],
-    num_attributes: int, found: _Found,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    file: RawFile,
+    block: Block,
+    skip: int,
+    slow: np.ndarray,
+    fast_names: np.ndarray,
+    fast_codes: list[np.ndarray],
+    num_attributes: int,
+    found: _Found,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return lines, names and codes of all rows of a block; `slow` rows are read with the parser of all lists."""
     rows = np.flatnonzero(slow)
     spans = zip(block.starts[rows + skip].tolist(), block.ends[rows + skip].tolist(), strict=True)

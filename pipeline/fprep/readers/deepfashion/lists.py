@@ -137,8 +137,14 @@ class ListFile:
 
 
 def read_list(
-    raw: RawFolder, path: Path, *, words: int = 1, numbers: int | None = 0, text: bool = False, key: re.Pattern[bytes] = PATH
-) -> ListFile:  # fmt: skip
+    raw: RawFolder,
+    path: Path,
+    *,
+    words: int = 1,
+    numbers: int | None = 0,
+    text: bool = False,
+    key: re.Pattern[bytes] = PATH,
+) -> ListFile:
     """Read a list: `words` leading columns, then `numbers` integers (None: any count), or the rest as text with `text`.
 
     `key` matches the start of the first word of a row, to distinguish rows from header lines; with `PATH`, the word
@@ -208,8 +214,14 @@ def join_lists(
 
 
 def _refuse(
-    raw: RawFolder, rows: ListFile, good: np.ndarray, column: str, other: ListFile, found: np.ndarray, problems: dict[int, Problem]
-) -> None:  # fmt: skip
+    raw: RawFolder,
+    rows: ListFile,
+    good: np.ndarray,
+    column: str,
+    other: ListFile,
+    found: np.ndarray,
+    problems: dict[int, Problem],
+) -> None:
     if not problems:
         return
     bad = np.zeros(len(other) + 1, bool)  # the last entry is for -1: no row

@@ -6,9 +6,15 @@ from fprep.readers.signature import Signature
 
 
 def _list(
-    stem: str, head: bytes, gives: str, folder: str = "Anno", *, rows: bool = False, crlf: bool = False,
+    stem: str,
+    head: bytes,
+    gives: str,
+    folder: str = "Anno",
+    *,
+    rows: bool = False,
+    crlf: bool = False,
     bom: bool = False,
-) -> Signature:  # fmt: skip
+) -> Signature:
     name = rf"{stem}(__.*|[ _-]?\(?\d\)?|_cleaned|_new)?\.(txt|csv)"
     return Signature(name, head, gives, f"{folder}/{stem}.txt", rows=rows, crlf=crlf, bom=bom)
 
