@@ -33,7 +33,7 @@ let_waiting_threads_sleep()  # before torch or another library loads OpenMP; inh
 NUM_ATTRIBUTES, SEED, BLOCK = 1000, 0, 4096
 PUBLISHED_ROWS = 289_222
 POSITIVES, UNKNOWNS = 3.3, 1.0  # ids per row, on average
-MOST_MEMORY = 2.0  # GiB, for the whole conversion
+MAX_MEMORY = 2.0  # GiB, for the whole conversion
 # Largest allowed or smallest required CPU time, as a multiple of fashionkit's.
 TARGETS = {"wc -l": ("<=", 4.0), "polars split": (">=", 20.0), "Python line loop": (">=", 50.0)}
 
@@ -119,12 +119,12 @@ def print_conversion(raw: Path, out: Path, num_rows: int) -> bool:
     cpu, memory = cpu_of(command)
     wall, rows = time.monotonic() - start, json.loads((out / "report.json").read_text())["kept"]
     gigabytes = memory / 2**20
-    verdict = "reached" if gigabytes < MOST_MEMORY else "MISSED"
+    verdict = "reached" if gigabytes < MAX_MEMORY else "MISSED"
     print(
         f"fprep convert --check-images none: {rows} of {num_rows} rows, {cpu:.1f} CPU s, {wall:.1f} s, {gigabytes:.2f} GiB; "
-        f"target: seconds, < {MOST_MEMORY:g} GiB: {verdict}"
+        f"target: seconds, < {MAX_MEMORY:g} GiB: {verdict}"
     )
-    return gigabytes >= MOST_MEMORY
+    return gigabytes >= MAX_MEMORY
 
 
 def cpu_of(command: list[str]) -> tuple[float, int]:

@@ -10,7 +10,7 @@ def test_reads_a_regular_file_and_a_link_to_one(tmp_path):
     (tmp_path / "file").write_bytes(b"abc")
     (tmp_path / "link").symlink_to("file")
     assert read_regular(tmp_path / "file", 3) == read_regular(tmp_path / "link", 3) == b"abc"
-    with pytest.raises(UsageError, match="larger than 2 bytes"):
+    with pytest.raises(UsageError, match="larger than the limit of 2 bytes"):
         read_regular(tmp_path / "file", 2)
 
 

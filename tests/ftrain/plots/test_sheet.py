@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ftrain.plots.figures import plot_bars, plot_confusion, plot_errors
 from ftrain.plots.legend import Entry, Head
-from ftrain.plots.plots import plot_bars, plot_confusion, plot_errors
 from ftrain.plots.sheet import Tile, drawn_colors, mistaken, sheet, shortened
 from ftrain.reports.label_report import labels_of, metric_lines, part_lines, properties, spread
 from ftrain.tasks.category.answer import Line, draw_labels
@@ -193,7 +193,7 @@ def inside(figure):
 
 def test_nothing_of_a_plot_is_cut_off(monkeypatch):
     """A long subtitle over a small matrix, a bar of 100% next to its count, landmarks worse than every garment."""
-    monkeypatch.setattr("ftrain.plots.plots.to_png", lambda figure: figure)
+    monkeypatch.setattr("ftrain.plots.figures.to_png", lambda figure: figure)
     line = "deepfashion-category, synthetic garments: 1,234 images of test, category, top 1 55.6% (22.2 to 88.9)"
     assert inside(plot_confusion(np.eye(3, dtype=int), ["a", "b", "c"], line, "category: truth and answer"))
     bars = plot_bars(

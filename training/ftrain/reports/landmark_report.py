@@ -8,21 +8,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fschemas.csv_text import csv_bytes, csv_table
 from fschemas.failures import UsageError
 from fschemas.landmarks import LandmarkSet, Visibility
 from fschemas.publish import publish_bytes
 from fschemas.shard_set import ShardSet
+from ftrain.data.csv_text import csv_bytes, csv_table
 from ftrain.data.types import EvaluatedSplit
 from ftrain.metrics.bootstrap import ratio_interval
 from ftrain.metrics.mean_pose import MeanPose
 from ftrain.metrics.normalized_error import PointErrors, detection_curve, mean_error, normalized_distances, summarize
 from ftrain.metrics.slices import slices
-from ftrain.plots.plots import plot_detection_curve, plot_errors
+from ftrain.plots.figures import plot_detection_curve, plot_errors
 from ftrain.reports import label_report
 
 _PCK_PERCENTS = (5, 10, 20)
-_LEAST_FOR_SPREAD, _STILL = 5, 0.1  # images per landmark; share of the true spread
+_MIN_FOR_SPREAD, _STILL = 5, 0.1  # images per landmark; share of the true spread
 _EXTENTS = ("below 40%", "40 to 70%", "above 70%")  # of the long side, spanned by the landmarks
 _OVERALL = ("ne", "ne_low", "ne_high", "pck_auc", "ne_mean_of_points", "ne_diluted")
 
@@ -137,7 +137,7 @@ def _slices(study: _Study) -> dict[str, dict[str, dict[str, float]]]:
 def _collapse(study: _Study) -> dict[str, Any]:
     """Check whether the predictions barely vary over images, compared with the ground truth."""
     results, counted = study.evaluated.results, study.model.counted
-    enough = counted.sum(axis=0) >= _LEAST_FOR_SPREAD
+    enough = counted.sum(axis=0) >= _MIN_FOR_SPREAD
     if not enough.any():
         return {"collapsed": False}
     spreads: list[float] = []

@@ -28,7 +28,7 @@ _FEWEST = 100  # images in a gallery
 _SWEEP_QUERIES = 1000  # at most, and at most a tenth of the gallery
 _AXES = (96, 128, 192, 256, 384, 512)
 _VARIANCE = 0.8  # least share of the kept components; if these are more than half, rotation does not pay off
-_MOST_COMPARED = 0.2  # share of the images; beyond it, a matrix product is about as fast
+_MAX_COMPARED = 0.2  # share of the images; beyond it, a matrix product is about as fast
 _LINKS = 24  # per node of the graph
 _TRAINING_VECTORS = 65_536
 _VALUES = (1, 2, 4, 8, 12, 16, 20, 24, 32, 40, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 4096)
@@ -94,7 +94,7 @@ class Approximation:
                 f"WARNING: recall@{RECALL_AT} {self.target:g} is out of reach, {self.recall:.4f} is the most; these vectors have "
                 "too little structure for such an index: use --kind exact"
             )
-        elif compared > _MOST_COMPARED * self.images:
+        elif compared > _MAX_COMPARED * self.images:
             rows.append(
                 f"WARNING: each query is compared with {compared:,.0f} of {self.images:,} images, which gains little; use --kind exact"
             )

@@ -15,6 +15,7 @@ from fschemas.folders import claim_output
 from fschemas.publish import exclusive
 from fschemas.shard_set import ShardSet
 from fschemas.splits import GALLERY_SPLITS
+from ftrain.data.color import color_feature
 from ftrain.data.image import decode_exactly
 from ftrain.data.remote import open_shards
 from ftrain.data.types import Results
@@ -24,7 +25,6 @@ from ftrain.fit.evaluation import results_of_split
 from ftrain.fit.run_folder import RunFolder
 from ftrain.inference.label_mapping import ImageEncoder, has_annotations
 from ftrain.inference.trained_task import predict_batch, to_device
-from ftrain.layers.color import color_feature
 from ftrain.metrics.exact_search import Features
 from ftrain.search.approximate import Kind, build_approximate, require_faiss
 from ftrain.search.index_file import write_index

@@ -25,7 +25,7 @@ from ftrain.tasks.joined.task import Joined, JoinedConfig, Member, inputs_of, pa
 from ftrain.tasks.retrieval.task import Retrieval
 from ftrain.tasks.task import Task
 
-_MOST_IMAGES = 10_000  # for the means and components: 5,000 dimensions take 0.4 GB in double precision
+_MAX_IMAGES = 10_000  # for the means and components: 5,000 dimensions take 0.4 GB in double precision
 _FACTS = ("landmark_set", "vocabularies", "column_groups", "names")  # shard set metadata used to build a task
 
 
@@ -125,10 +125,10 @@ def _widths(tasks: Sequence[Task]) -> list[int]:
 
 
 def _rows(lead: Task, config: RunConfig, shards: ShardSet) -> np.ndarray:
-    """Training rows of the leading run: at most `_MOST_IMAGES`, evenly spaced."""
+    """Training rows of the leading run: at most `_MAX_IMAGES`, evenly spaced."""
     rows = Splits(lead, config, shards).training_images()
     if len(rows) == 0:
         raise UsageError(
             f"{shards.location}: has no {config.train_split} split; use the shard set that the runs were trained on"
         )
-    return rows[:: -(-len(rows) // _MOST_IMAGES)]
+    return rows[:: -(-len(rows) // _MAX_IMAGES)]

@@ -16,6 +16,7 @@ from fschemas.progress import show
 from fschemas.publish import exclusive, publish_bytes, sha256_of
 from fschemas.shard_set import ShardSet
 from fschemas.walk import readable
+from ftrain.data.color import color_feature
 from ftrain.data.remote import open_shards
 from ftrain.data.user_images import FoundImage, ImageError, find_images, read_image
 from ftrain.fit.distributed import one_process
@@ -23,7 +24,6 @@ from ftrain.fit.run_folder import RunFolder
 from ftrain.inference.detector import Detector
 from ftrain.inference.prediction_file import publish_predictions
 from ftrain.inference.trained_task import image_threads, load_ahead, predict_batch, to_device
-from ftrain.layers.color import color_feature
 from ftrain.metrics.exact_search import ExactSearch, Features, Found, Metric, Similarity
 from ftrain.search.approximate import ApproximateSearch
 from ftrain.search.build import COLOR, deep_features, unit, weights_digest

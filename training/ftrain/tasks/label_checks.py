@@ -9,7 +9,7 @@ from fschemas.landmarks import LandmarkSet, Visibility
 from ftrain.data.types import Rows
 from ftrain.metrics.normalized_error import normalized_distances
 
-_LEAST_RANKED = 3  # recall@3 is meaningless with so few attributes
+_MIN_RANKED = 3  # recall@3 is meaningless with so few attributes
 
 
 def has_coordinates(annotation: dict[str, Any]) -> bool:
@@ -30,7 +30,7 @@ def has_attributes(rows: Rows, groups: Sequence[Sequence[int]] = (), count: int 
 
     If the `count` of attributes is given and there are no groups, there must also be more than three to rank.
     """
-    if count is not None and not groups and count <= _LEAST_RANKED:
+    if count is not None and not groups and count <= _MIN_RANKED:
         return False
     for note in rows.annotations():
         positive = np.asarray(note["attributes_positive"], np.int64)

@@ -11,15 +11,15 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fschemas.csv_text import csv_bytes
 from fschemas.failures import UsageError
 from fschemas.folders import claim_output
 from fschemas.json_file import read_json
 from fschemas.publish import exclusive, publish_bytes, publish_json
 from fschemas.wording import count
+from ftrain.data.csv_text import csv_bytes
 from ftrain.fit.checkpoint import BEST_METRIC_FILE
 from ftrain.fit.run_folder import RunFolder, flat
-from ftrain.plots.plots import FAINT_COLOR, MODEL_COLOR, STYLE, TEXT_COLOR, draw_head, to_png
+from ftrain.plots.figures import FAINT_COLOR, MODEL_COLOR, STYLE, TEXT_COLOR, draw_head, to_png
 from ftrain.plots.sheet import shortened
 from ftrain.tasks.task import find_task
 from ftrain.use.evaluate import REPORT_FILE

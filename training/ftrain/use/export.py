@@ -103,7 +103,7 @@ def export_run(
     worst = max(differences.items(), key=lambda item: item[1]["relative"])
     if not worst[1]["relative"] <= tolerance:
         raise IntegrityError(
-            f"{run}: {worst[0]} of the exported model differs by {worst[1]['relative']:.2g} of the largest output, more than the tolerance of "
+            f"{run}: the output {worst[0]!r} of the exported model differs by {worst[1]['relative']:.2g} of the largest output, more than the tolerance of "
             f"{tolerance:g}; nothing was written; if near-ties are resolved differently, try another --seed or a larger --tolerance"
         )
     note = {

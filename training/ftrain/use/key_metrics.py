@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fschemas.csv_text import csv_bytes
 from fschemas.publish import publish_bytes
+from ftrain.data.csv_text import csv_bytes
 
-MOST = 12  # metrics; keeps a table of several models readable
+MAX_METRICS = 12  # metrics; keeps a table of several models readable
 BASELINES = ("mean_pose", "majority", "untrained", "chance")  # baseline sections of a report, the best known first
 TRAINING_CURVE, VALIDATION_CURVE = "training_curve.csv", "validation_curve.csv"
 _DIGITS = 6
 
 
 def key_metrics(report: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:
-    """Return at most `MOST` metrics of a report, most important first: `samples`, `names`, an interval and a baseline.
+    """Return at most `MAX_METRICS` metrics of a report, most important first: `samples`, `names`, an interval and a baseline.
 
     The first of `names` in the report comes with its 95% interval (`<name>_low`, `<name>_high`) and with the same
     metric of a baseline (`<baseline>_<name>`). Metrics are read from `report["model"]`; `category/top_1` is read from
@@ -41,7 +41,7 @@ def key_metrics(report: Mapping[str, Any], names: Sequence[str]) -> dict[str, fl
             # The same metric of the first baseline that has it.
             known = [baseline for baseline in BASELINES if isinstance(report.get(baseline, {}).get(name), int | float)]
             chosen |= {f"{baseline}_{name}": report[baseline][name] for baseline in known[:1]}
-    return {name: round(value, _DIGITS) for name, value in list(chosen.items())[:MOST]}
+    return {name: round(value, _DIGITS) for name, value in list(chosen.items())[:MAX_METRICS]}
 
 
 def publish_curves(run: Path, out: Path, metric: str) -> None:

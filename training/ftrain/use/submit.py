@@ -28,7 +28,7 @@ from ftrain.tasks.keypoints.task import Keypoints
 
 HEADER = ("image_id", "image_category", *FASHIONAI_24.names)
 _ABSENT = "-1_-1_-1"
-_MOST_BYTES = 1 << 30
+_MAX_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def read_test_list(test: Path) -> list[TestRow]:
     A byte order mark and CRLF are accepted. Raises `UsageError` with file:line for any other deviation.
     """
     try:
-        lines = read_regular(test, _MOST_BYTES).decode("utf-8-sig").replace("\r\n", "\n").split("\n")
+        lines = read_regular(test, _MAX_BYTES).decode("utf-8-sig").replace("\r\n", "\n").split("\n")
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise UsageError(f"{test}: no such file; pass the test.csv of the challenge") from None
     except UnicodeDecodeError as error:

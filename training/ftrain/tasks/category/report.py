@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from fschemas.csv_text import csv_bytes, csv_table
 from fschemas.failures import UsageError
 from fschemas.publish import publish_bytes
+from ftrain.data.csv_text import csv_bytes, csv_table
 from ftrain.data.types import EvaluatedSplit, Results
 from ftrain.metrics.attributes import attribute_recall, group_accuracy, group_majority
 from ftrain.metrics.classification import dominance, predictions
 from ftrain.metrics.slices import slices
-from ftrain.plots.plots import plot_bars
+from ftrain.plots.figures import plot_bars
 from ftrain.plots.sheet import MARKS_ENTRY, ORDER_ENTRY, sheet
 from ftrain.reports import label_report
 from ftrain.tasks.category.labels import CategoryLabels

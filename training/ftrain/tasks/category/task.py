@@ -29,7 +29,7 @@ from ftrain.tasks.label_checks import has_attributes, lack_of_classes
 from ftrain.tasks.published import published_dataset
 from ftrain.tasks.task import Task
 
-_LEAST_SIDE = 0.02  # share of the input; boxes with a smaller visible part are ignored
+_MIN_SIDE = 0.02  # share of the input; boxes with a smaller visible part are ignored
 
 
 @dataclass(frozen=True)
@@ -248,4 +248,4 @@ def _box_in_view(box: np.ndarray, view: View) -> tuple[np.ndarray, bool]:
     half = np.sqrt(np.square(view.matrix[:, :2] * ((box[2:] - box[:2] + 1) / 2)).sum(axis=1))
     edges = (np.concatenate([center - half, center + half]) + 0.5) / size
     seen = np.clip(edges, 0, 1).astype(np.float32)
-    return seen, bool(((seen[2:] - seen[:2]) >= _LEAST_SIDE).all())
+    return seen, bool(((seen[2:] - seen[:2]) >= _MIN_SIDE).all())

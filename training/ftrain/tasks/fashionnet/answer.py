@@ -13,7 +13,7 @@ from ftrain.tasks.fashionnet.labels import FashionNetLabels
 from ftrain.tasks.fashionnet.task import FashionNet
 
 _FIRST_CATEGORIES, _FIRST_ATTRIBUTES = 3, 6
-_LEAST_ATTRIBUTE = 0.5  # minimum score at which an attribute is reported
+_MIN_ATTRIBUTE = 0.5  # minimum score at which an attribute is reported
 _VISIBILITIES = ("visible", "occluded", "absent")
 
 
@@ -97,7 +97,7 @@ def named_attributes(learned: FashionNetLabels, results: Results, index: int) ->
     return [
         {"name": learned.attributes[one], "score": _rounded(shares[one])}
         for one in order
-        if shares[one] >= _LEAST_ATTRIBUTE
+        if shares[one] >= _MIN_ATTRIBUTE
     ]
 
 

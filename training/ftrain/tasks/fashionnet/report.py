@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from fschemas.csv_text import csv_bytes, csv_table
 from fschemas.publish import publish_bytes
+from ftrain.data.csv_text import csv_bytes, csv_table
 from ftrain.data.types import EvaluatedSplit, Results
 from ftrain.metrics.attributes import group_labels
 from ftrain.metrics.classification import class_ranks, dominance, predictions
 from ftrain.metrics.normalized_error import PointErrors
 from ftrain.metrics.slices import slices
+from ftrain.plots.figures import plot_bars
 from ftrain.plots.legend import side_entries
 from ftrain.plots.overlay import side_color
-from ftrain.plots.plots import plot_bars
 from ftrain.plots.sheet import MARKS, MARKS_ENTRY, ORDER_ENTRY, Tile, mistaken, sheet
 from ftrain.reports import label_report
 from ftrain.reports.landmark_report import landmark_metrics

@@ -26,7 +26,7 @@ from ftrain.tasks.task import Task, find_task
 
 _SCORES = ("attribute_scores", "category_scores")  # outputs used for a run without an embedding
 # Smaller probabilities are clamped to this, so that a class never seen in training does not dominate.
-_LEAST_SCORE = 1e-4
+_MIN_SCORE = 1e-4
 
 
 class Member(TaskConfig):
@@ -223,5 +223,5 @@ def _prediction_features(outputs: Batch) -> list[Tensor]:
     """Return the embedding B, D, or else the log scores B, C; empty if the task outputs neither."""
     if "embedding" in outputs:
         return [outputs["embedding"].float().flatten(1)]
-    scores = [outputs[name].float().clamp_min(_LEAST_SCORE).log() for name in _SCORES if name in outputs]
+    scores = [outputs[name].float().clamp_min(_MIN_SCORE).log() for name in _SCORES if name in outputs]
     return [torch.cat(scores, dim=1)] if scores else []

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from fschemas.csv_text import csv_bytes
 from fschemas.landmarks import LandmarkSet
 from fschemas.publish import publish_bytes
 from fschemas.wording import count
+from ftrain.data.csv_text import csv_bytes
 from ftrain.data.types import EvaluatedSplit
 from ftrain.metrics.normalized_error import PointErrors
 from ftrain.reports.landmark_report import error_sums, landmark_metrics

@@ -10,20 +10,20 @@ from fschemas.palette import SIDE_COLORS
 from ftrain.data.image import decode_exactly
 from ftrain.data.types import EvaluatedSplit
 from ftrain.metrics.normalized_error import PointErrors
+from ftrain.plots.figures import STYLE, to_png
 from ftrain.plots.legend import Entry, Head, side_entries
 from ftrain.plots.overlay import side_color
-from ftrain.plots.plots import STYLE, to_png
 from ftrain.plots.sheet import mistaken
 
 _ERROR = "#e0245e"
 _RIM = "#22262a"
-_SHEET_IMAGES, _LEAST_COLUMNS = 20, 4
+_SHEET_IMAGES, _MIN_COLUMNS = 20, 4
 
 
 def contact_sheet(landmarks: LandmarkSet, evaluated: EvaluatedSplit, errors: PointErrors, subtitle: str) -> bytes:
     """Return a PNG of about 20 images with predicted and true points, from the best to the worst of each garment."""
     chosen = _chosen(landmarks, errors)
-    num_columns = max(_LEAST_COLUMNS, *(len(tiles) for tiles in chosen)) if len(chosen) > 2 else 5
+    num_columns = max(_MIN_COLUMNS, *(len(tiles) for tiles in chosen)) if len(chosen) > 2 else 5
     rows = [tiles[start : start + num_columns] for tiles in chosen for start in range(0, len(tiles), num_columns)]
     width, height = 2.35 * num_columns, 2.62 * len(rows)
     legend = [

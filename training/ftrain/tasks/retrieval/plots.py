@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from fschemas.shard_set import ShardSet
 from ftrain.data.image import decode_exactly
+from ftrain.plots.figures import BASELINE_COLOR, FAINT_COLOR, MODEL_COLOR, STYLE, draw_head, to_png
 from ftrain.plots.legend import Entry
-from ftrain.plots.plots import BASELINE_COLOR, FAINT_COLOR, MODEL_COLOR, STYLE, draw_head, to_png
 from ftrain.plots.sheet import Tile, sheet
 
 SHEET_QUERIES, SHEET_RANKS = 10, 5

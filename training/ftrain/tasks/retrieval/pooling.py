@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-_LEAST = 1e-6
+_MIN = 1e-6
 
 
 class GeneralizedMean(nn.Module):
@@ -22,7 +22,7 @@ class GeneralizedMean(nn.Module):
         """Pool B, C, H, W to B, C."""
         with torch.autocast(features.device.type, enabled=False):
             # Powers themselves would overflow.
-            exponents = self.power * features.float().clamp_min(_LEAST).log().flatten(2)
+            exponents = self.power * features.float().clamp_min(_MIN).log().flatten(2)
             return ((exponents.logsumexp(dim=2) - math.log(exponents.shape[2])) / self.power).exp()
 
 
@@ -38,4 +38,4 @@ def strength(features: Tensor) -> Tensor:
     """Return the activation strength of features B, C, H, W, float32 B, H, W, scaled to 0 … 1 per image."""
     length = features.float().square().sum(dim=1).sqrt()
     least, most = length.amin(dim=(1, 2), keepdim=True), length.amax(dim=(1, 2), keepdim=True)
-    return (length - least) / (most - least).clamp_min(_LEAST)
+    return (length - least) / (most - least).clamp_min(_MIN)

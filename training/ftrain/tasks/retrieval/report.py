@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fschemas.csv_text import csv_bytes, csv_table
 from fschemas.failures import UsageError
 from fschemas.publish import publish_bytes
 from fschemas.splits import GALLERY_SPLITS, QUERY_SPLITS
 from fschemas.wording import count
+from ftrain.data.csv_text import csv_bytes, csv_table
 from ftrain.data.types import EvaluatedSplit, Results
 from ftrain.metrics.bootstrap import ratio_interval
 from ftrain.metrics.exact_search import ExactSearch, Features, Similarity
 from ftrain.metrics.retrieval import RetrievalMetrics, evaluate_retrieval, random_precision
 from ftrain.metrics.slices import slices
-from ftrain.plots.plots import plot_bars
+from ftrain.plots.figures import plot_bars
 from ftrain.reports.label_report import labels_of, metric_lines, report_classification, spread, subtitle
 from ftrain.tasks.retrieval.plots import SHEET_QUERIES, SHEET_RANKS, plot_hits, ranking_sheet
 from ftrain.tasks.retrieval.task import Retrieval

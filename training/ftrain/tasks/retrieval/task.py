@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from fschemas.failures import UsageError
 from fschemas.splits import QUERY_AND_GALLERY
+from ftrain.data.color import color_feature
 from ftrain.data.config import TaskConfig
 from ftrain.data.search_roles import has_match, role_of
 from ftrain.data.stream import Batch, RawSample
 from ftrain.data.types import Rows
 from ftrain.data.view import item_number, names_as_ids, view_of_sample
 from ftrain.layers.backbone import Backbone
-from ftrain.layers.color import color_feature
 from ftrain.layers.metric_learning import ProxyAnchor, triplet_loss
 from ftrain.tasks.label_checks import has_pairs, lack_of_classes
 from ftrain.tasks.published import published_dataset

@@ -10,7 +10,7 @@ from ftrain.data.types import Results
 from ftrain.plots.overlay import INK, WHITE, label_font
 from ftrain.tasks.style.task import Style
 
-_MOST = 5  # candidates listed
+_MAX_CANDIDATES = 5  # candidates listed
 _GLOW = np.array([255, 214, 120], np.float32)  # color of the attended areas
 _ACCENT = (15, 159, 184)
 _TILE = 420  # pixels, longer side of the image of one attribute
@@ -53,7 +53,7 @@ def describe(task: Style, results: Results, index: int) -> dict[str, Any]:
 def _named(values: tuple[str, ...], scores: np.ndarray, least_certainty: float) -> dict[str, Any]:
     chance = 1 / len(values)
     least = round(chance + least_certainty * (1 - chance), 4)
-    order = np.argsort(-scores, kind="stable")[:_MOST]
+    order = np.argsort(-scores, kind="stable")[:_MAX_CANDIDATES]
     best = [{"value": values[index], "score": round(float(scores[index]), 4)} for index in order]
     found = best[0]["value"] if best[0]["score"] > least else ""
     return {"value": found, "score": best[0]["score"], "least_score": least, "best": best}

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from fschemas.csv_text import csv_bytes, csv_table
 from fschemas.failures import UsageError
 from fschemas.publish import publish_bytes
+from ftrain.data.csv_text import csv_bytes, csv_table
 from ftrain.data.types import EvaluatedSplit
 from ftrain.metrics.attributes import group_accuracy, group_majority
 from ftrain.metrics.classification import dominance
 from ftrain.metrics.retrieval import Entries
+from ftrain.plots.figures import plot_bars
 from ftrain.plots.legend import Entry
-from ftrain.plots.plots import plot_bars
 from ftrain.plots.sheet import Tile, sheet
 from ftrain.reports.label_report import finite, image_of, percent, subtitle
 from ftrain.tasks.style.answer import glow
@@ -23,7 +23,7 @@ from ftrain.tasks.style.labels import StyleLabels
 
 _NEIGHBORS = 5
 _ROWS = 8
-_MOST_QUERIES = 2000  # per attribute, for the table of images and the collapse check; mAP uses all
+_MAX_QUERIES = 2000  # per attribute, for the table of images and the collapse check; mAP uses all
 
 
 ATTENTION_NOTE = "bright: high attention, dark: low attention"
@@ -73,7 +73,7 @@ def report(labels: StyleLabels, evaluated: EvaluatedSplit, out: Path) -> dict[st
     if "scores" in results:
         _add_named(labels, evaluated, numbers)
     numbers_of = np.unique(found.attributes)
-    searches = {number: nearest(results, found, number, _MOST_QUERIES, _NEIGHBORS) for number in numbers_of}
+    searches = {number: nearest(results, found, number, _MAX_QUERIES, _NEIGHBORS) for number in numbers_of}
     study = _Study(labels, evaluated, found, searches)
     numbers["collapse"] = _collapse(study)
     _write(study, numbers, out)

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ftrain.layers.color import CHROMA_CENTERS, COLOR_DIMS, LIGHTNESS_CENTERS, color_feature
+from ftrain.data.color import CHROMA_CENTERS, COLOR_DIMS, LIGHTNESS_CENTERS, color_feature
 
 RED, DARKER_RED, BLUE, WHITE, GREY = (200, 30, 40), (180, 26, 36), (30, 40, 200), (255, 255, 255), (128, 128, 128)
 

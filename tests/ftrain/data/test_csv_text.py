@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from fschemas.csv_text import csv_bytes, plain_text, safe_text
+from ftrain.data.csv_text import csv_bytes, plain_text, safe_text
 
 FORMULAS = (
     "=cmd|calc!A1", "@SUM(1)", "+1+1", "-2+3", "\t=1", "\r=1", "\n=1", "  =1", "\u00a0=1", "\u200b@x", "\ufeff=1", "two\n=lines", "two\r\n+1",
