@@ -7,7 +7,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ftrain.layers.attribute_loss import attribute_targets, binary_loss, class_loss, exclusive_loss, exclusive_shares
+from ftrain.layers.attribute_loss import (
+    attribute_targets,
+    binary_loss,
+    class_loss,
+    exclusive_loss,
+    exclusive_probabilities,
+)
 
 GROUPS = ((0, 1, 2), (3, 4))
 
@@ -87,7 +93,7 @@ def test_smoothing_is_that_of_torch():
 def test_shares_sum_to_one_in_each_group_and_keep_their_columns():
     logits = torch.randn(4, 7, generator=torch.Generator().manual_seed(4))
     groups = ((5, 0, 2), (6, 1))
-    shares = exclusive_shares(logits, groups)
+    shares = exclusive_probabilities(logits, groups)
     for members in groups:
         torch.testing.assert_close(shares[:, list(members)], logits[:, list(members)].softmax(dim=1))
     torch.testing.assert_close(shares[:, [3, 4]], logits[:, [3, 4]].sigmoid())

@@ -40,15 +40,15 @@ def binary_loss(
     the plain mean over known ids. Logits of 0 cost log 2 at any rate (half of that for an image without positives).
     """
     positive, negative = targets == 1, targets == 0
-    costs = F.binary_cross_entropy_with_logits(logits.float(), positive.float(), reduction="none")
+    losses = F.binary_cross_entropy_with_logits(logits.float(), positive.float(), reduction="none")
     num_positive, num_negative = positive.sum(dim=1), negative.sum(dim=1)
     if not balanced:
-        return ((costs * (targets >= 0)).sum(dim=1) / (num_positive + num_negative).clamp_min(1)).mean()
+        return ((losses * (targets >= 0)).sum(dim=1) / (num_positive + num_negative).clamp_min(1)).mean()
     if positive_rate is not None:
         weights = positive * (0.5 / positive_rate) + negative * (0.5 / (1 - positive_rate))
-        return ((costs * weights).sum(dim=1) / (num_positive + num_negative).clamp_min(1)).mean()
-    of_positives = (costs * positive).sum(dim=1) / num_positive.clamp_min(1)
-    of_negatives = (costs * negative).sum(dim=1) / num_negative.clamp_min(1)
+        return ((losses * weights).sum(dim=1) / (num_positive + num_negative).clamp_min(1)).mean()
+    of_positives = (losses * positive).sum(dim=1) / num_positive.clamp_min(1)
+    of_negatives = (losses * negative).sum(dim=1) / num_negative.clamp_min(1)
     return 0.5 * (of_positives + of_negatives).mean()
 
 
@@ -59,23 +59,23 @@ def exclusive_loss(logits: Tensor, targets: Tensor, groups: Sequence[Sequence[in
     ids of a known group (FashionAI's "maybe") are masked: they are neither rewarded nor penalized. `smoothing` is the
     share of the target that is spread over the known ids of the group (Szegedy et al., CVPR 2016, section 7).
     """
-    costs: list[Tensor] = []
+    losses: list[Tensor] = []
     known: list[Tensor] = []
     for members in groups:
         own = targets[:, list(members)]
         positive, allowed = (own == 1).float(), (own >= 0).float()
         scores = torch.where(own >= 0, logits[:, list(members)].float(), _NEVER)
-        log_shares = scores.log_softmax(dim=1)
-        wanted = (1 - smoothing) * positive / positive.sum(dim=1, keepdim=True).clamp_min(1)
-        wanted = wanted + smoothing * allowed / allowed.sum(dim=1, keepdim=True).clamp_min(1)
+        log_probabilities = scores.log_softmax(dim=1)
+        target = (1 - smoothing) * positive / positive.sum(dim=1, keepdim=True).clamp_min(1)
+        target = target + smoothing * allowed / allowed.sum(dim=1, keepdim=True).clamp_min(1)
         has = positive.amax(dim=1)
-        costs.append(-(wanted * log_shares).sum(dim=1) * has)
+        losses.append(-(target * log_probabilities).sum(dim=1) * has)
         known.append(has)
     num_known = torch.stack(known).sum(dim=0).clamp_min(1)
-    return (torch.stack(costs).sum(dim=0) / num_known).mean()
+    return (torch.stack(losses).sum(dim=0) / num_known).mean()
 
 
-def exclusive_shares(logits: Tensor, groups: Sequence[Sequence[int]]) -> Tensor:
+def exclusive_probabilities(logits: Tensor, groups: Sequence[Sequence[int]]) -> Tensor:
     """Return probabilities B, A of logits B, A: softmax within each group, sigmoid for ids without a group."""
     shares = logits.float().sigmoid()
     for members in groups:
@@ -85,5 +85,5 @@ def exclusive_shares(logits: Tensor, groups: Sequence[Sequence[int]]) -> Tensor:
 
 def class_loss(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
     """Softmax cross-entropy of `logits` B, C against `labels` B (-1: unknown), as a mean over all rows (unknown: 0)."""
-    costs = F.cross_entropy(logits.float(), labels, ignore_index=-1, label_smoothing=smoothing, reduction="sum")
-    return costs / len(labels)
+    losses = F.cross_entropy(logits.float(), labels, ignore_index=-1, label_smoothing=smoothing, reduction="sum")
+    return losses / len(labels)

@@ -15,15 +15,15 @@ class Normalize(nn.Module):
 
     def __init__(self, backbone: str) -> None:
         super().__init__()
-        mean, deviation = pixel_statistics(backbone)
+        mean, std = pixel_statistics(backbone)
         self.register_buffer("mean", mean.view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("deviation", deviation.view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", std.view(1, 3, 1, 1), persistent=False)
         self.mean: Tensor
-        self.deviation: Tensor
+        self.std: Tensor
 
     def forward(self, image: Tensor) -> Tensor:
         """Normalize images, uint8 B, H, W, 3, to float32 B, 3, H, W."""
-        return (image.permute(0, 3, 1, 2).float() - self.mean) / self.deviation
+        return (image.permute(0, 3, 1, 2).float() - self.mean) / self.std
 
 
 class Backbone(nn.Module):

@@ -38,12 +38,12 @@ def attribute_recall(
     positives), `positives`, `images` (with at least one positive; macro and strict are means over them) and
     `attributes`. "all" also has the 95% interval over images, `recall_<k>_micro_low` and `_high`.
     """
-    values, truth, seen = _checked(scores, positive, known)
+    values, targets, seen = _checked(scores, positive, known)
     assert types is None or "all" not in types, "a type cannot be named 'all'"
     result: dict[str, dict[str, float]] = {}
     for name, ids in {"all": range(values.shape[1]), **(types or {})}.items():
         columns = np.array(ids, np.int64)
-        rows, _, positions = positive_positions(values[:, columns], truth[:, columns], seen[:, columns])
+        rows, _, positions = positive_positions(values[:, columns], targets[:, columns], seen[:, columns])
         ranks = [k for k in sorted(top) if k < len(columns)]
         result[name] = _recalls(rows, positions, len(values), ranks, name == "all")
         result[name]["attributes"] = float(len(columns))
@@ -55,17 +55,17 @@ def positive_positions(scores: ArrayLike, positive: ArrayLike, known: ArrayLike)
 
     `scores`, `positive` and `known` are N, A. Known negatives with the same score rank first.
     """
-    values, truth, seen = _checked(scores, positive, known)
-    rows, columns = np.nonzero(truth)
+    values, targets, seen = _checked(scores, positive, known)
+    rows, columns = np.nonzero(targets)
     positions = np.empty(len(rows), np.int64)
     step = max(1, _SCORES_AT_ONCE // max(1, values.shape[1]))
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
         block, own = values[rows[part]], values[rows[part], columns[part]][:, None]
-        fellows, before = truth[rows[part]], np.arange(values.shape[1]) < columns[part, None]
-        rivals = seen[rows[part]] & ~fellows & (block >= own)
-        ahead = fellows & ((block > own) | ((block == own) & before))
-        positions[part] = (rivals | ahead).sum(axis=1)
+        other_positives, before = targets[rows[part]], np.arange(values.shape[1]) < columns[part, None]
+        competitors = seen[rows[part]] & ~other_positives & (block >= own)
+        ahead = other_positives & ((block > own) | ((block == own) & before))
+        positions[part] = (competitors | ahead).sum(axis=1)
     return rows, columns, positions
 
 
@@ -79,13 +79,13 @@ def group_accuracy(
     "mean" averages the groups with evaluated images, and has `top_1_low` and `top_1_high` (95% interval over images)
     and `count` (images evaluated in at least one group).
     """
-    values, truth, _ = _checked(scores, positive, known)
+    values, targets, _ = _checked(scores, positive, known)
     assert "mean" not in groups, "a group cannot be named 'mean'"
     result: dict[str, dict[str, float]] = {}
     outcomes = np.zeros((len(values), len(groups)), np.int64)  # 0 not evaluated, 1 wrong, 2 correct
     for number, (name, ids) in enumerate(groups.items()):
         columns = np.array(ids, np.int64)
-        labels = group_labels(truth[:, columns])
+        labels = group_labels(targets[:, columns])
         ranks, predicted = class_ranks(values[:, columns], labels), predictions(values[:, columns], labels)
         evaluated = labels >= 0
         outcomes[:, number] = evaluated * 1 + (ranks == 0)
@@ -125,13 +125,13 @@ def _checked(
     scores: ArrayLike, positive: ArrayLike, known: ArrayLike
 ) -> tuple[NDArray[np.floating], BoolArray, BoolArray]:
     """Return scores, known positives and known as arrays N, A. Raises `NonFiniteError` for a NaN score."""
-    values, truth, seen = np.asarray(scores), np.asarray(positive).astype(bool), np.asarray(known).astype(bool)
+    values, targets, seen = np.asarray(scores), np.asarray(positive).astype(bool), np.asarray(known).astype(bool)
     assert values.ndim == 2, values.shape
-    assert values.shape == truth.shape == seen.shape, (values.shape, truth.shape, seen.shape)
+    assert values.shape == targets.shape == seen.shape, (values.shape, targets.shape, seen.shape)
     if np.isnan(values).any():
         row, column = np.argwhere(np.isnan(values))[0]
         raise NonFiniteError(f"the score of row {row}, attribute {column} is NaN; check the weights for NaN")
-    return values, truth & seen, seen
+    return values, targets & seen, seen
 
 
 def _recalls(

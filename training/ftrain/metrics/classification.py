@@ -27,19 +27,19 @@ def class_ranks(scores: ArrayLike, labels: ArrayLike) -> IntArray:
     0 is first; -1 if the label is negative. Raises `NonFiniteError` for a NaN score in a row with a label; infinities
     are allowed (a masked class has -inf).
     """
-    values, truth = np.asarray(scores), np.asarray(labels).astype(np.int64)
+    values, targets = np.asarray(scores), np.asarray(labels).astype(np.int64)
     num_rows, num_classes = values.shape
-    assert truth.shape == (num_rows,), (values.shape, truth.shape)
-    assert truth.max(initial=-1) < num_classes, f"label {truth.max(initial=-1)} of {num_classes} classes"
+    assert targets.shape == (num_rows,), (values.shape, targets.shape)
+    assert targets.max(initial=-1) < num_classes, f"label {targets.max(initial=-1)} of {num_classes} classes"
     ranks = np.full(num_rows, -1, np.int64)
     step = max(1, _SCORES_AT_ONCE // max(1, num_classes))
     for start in range(0, num_rows, step):
-        rows = start + np.flatnonzero(truth[start : start + step] >= 0)
+        rows = start + np.flatnonzero(targets[start : start + step] >= 0)
         block = values[rows]
         if np.isnan(block).any():
             row = int(rows[np.isnan(block).any(axis=1)][0])
             raise NonFiniteError(f"scores of row {row} contain NaN; check the weights for NaN")
-        own = block[np.arange(len(rows)), truth[rows]]
+        own = block[np.arange(len(rows)), targets[rows]]
         ranks[rows] = (block >= own[:, None]).sum(axis=1) - 1
     return ranks
 
@@ -49,22 +49,24 @@ def predictions(scores: ArrayLike, labels: ArrayLike) -> IntArray:
 
     Among ties, it is one that differs from the label in `labels` N.
     """
-    values, truth = np.asarray(scores), np.asarray(labels).astype(np.int64)
+    values, targets = np.asarray(scores), np.asarray(labels).astype(np.int64)
     predicted = values.argmax(axis=1).astype(np.int64) if values.shape[1] else np.zeros(len(values), np.int64)
-    lucky = np.flatnonzero((predicted == truth) & (class_ranks(values, truth) > 0))
-    others = values[lucky] == values[lucky].max(axis=1, keepdims=True, initial=-np.inf)
-    others[np.arange(len(lucky)), truth[lucky]] = False
-    predicted[lucky] = others.argmax(axis=1)
+    tied = np.flatnonzero((predicted == targets) & (class_ranks(values, targets) > 0))
+    others = values[tied] == values[tied].max(axis=1, keepdims=True, initial=-np.inf)
+    others[np.arange(len(tied)), targets[tied]] = False
+    predicted[tied] = others.argmax(axis=1)
     return predicted
 
 
 def confusion(predicted: ArrayLike, labels: ArrayLike, num_classes: int) -> IntArray:
     """Confusion matrix C, C over rows with a label: rows are labels, columns are predictions."""
-    guess, truth = np.asarray(predicted).astype(np.int64), np.asarray(labels).astype(np.int64)
-    evaluated = truth >= 0
-    pairs = truth[evaluated] * num_classes + guess[evaluated]
-    assert guess[evaluated].min(initial=0) >= 0, "a predicted class below 0"
-    assert max(guess[evaluated].max(initial=0), truth[evaluated].max(initial=0)) < num_classes, f"{num_classes} classes"
+    predicted_ids, targets = np.asarray(predicted).astype(np.int64), np.asarray(labels).astype(np.int64)
+    evaluated = targets >= 0
+    pairs = targets[evaluated] * num_classes + predicted_ids[evaluated]
+    assert predicted_ids[evaluated].min(initial=0) >= 0, "a predicted class below 0"
+    assert max(predicted_ids[evaluated].max(initial=0), targets[evaluated].max(initial=0)) < num_classes, (
+        f"{num_classes} classes"
+    )
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes).astype(np.int64)
 
 
@@ -76,9 +78,9 @@ def classification_metrics(scores: ArrayLike, labels: ArrayLike, *, top: Sequenc
     classes that occur in `labels`; predictions of other classes count as errors), `count` (rows with a label). NaN if
     no row has a label.
     """
-    values, truth = np.asarray(scores), np.asarray(labels).astype(np.int64)
-    ranks, predicted = class_ranks(values, truth), predictions(values, truth)
-    evaluated = truth >= 0
+    values, targets = np.asarray(scores), np.asarray(labels).astype(np.int64)
+    ranks, predicted = class_ranks(values, targets), predictions(values, targets)
+    evaluated = targets >= 0
     num_evaluated, num_classes = int(evaluated.sum()), values.shape[1]
     metrics: dict[str, float] = {}
     for k in sorted({1, *top}):
@@ -86,7 +88,7 @@ def classification_metrics(scores: ArrayLike, labels: ArrayLike, *, top: Sequenc
             metrics[f"top_{k}"] = float(np.mean(ranks[evaluated] < k)) if num_evaluated else math.nan
         if k == 1:
             metrics["top_1_low"], metrics["top_1_high"] = ratio_interval(ranks[evaluated] == 0, np.ones(num_evaluated))
-    pairs = np.stack((truth[evaluated], predicted[evaluated]), axis=1)
+    pairs = np.stack((targets[evaluated], predicted[evaluated]), axis=1)
     metrics["macro_f1"] = macro_f1(pairs)
     metrics["macro_f1_low"], metrics["macro_f1_high"] = pattern_interval(pairs, _macro_f1)
     metrics["balanced_accuracy"] = balanced_accuracy(pairs)
@@ -104,11 +106,11 @@ def macro_f1(pairs: ArrayLike) -> float:
 
 def balanced_accuracy(pairs: ArrayLike) -> float:
     """Mean recall over the classes that occur as labels; `pairs` is N, 2 (label, prediction). NaN without pairs."""
-    truth, predicted = np.asarray(pairs, np.int64).reshape(-1, 2).T
-    if not len(truth):
+    targets, predicted = np.asarray(pairs, np.int64).reshape(-1, 2).T
+    if not len(targets):
         return math.nan
-    occurring = np.bincount(truth)
-    hits = np.bincount(truth, weights=truth == predicted)
+    occurring = np.bincount(targets)
+    hits = np.bincount(targets, weights=targets == predicted)
     return float(np.mean(hits[occurring > 0] / occurring[occurring > 0]))
 
 
@@ -139,12 +141,12 @@ def per_class(scores: ArrayLike, labels: ArrayLike, names: Sequence[str]) -> dic
     `scores` is N, C. The precision of a class that is never predicted is 0.
     """
     matrix = confusion(predictions(scores, labels), labels, len(names))
-    hits, guessed, occurring = np.diag(matrix), matrix.sum(axis=0), matrix.sum(axis=1)
+    hits, num_predicted, occurring = np.diag(matrix), matrix.sum(axis=0), matrix.sum(axis=1)
     return {
         names[index]: {
-            "precision": float(hits[index] / max(guessed[index], 1)),
+            "precision": float(hits[index] / max(num_predicted[index], 1)),
             "recall": float(hits[index] / occurring[index]),
-            "f1": float(2 * hits[index] / (guessed[index] + occurring[index])),
+            "f1": float(2 * hits[index] / (num_predicted[index] + occurring[index])),
             "count": float(occurring[index]),
         }
         for index in np.flatnonzero(occurring).tolist()
@@ -161,17 +163,17 @@ def dominance(predicted: ArrayLike, labels: ArrayLike, names: Sequence[str]) -> 
     that predicts that majority for 90% of the images is merely weak, and a set with fewer than 5 images of other
     classes is too small for a verdict.
     """
-    guess, truth = np.asarray(predicted).astype(np.int64), np.asarray(labels).astype(np.int64)
-    evaluated = truth >= 0
+    predicted_ids, targets = np.asarray(predicted).astype(np.int64), np.asarray(labels).astype(np.int64)
+    evaluated = targets >= 0
     num_evaluated = int(evaluated.sum())
     if not num_evaluated:
         return {"answer": "", "share": math.nan, "true_share": math.nan, "collapsed": False}
-    guessed = np.bincount(guess[evaluated], minlength=len(names))
-    top_class = int(guessed.argmax())
-    num_true = int((truth[evaluated] == top_class).sum())
-    others_predicted, others_true = num_evaluated - int(guessed[top_class]), num_evaluated - num_true
+    num_predicted = np.bincount(predicted_ids[evaluated], minlength=len(names))
+    top_class = int(num_predicted.argmax())
+    num_true = int((targets[evaluated] == top_class).sum())
+    others_predicted, others_true = num_evaluated - int(num_predicted[top_class]), num_evaluated - num_true
     collapsed = others_true >= _MIN_OTHERS and others_predicted < _NEGLECT * others_true
-    share, true_share = float(guessed[top_class] / num_evaluated), num_true / num_evaluated
+    share, true_share = float(num_predicted[top_class] / num_evaluated), num_true / num_evaluated
     return {"answer": names[top_class], "share": share, "true_share": true_share, "collapsed": collapsed}
 
 
@@ -179,9 +181,9 @@ def _macro_f1(weights: FloatArray, kinds: IntArray) -> FloatArray:
     """Mean F1 R over the classes with labels; `weights` R, M counts the pairs `kinds` M, 2 (label, prediction)."""
     num_classes = int(kinds.max()) + 1
     right = kinds[:, 0] == kinds[:, 1]
-    occurring, guessed = (_sums_by_class(weights, kinds[:, side], num_classes) for side in (0, 1))
+    occurring, num_predicted = (_sums_by_class(weights, kinds[:, side], num_classes) for side in (0, 1))
     hits = _sums_by_class(weights[:, right], kinds[right, 0], num_classes)
-    f1 = 2 * hits / np.maximum(occurring + guessed, 1.0)
+    f1 = 2 * hits / np.maximum(occurring + num_predicted, 1.0)
     return np.where(occurring > 0, f1, 0.0).sum(axis=1) / np.maximum((occurring > 0).sum(axis=1), 1)
 
 

@@ -25,7 +25,7 @@ _PAIRS = 1 << 14  # scored in double precision at a time
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResults:
     """The best rows of each of B queries, best first, with the components of their scores."""
 
     rows: np.ndarray  # B, K int64
@@ -115,9 +115,11 @@ class Similarity:
         wide -= one
         return -np.sqrt(np.einsum("nd,nd->n", wide, wide))
 
-    def decide(self, gallery: Features, queries: Features, shortlists: list[np.ndarray], top: int) -> Found:
+    def decide(self, gallery: Features, queries: Features, shortlists: list[np.ndarray], top: int) -> SearchResults:
         """Rank each query's short list (sorted rows, at least `top`) in double precision and keep the best `top`."""
-        found = Found(*(np.zeros((len(queries), top), kind) for kind in (np.int64, np.float64, np.float64, np.float64)))
+        found = SearchResults(
+            *(np.zeros((len(queries), top), kind) for kind in (np.int64, np.float64, np.float64, np.float64))
+        )
         for number, rows in enumerate(shortlists):
             deep, color = self.pairs(gallery, queries, number, rows)
             scores = deep + self.color_weight * color if self.color_weight else deep
@@ -137,7 +139,7 @@ class ExactSearch:
             self._deep = torch.from_numpy(gallery.deep).to(self.device)
             self._color = None if gallery.color is None else torch.from_numpy(gallery.color).to(self.device)
 
-    def search(self, queries: Features, similarity: Similarity, top: int) -> Found:
+    def search(self, queries: Features, similarity: Similarity, top: int) -> SearchResults:
         """Return the `top` most similar rows of each query (all rows if there are fewer); ties go to the lowest row.
 
         Memory is bounded for any number of queries. Raises `UsageError` if dimensions differ or color features are

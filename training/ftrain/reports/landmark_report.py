@@ -28,7 +28,7 @@ _OVERALL = ("ne", "ne_low", "ne_high", "pck_auc", "ne_mean_of_points", "ne_dilut
 
 
 @dataclass(frozen=True)
-class _Study:
+class _Evaluation:
     """Errors of the model and of the mean pose on the same images; `baseline` is None without training annotations."""
 
     landmarks: LandmarkSet
@@ -46,12 +46,12 @@ def landmark_metrics(
     The task must predict `points`; one that also classifies garments predicts `garment_scores`. Raises `UsageError` if
     the split has no visible landmarks.
     """
-    study = _study(landmarks, evaluated)
-    if not study.model.counted.any():
+    evaluation = _evaluate(landmarks, evaluated)
+    if not evaluation.model.counted.any():
         split = f"{evaluated.shards.location}: the split {evaluated.split!r}"
         raise UsageError(f"{split} has no visible landmarks to evaluate; choose another --split")
-    numbers = _numbers(study)
-    curve = _curve(study)
+    numbers = _numbers(evaluation)
+    curve = _curve(evaluation)
     garments, points, model = numbers["garments"], numbers["points"], numbers["model"]
     low, high = 100 * model["ne_low"], 100 * model["ne_high"]
     subtitle = label_report.subtitle(evaluated, f"NE {100 * model['ne']:.2f}% ({low:.2f} to {high:.2f})")
@@ -61,20 +61,20 @@ def landmark_metrics(
     publish_bytes(out / "plots/garments.csv", csv_table("garment", columns, garments))
     publish_bytes(out / "plots/detection_curve.png", plot_detection_curve(curve[1:], subtitle))
     publish_bytes(out / "plots/points.png", plot_errors(garments, points, subtitle))
-    return numbers, study.model, subtitle
+    return numbers, evaluation.model, subtitle
 
 
-def _study(landmarks: LandmarkSet, evaluated: EvaluatedSplit) -> _Study:
+def _evaluate(landmarks: LandmarkSet, evaluated: EvaluatedSplit) -> _Evaluation:
     results = evaluated.results
     truth = (
         results["target"], results["visibility"], results["garment"], results["size"][:, 0], results["size"][:, 1], landmarks
     )  # fmt: skip
     model = normalized_distances(results["points"], *truth)
     if not len(evaluated.training_rows):
-        return _Study(landmarks, evaluated, model, None, None)
+        return _Evaluation(landmarks, evaluated, model, None, None)
     pose, commonest = _learn_baseline(landmarks, evaluated.shards, evaluated.training_rows)
     baseline = normalized_distances(pose.predict(*truth[2:5]), *truth)
-    return _Study(landmarks, evaluated, model, baseline, float(np.mean(results["garment"] == commonest)))
+    return _Evaluation(landmarks, evaluated, model, baseline, float(np.mean(results["garment"] == commonest)))
 
 
 def _learn_baseline(landmarks: LandmarkSet, shards: ShardSet, rows: NDArray[np.int64]) -> tuple[MeanPose, int]:
@@ -88,27 +88,27 @@ def _learn_baseline(landmarks: LandmarkSet, shards: ShardSet, rows: NDArray[np.i
     return pose, int(np.bincount(kinds).argmax())
 
 
-def _numbers(study: _Study) -> dict[str, Any]:
-    results, model, baseline = study.evaluated.results, study.model, study.baseline
+def _numbers(evaluation: _Evaluation) -> dict[str, Any]:
+    results, model, baseline = evaluation.evaluated.results, evaluation.model, evaluation.baseline
     names_garments = "garment_scores" in results
-    numbers: dict[str, Any] = {"model": _overall(study.landmarks, model)}
+    numbers: dict[str, Any] = {"model": _overall(evaluation.landmarks, model)}
     if names_garments:
         named = results["garment_scores"].argmax(axis=1)
         numbers["model"]["garment_accuracy"] = float(np.mean(named == results["garment"]))
     if baseline is not None:
         low, high = ratio_interval(error_sums(model), error_sums(baseline))
-        overall = _overall(study.landmarks, baseline)
-        numbers["mean_pose"] = {**overall, **({"garment_accuracy": study.majority} if names_garments else {})}
+        overall = _overall(evaluation.landmarks, baseline)
+        numbers["mean_pose"] = {**overall, **({"garment_accuracy": evaluation.majority} if names_garments else {})}
         numbers["ratio_to_mean_pose"] = numbers["model"]["ne"] / max(overall["ne"], 1e-9)
         numbers |= {"ratio_to_mean_pose_low": low, "ratio_to_mean_pose_high": high}
-    for kind, names in (("garments", study.landmarks.garments), ("points", study.landmarks.names)):
-        indices = model.garments[:, None] if kind == "garments" else np.arange(len(study.landmarks))
+    for kind, names in (("garments", evaluation.landmarks.garments), ("points", evaluation.landmarks.names)):
+        indices = model.garments[:, None] if kind == "garments" else np.arange(len(evaluation.landmarks))
         among = {name: np.broadcast_to(indices == index, model.counted.shape) for index, name in enumerate(names)}
         used = {name: mask for name, mask in among.items() if model.counted[mask].any()}
-        numbers[kind] = {name: _part(study, mask, interval=kind == "garments") for name, mask in used.items()}
-    if sliced := _slices(study):
+        numbers[kind] = {name: _part(evaluation, mask, interval=kind == "garments") for name, mask in used.items()}
+    if sliced := _slices(evaluation):
         numbers["slices"] = sliced
-    numbers["collapse"] = _collapse(study)
+    numbers["collapse"] = _collapse(evaluation)
     numbers |= {
         "counted_points": int(model.counted.sum()),
         "excluded_images": int(model.excluded.sum()),
@@ -117,15 +117,15 @@ def _numbers(study: _Study) -> dict[str, Any]:
     return numbers
 
 
-def _slices(study: _Study) -> dict[str, dict[str, dict[str, float]]]:
+def _slices(evaluation: _Evaluation) -> dict[str, dict[str, dict[str, float]]]:
     """NE by occlusion, by the share of the image that the landmarks span, and by variation and pose if annotated."""
-    results, model = study.evaluated.results, study.model
+    results, model = evaluation.evaluated.results, evaluation.model
     seen = results["visibility"] >= Visibility.OCCLUDED.value
     low = np.where(seen[..., None], results["target"], np.inf).min(axis=1)
     high = np.where(seen[..., None], results["target"], -np.inf).max(axis=1)
     span = np.where(seen.any(axis=1), (high - low).max(axis=1) / results["size"].max(axis=1), 0.0)
     occluded = (results["visibility"] == Visibility.OCCLUDED.value).any(axis=1)
-    columns = study.evaluated.shards.columns
+    columns = evaluation.evaluated.shards.columns
     by = {
         "occlusion": np.where(occluded, "some points occluded", "all points visible"),
         "extent": np.array(_EXTENTS)[np.digitize(span, (0.4, 0.7))],
@@ -134,9 +134,9 @@ def _slices(study: _Study) -> dict[str, dict[str, dict[str, float]]]:
     return slices(error_sums(model), model.counted.sum(axis=1), by)
 
 
-def _collapse(study: _Study) -> dict[str, Any]:
+def _collapse(evaluation: _Evaluation) -> dict[str, Any]:
     """Check whether the predictions barely vary over images, compared with the ground truth."""
-    results, counted = study.evaluated.results, study.model.counted
+    results, counted = evaluation.evaluated.results, evaluation.model.counted
     enough = counted.sum(axis=0) >= _MIN_FOR_SPREAD
     if not enough.any():
         return {"collapsed": False}
@@ -157,9 +157,9 @@ def _overall(landmarks: LandmarkSet, errors: PointErrors) -> dict[str, float]:
     return {name: value for name, value in (chosen | within).items() if math.isfinite(value)}
 
 
-def _part(study: _Study, among: NDArray[np.bool_], *, interval: bool = False) -> dict[str, float | int]:
+def _part(evaluation: _Evaluation, among: NDArray[np.bool_], *, interval: bool = False) -> dict[str, float | int]:
     """Compute the metrics of the landmarks in the mask `among` N, K."""
-    model, baseline = study.model, study.baseline
+    model, baseline = evaluation.model, evaluation.baseline
     part: dict[str, float | int] = {"ne": mean_error(model, among)}
     if interval:
         counted = model.counted & among
@@ -175,10 +175,10 @@ def error_sums(errors: PointErrors) -> NDArray[np.float64]:
     return np.array([math.fsum(row) for row in errors.distances.tolist()])
 
 
-def _curve(study: _Study) -> tuple[list[str], *tuple[list[float], ...]]:
+def _curve(evaluation: _Evaluation) -> tuple[list[str], *tuple[list[float], ...]]:
     """Return the column names, then rows of threshold, model and (if available) mean pose."""
-    thresholds, model = detection_curve(study.model.distances, study.model.counted)
+    thresholds, model = detection_curve(evaluation.model.distances, evaluation.model.counted)
     columns = {"threshold": thresholds, "model": model}
-    if study.baseline is not None:
-        columns["mean_pose"] = detection_curve(study.baseline.distances, study.baseline.counted)[1]
+    if evaluation.baseline is not None:
+        columns["mean_pose"] = detection_curve(evaluation.baseline.distances, evaluation.baseline.counted)[1]
     return list(columns), *np.stack(list(columns.values()), axis=1).tolist()

@@ -19,7 +19,7 @@ from fschemas import wording
 from fschemas.failures import IntegrityError, UsageError
 from fschemas.json_file import COUNT
 from fschemas.preflight import check_installed
-from ftrain.metrics.exact_search import ExactSearch, Features, Found, Similarity
+from ftrain.metrics.exact_search import ExactSearch, Features, SearchResults, Similarity
 
 Kind = Literal["ivf", "hnsw"]
 
@@ -113,7 +113,7 @@ class ApproximateSearch:
         faiss = _faiss()
         faiss.ParameterSpace().set_index_parameter(self.index, self.approximation.parameter, int(value))
 
-    def search(self, queries: Features, similarity: Similarity, top: int) -> Found:
+    def search(self, queries: Features, similarity: Similarity, top: int) -> SearchResults:
         """Like `ExactSearch.search`, but only among rows suggested by the index; scores are exact.
 
         Raises the same `UsageError`.

@@ -24,7 +24,7 @@ from ftrain.fit.run_folder import RunFolder
 from ftrain.inference.detector import Detector
 from ftrain.inference.prediction_file import publish_predictions
 from ftrain.inference.trained_task import image_threads, load_ahead, predict_batch, to_device
-from ftrain.metrics.exact_search import ExactSearch, Features, Found, Metric, Similarity
+from ftrain.metrics.exact_search import ExactSearch, Features, Metric, SearchResults, Similarity
 from ftrain.search.approximate import ApproximateSearch
 from ftrain.search.build import COLOR, deep_features, unit, weights_digest
 from ftrain.search.index_file import IndexFolder
@@ -109,16 +109,18 @@ class _Search:
     top: int
     reranks: bool
 
-    def __call__(self, queries: Features, without: list[np.ndarray]) -> list[Found]:
+    def __call__(self, queries: Features, without: list[np.ndarray]) -> list[SearchResults]:
         """Best results of each query, excluding its own rows in `without` (the same image)."""
         count = num_candidates(self.top) if self.reranks else self.top
         most = max(len(rows) for rows in without)
         found = self.searcher.search(queries, self.similarity, count + most)
         return [self._one(found, number, rows, count) for number, rows in enumerate(without)]
 
-    def _one(self, found: Found, number: int, without: np.ndarray, count: int) -> Found:
+    def _one(self, found: SearchResults, number: int, without: np.ndarray, count: int) -> SearchResults:
         keep = np.flatnonzero(~np.isin(found.rows[number], without))[:count]
-        one = Found(*(part[number : number + 1, keep] for part in (found.rows, found.scores, found.deep, found.color)))
+        one = SearchResults(
+            *(part[number : number + 1, keep] for part in (found.rows, found.scores, found.deep, found.color))
+        )
         if not self.reranks:
             return one
         return rerank_candidates(self.index.features, one, self.similarity, self.top)
@@ -229,7 +231,7 @@ def _results(search: _Search, known: _KnownItems, queries: list[_Query], feature
     return results
 
 
-def _match(items: dict[str, np.ndarray], found: Found, rank: int, item: str) -> SearchResult:
+def _match(items: dict[str, np.ndarray], found: SearchResults, rank: int, item: str) -> SearchResult:
     row = int(found.rows[0, rank])
     labels = {name: str(items[name][row]) for name in ("key", "item", "category", "split", "image")}
     metrics = {name: round(float(getattr(found, part)[0, rank]), 6) for name, part in _SCORES.items()}

@@ -7,7 +7,7 @@ result is that of the paper.
 
 import numpy as np
 
-from ftrain.metrics.exact_search import Features, Found, Similarity
+from ftrain.metrics.exact_search import Features, SearchResults, Similarity
 
 CANDIDATES = 100  # at least; five per requested result
 
@@ -19,21 +19,21 @@ def num_candidates(top: int) -> int:
 
 def rerank_candidates(
     gallery: Features,
-    found: Found,
+    found: SearchResults,
     similarity: Similarity,
     top: int,
     *,
     neighbors: int = 20,
     expansion: int = 6,
     share: float = 0.3,
-) -> Found:
+) -> SearchResults:
     """Re-rank the candidates in `found` by the paper's mixed distance and keep `top`.
 
     Scores of the result are negative distances. `neighbors` and `expansion` are k1 and k2 in the paper; `share` is
     lambda, the weight of the original distance.
     """
     top = min(top, found.rows.shape[1])
-    result = Found(
+    result = SearchResults(
         *(np.empty((len(found.rows), top), part.dtype) for part in (found.rows, found.scores, found.deep, found.color))
     )
     for number, rows in enumerate(found.rows):

@@ -199,7 +199,7 @@ def _preprocessing(task: Task, example: Batch) -> dict[str, Any]:
     normalize = next((module for module in task.modules() if isinstance(module, Normalize)), None)
     if normalize is not None:
         shown["normalization"] = {
-            "where": "inside the model", "mean": _numbers(normalize.mean), "deviation": _numbers(normalize.deviation),
+            "where": "inside the model", "mean": _numbers(normalize.mean), "std": _numbers(normalize.std),
         }  # fmt: skip
     return shown
 

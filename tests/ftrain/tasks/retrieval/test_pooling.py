@@ -2,7 +2,7 @@
 
 import torch
 
-from ftrain.tasks.retrieval.pooling import GeneralizedMean, strength
+from ftrain.tasks.retrieval.pooling import GeneralizedMean, activation_map
 
 
 def test_generalised_means_stand_between_average_and_maximum() -> None:
@@ -20,6 +20,6 @@ def test_strength_is_a_share_and_flat_maps_have_none() -> None:
     features = torch.zeros(2, 3, 4, 4)
     features[0, :, 1, 2] = torch.tensor([3.0, 0.0, -4.0])
     features[1] = 7.0
-    found = strength(features)
+    found = activation_map(features)
     assert (found[0].max(), found[0, 1, 2], found[0].sum()) == (1.0, 1.0, 1.0)
     assert not found[1].any()

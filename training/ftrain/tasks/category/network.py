@@ -24,7 +24,7 @@ class CategoryOutputs:
     attributes: Tensor | None
 
 
-class _Only(nn.Module):
+class _SingleCategory(nn.Module):
     """Features B, F to the logit B, 1 of the only class."""
 
     def forward(self, features: Tensor) -> Tensor:
@@ -45,7 +45,7 @@ class TypedCategories(nn.Module):
         order = [category for members in branches for category in members]
         self.type_head = nn.Linear(num_features, len(branches))
         # A type with a single category needs no branch.
-        heads = (nn.Linear(num_features, len(ids)) if len(ids) > 1 else _Only() for ids in branches)
+        heads = (nn.Linear(num_features, len(ids)) if len(ids) > 1 else _SingleCategory() for ids in branches)
         self.branches = nn.ModuleList(heads)
         positions = torch.tensor([order.index(category) for category in range(num_categories)])
         self.register_buffer("positions", positions, persistent=False)

@@ -20,7 +20,13 @@ from ftrain.data.stream import Batch, RawSample
 from ftrain.data.types import Rows
 from ftrain.data.view import View, names_as_ids, view_of_sample
 from ftrain.layers.affine import invert_matrices
-from ftrain.layers.attribute_loss import attribute_targets, binary_loss, class_loss, exclusive_loss, exclusive_shares
+from ftrain.layers.attribute_loss import (
+    attribute_targets,
+    binary_loss,
+    class_loss,
+    exclusive_loss,
+    exclusive_probabilities,
+)
 from ftrain.tasks.category.box import box_loss
 from ftrain.tasks.category.config import CategoryConfig
 from ftrain.tasks.category.labels import CategoryLabels
@@ -210,7 +216,7 @@ class Category(Task):
             scores["category_scores"] = outputs.category.float().masked_fill(self.never_seen, -math.inf).softmax(dim=1)
         if outputs.attributes is not None:
             groups = list(self.labels.groups.values()) if self.labels.exclusive else []
-            scores["attribute_scores"] = exclusive_shares(outputs.attributes, groups)
+            scores["attribute_scores"] = exclusive_probabilities(outputs.attributes, groups)
         return scores, outputs.boxes
 
 

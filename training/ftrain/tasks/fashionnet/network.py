@@ -39,7 +39,7 @@ class Heads:
 
 
 @dataclass(frozen=True)
-class Pose:
+class PoseOutputs:
     """`points` B, K, 2 in input pixels; logits `visibility` B, K, 3, `auxiliary` B, C and `maps` B, K, h, w."""
 
     points: Tensor
@@ -49,10 +49,10 @@ class Pose:
 
 
 @dataclass(frozen=True)
-class Seen:
+class FashionNetOutputs:
     """Outputs of the network: logits `category` B, C and `attributes` B, A, and `embedding` B, D, L2-normalized."""
 
-    pose: Pose
+    pose: PoseOutputs
     category: Tensor | None
     attributes: Tensor | None
     embedding: Tensor | None
@@ -74,7 +74,7 @@ class FashionNetwork(nn.Module):
         self.whole = GlobalBranch(config, copy.deepcopy(deep))
         self.fusion = Fusion(config, heads, config.local_dim + config.global_dim)
 
-    def forward(self, image: Tensor) -> Seen:
+    def forward(self, image: Tensor) -> FashionNetOutputs:
         """Map images, uint8 B, S, S, 3, to the outputs of all branches and heads."""
         levels = self.backbone(image)
         pose = self.pose(levels[self._pose_levels :])
@@ -107,7 +107,7 @@ class PoseBranch(nn.Module):
         if config.landmark_head == "heatmap":
             self.decoder = MapDecoder(deep.width, widths, config.map_channels, heads.points)
 
-    def forward(self, levels: Sequence[Tensor]) -> Pose:
+    def forward(self, levels: Sequence[Tensor]) -> PoseOutputs:
         """Map trunk features B, C, h, w, finest first, to points B, K, 2 and visibility logits B, K, 3."""
         deep = self.backbone(levels[-1])
         hidden = self.layers(self.reduce(deep).flatten(1))
@@ -115,10 +115,10 @@ class PoseBranch(nn.Module):
         auxiliary = None if self.auxiliary is None else self.auxiliary(hidden)
         if self.places is not None:
             shares = self.places(hidden).float().unflatten(1, (self.num_points, 2)).sigmoid()
-            return Pose(shares * self.input_size - 0.5, visibility, auxiliary, None)
+            return PoseOutputs(shares * self.input_size - 0.5, visibility, auxiliary, None)
         assert self.decoder is not None
         maps = self.decoder(deep, levels)
-        return Pose(soft_argmax(maps, self.map_stride), visibility, auxiliary, maps)
+        return PoseOutputs(soft_argmax(maps, self.map_stride), visibility, auxiliary, maps)
 
 
 class MapDecoder(nn.Module):
@@ -157,7 +157,7 @@ class LocalBranch(nn.Module):
             width, self.reduce = config.local_channels, _conv(width, config.local_channels, 1)
         self.layer = nn.Linear(num_points * width * config.window_cells**2, config.local_dim)
 
-    def forward(self, features: Tensor, pose: Pose) -> Tensor:
+    def forward(self, features: Tensor, pose: PoseOutputs) -> Tensor:
         """Map trunk features B, C, h, w to B, local_dim."""
         windows = pool_landmarks(
             self.reduce(features), pose.points, gates(pose.visibility, self.gate),
@@ -195,13 +195,15 @@ class Fusion(nn.Module):
         self.attributes = nn.Linear(width, heads.attributes) if heads.attributes else None
         self.embedding = nn.Linear(width, heads.embedding) if heads.embedding else None
 
-    def forward(self, joined: Tensor, pose: Pose) -> Seen:
+    def forward(self, joined: Tensor, pose: PoseOutputs) -> FashionNetOutputs:
         """Compute the outputs from the concatenated global and local features B, width."""
         hidden = self.layers(joined)
         category, attributes, embedding = (
             None if head is None else head(hidden).float() for head in (self.category, self.attributes, self.embedding)
         )
-        return Seen(pose, category, attributes, None if embedding is None else F.normalize(embedding, dim=1))
+        return FashionNetOutputs(
+            pose, category, attributes, None if embedding is None else F.normalize(embedding, dim=1)
+        )
 
 
 def _conv(width: int, channels: int, size: int) -> nn.Sequential:

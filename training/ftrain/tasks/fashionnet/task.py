@@ -21,12 +21,18 @@ from ftrain.data.stream import Batch, RawSample
 from ftrain.data.types import Rows
 from ftrain.data.view import item_number, known_landmarks, landmarks_in_view, names_as_ids, view_of_sample
 from ftrain.layers.affine import points_of_source
-from ftrain.layers.attribute_loss import attribute_targets, binary_loss, class_loss, exclusive_loss, exclusive_shares
+from ftrain.layers.attribute_loss import (
+    attribute_targets,
+    binary_loss,
+    class_loss,
+    exclusive_loss,
+    exclusive_probabilities,
+)
 from ftrain.layers.metric_learning import triplet_loss
 from ftrain.tasks.fashionnet.config import FashionNetConfig, Head
 from ftrain.tasks.fashionnet.labels import FashionNetLabels
 from ftrain.tasks.fashionnet.landmark_pooling import visibility_classes
-from ftrain.tasks.fashionnet.network import FashionNetwork, Heads, Pose, Seen
+from ftrain.tasks.fashionnet.network import FashionNetOutputs, FashionNetwork, Heads, PoseOutputs
 from ftrain.tasks.fashionnet.soft_argmax import map_loss
 from ftrain.tasks.label_checks import counts_for_error, has_attributes, has_coordinates, has_pairs
 from ftrain.tasks.published import published_dataset
@@ -198,7 +204,7 @@ class FashionNet(Task):
             parts["triplet"] = triplet_loss(seen.embedding, batch["item"], **options)
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
-    def _pose_losses(self, pose: Pose, batch: Batch, inside: Tensor) -> dict[str, Tensor]:
+    def _pose_losses(self, pose: PoseOutputs, batch: Batch, inside: Tensor) -> dict[str, Tensor]:
         """Landmark losses use points with coordinates in view, visibility all points; cropped points are absent."""
         config, visibility = self.config, batch["keypoint_visibility"]
         located = inside & (visibility >= Visibility.OCCLUDED.value)  # plain numbers for torch.compile, not enums
@@ -242,13 +248,13 @@ class FashionNet(Task):
         return None if self.network.fusion.embedding is None else self.fresh()
 
 
-def _probabilities(seen: Seen, groups: tuple[tuple[int, ...], ...]) -> Batch:
+def _probabilities(seen: FashionNetOutputs, groups: tuple[tuple[int, ...], ...]) -> Batch:
     """Return float32 points in input pixels, and probabilities that can be averaged."""
     found = {"points": seen.pose.points.float(), "visibility_scores": seen.pose.visibility.float().softmax(dim=2)}
     if seen.category is not None:
         found["category_scores"] = seen.category.softmax(dim=1)
     if seen.attributes is not None:
-        found["attribute_scores"] = exclusive_shares(seen.attributes, groups)
+        found["attribute_scores"] = exclusive_probabilities(seen.attributes, groups)
     if seen.embedding is not None:
         found["embedding"] = seen.embedding
     return found

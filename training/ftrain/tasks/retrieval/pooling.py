@@ -34,8 +34,8 @@ class AveragePooling(nn.Module):
         return features.mean(dim=(2, 3))
 
 
-def strength(features: Tensor) -> Tensor:
-    """Return the activation strength of features B, C, H, W, float32 B, H, W, scaled to 0 … 1 per image."""
+def activation_map(features: Tensor) -> Tensor:
+    """Return the activation strength of features B, C, H, W: float32 B, H, W, scaled to 0 … 1 per image."""
     length = features.float().square().sum(dim=1).sqrt()
     least, most = length.amin(dim=(1, 2), keepdim=True), length.amax(dim=(1, 2), keepdim=True)
     return (length - least) / (most - least).clamp_min(_MIN)

@@ -43,7 +43,7 @@ Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class _Study:
+class _Evaluation:
     """Indices of queries and gallery in the results, and the metrics of the model and its baseline."""
 
     evaluated: EvaluatedSplit
@@ -67,29 +67,35 @@ def report(task: Retrieval, evaluated: EvaluatedSplit, out: Path) -> dict[str, A
     """
     identity = task.config.identity  # item or category
     categories = task.categories if task.config.classify == "category" else ()  # classes of `class_scores`
-    study = _study(identity, evaluated)
-    compared = len(study.gallery) - np.isin(study.query, study.gallery)  # images per query, without itself
+    evaluation = _evaluation_of(identity, evaluated)
+    compared = len(evaluation.gallery) - np.isin(
+        evaluation.query, evaluation.gallery
+    )  # images per query, without itself
     numbers: dict[str, Any] = {
-        "protocol": study.protocol,
+        "protocol": evaluation.protocol,
         "identity": identity,
-        "model": {**study.model.summary(), **_intervals(study, study.model)},
-        "chance": chance_metrics(study.model.num_relevant, compared, TOP),
-        "collapse": collapse(evaluated.results["embedding"], study.labels[evaluated.results["row"]]),
+        "model": {**evaluation.model.summary(), **_intervals(evaluation, evaluation.model)},
+        "chance": chance_metrics(evaluation.model.num_relevant, compared, TOP),
+        "collapse": collapse(evaluated.results["embedding"], evaluation.labels[evaluated.results["row"]]),
     }
-    if study.baseline is not None:
-        numbers["untrained"] = {**study.baseline.summary(), **_intervals(study, study.baseline)}
-        numbers["gain"] = _gain(study, study.baseline)
-    by = {name: evaluated.shards.columns[name][study.queries] for name in _SLICED if name in evaluated.shards.columns}
-    numbers["slices"] = slices(study.model.hits(1), study.model.evaluated, by)
+    if evaluation.baseline is not None:
+        numbers["untrained"] = {**evaluation.baseline.summary(), **_intervals(evaluation, evaluation.baseline)}
+        numbers["gain"] = _gain(evaluation, evaluation.baseline)
+    by = {
+        name: evaluated.shards.columns[name][evaluation.queries] for name in _SLICED if name in evaluated.shards.columns
+    }
+    numbers["slices"] = slices(evaluation.model.hits(1), evaluation.model.evaluated, by)
     if evaluated.split.startswith("val") and "color" in evaluated.results:
-        numbers["color_weights"] = color_weights(study.evaluated.results, study.query, study.gallery, study.labels)
-    line = subtitle(evaluated, f"hit@1 {100 * numbers['model']['hit_1']:.1f}%, {study.protocol}")
+        numbers["color_weights"] = color_weights(
+            evaluation.evaluated.results, evaluation.query, evaluation.gallery, evaluation.labels
+        )
+    line = subtitle(evaluated, f"hit@1 {100 * numbers['model']['hit_1']:.1f}%, {evaluation.protocol}")
     if categories and "class_scores" in evaluated.results and "category" in evaluated.shards.columns:
         scores = evaluated.results["class_scores"]
         labels = labels_of(evaluated.shards, evaluated.results["row"], "category", categories)
         if (labels >= 0).any():
             numbers["category"] = report_classification(evaluated, out, "category", scores, labels, categories, line)
-    _write(study, numbers, line, out)
+    _write(evaluation, numbers, line, out)
     return numbers
 
 
@@ -171,7 +177,7 @@ def color_weights(results: Results, query: Rows, gallery: Rows, labels: np.ndarr
     return found
 
 
-def _study(identity: str, evaluated: EvaluatedSplit) -> _Study:
+def _evaluation_of(identity: str, evaluated: EvaluatedSplit) -> _Evaluation:
     rows, columns = evaluated.results["row"], evaluated.shards.columns
     if identity not in columns:
         raise UsageError(
@@ -194,7 +200,7 @@ def _study(identity: str, evaluated: EvaluatedSplit) -> _Study:
         )
     untrained = evaluated.untrained
     baseline = None if untrained is None else _evaluate(untrained["embedding"], rows, *indices, labels)
-    return _Study(evaluated, labels, *indices, protocol, model, baseline)
+    return _Evaluation(evaluated, labels, *indices, protocol, model, baseline)
 
 
 def _evaluate(embedding: np.ndarray, rows: Rows, query: Rows, gallery: Rows, labels: np.ndarray) -> RetrievalMetrics:
@@ -204,22 +210,22 @@ def _evaluate(embedding: np.ndarray, rows: Rows, query: Rows, gallery: Rows, lab
     )  # fmt: skip
 
 
-def _intervals(study: _Study, metrics: RetrievalMetrics) -> dict[str, float]:
+def _intervals(evaluation: _Evaluation, metrics: RetrievalMetrics) -> dict[str, float]:
     """Compute 95% intervals over items, since images of one item are found or missed together."""
     found: dict[str, float] = {}
     for name, values in _per_query(metrics).items():
-        found[f"{name}_low"], found[f"{name}_high"] = _interval_over_items(study, values)
-    return found | {"items": float(len(np.unique(study.labels[study.queries][metrics.evaluated])))}
+        found[f"{name}_low"], found[f"{name}_high"] = _interval_over_items(evaluation, values)
+    return found | {"items": float(len(np.unique(evaluation.labels[evaluation.queries][metrics.evaluated])))}
 
 
-def _gain(study: _Study, baseline: RetrievalMetrics) -> dict[str, float]:
+def _gain(evaluation: _Evaluation, baseline: RetrievalMetrics) -> dict[str, float]:
     """Compute paired differences to the baseline with intervals, which are narrower than those of either model."""
     found: dict[str, float] = {}
     below = _per_query(baseline)
-    for name, values in _per_query(study.model).items():
+    for name, values in _per_query(evaluation.model).items():
         difference = values - below[name]
-        found[name] = float(difference[study.model.evaluated].mean())
-        found[f"{name}_low"], found[f"{name}_high"] = _interval_over_items(study, difference)
+        found[name] = float(difference[evaluation.model.evaluated].mean())
+        found[f"{name}_low"], found[f"{name}_high"] = _interval_over_items(evaluation, difference)
     return found
 
 
@@ -227,13 +233,13 @@ def _per_query(metrics: RetrievalMetrics) -> dict[str, np.ndarray]:
     return {"hit_1": metrics.hits(1).astype(np.float64), "map": metrics.average_precision}
 
 
-def _interval_over_items(study: _Study, values: np.ndarray) -> tuple[float, float]:
-    evaluated = study.model.evaluated
-    _, item = np.unique(study.labels[study.queries][evaluated], return_inverse=True)
+def _interval_over_items(evaluation: _Evaluation, values: np.ndarray) -> tuple[float, float]:
+    evaluated = evaluation.model.evaluated
+    _, item = np.unique(evaluation.labels[evaluation.queries][evaluated], return_inverse=True)
     return ratio_interval(np.bincount(item, weights=values[evaluated]), np.bincount(item))
 
 
-def _write(study: _Study, numbers: dict[str, Any], line: str, out: Path) -> None:
+def _write(evaluation: _Evaluation, numbers: dict[str, Any], line: str, out: Path) -> None:
     parts = {"model": numbers["model"], "untrained backbone": numbers.get("untrained"), "chance": numbers["chance"]}
     curves = {name: {k: part[f"hit_{k}"] for k in TOP} for name, part in parts.items() if part is not None}
     header = ["k", *(name.replace(" ", "_") for name in curves), "recall"]
@@ -243,37 +249,39 @@ def _write(study: _Study, numbers: dict[str, Any], line: str, out: Path) -> None
     for name, slice_parts in numbers["slices"].items():
         publish_bytes(out / f"plots/by_{name}.csv", csv_table(name, ("value", "low", "high", "count"), slice_parts))
         publish_bytes(out / f"plots/by_{name}.png", plot_bars(slice_parts, f"hit@1 by {name}", line, "hit@1 in %"))
-    ranked = _ranked(study)
-    precision = np.where(study.model.evaluated, study.model.average_precision, 2.0)
-    order = np.lexsort((-study.model.first, precision))  # worst first, queries without a match last
-    rows = [_image_row(study, ranked, index) for index in order.tolist()]
+    ranked = _ranked(evaluation)
+    precision = np.where(evaluation.model.evaluated, evaluation.model.average_precision, 2.0)
+    order = np.lexsort((-evaluation.model.first, precision))  # worst first, queries without a match last
+    rows = [_image_row(evaluation, ranked, index) for index in order.tolist()]
     publish_bytes(
         out / "images.csv", csv_bytes(("key", "label", "first_hit", "average_precision", "found", "found_label"), rows)
     )
-    best_first = order[study.model.evaluated[order]][::-1]
+    best_first = order[evaluation.model.evaluated[order]][::-1]
     shown = best_first[spread(np.arange(len(best_first)), SHEET_QUERIES)]
-    notes = [f"AP {100 * study.model.average_precision[index]:.0f}%" for index in shown.tolist()]
-    sheet = ranking_sheet(study.evaluated.shards, study.queries[shown], ranked[shown], study.labels, line, notes)
+    notes = [f"AP {100 * evaluation.model.average_precision[index]:.0f}%" for index in shown.tolist()]
+    sheet = ranking_sheet(
+        evaluation.evaluated.shards, evaluation.queries[shown], ranked[shown], evaluation.labels, line, notes
+    )
     publish_bytes(out / "predictions.png", sheet)
 
 
-def _ranked(study: _Study) -> Rows:
+def _ranked(evaluation: _Evaluation) -> Rows:
     """Return the rows of the top 5 results of each query, excluding itself: Nq, 5; -1 if there are fewer."""
-    rows, embedding = study.evaluated.results["row"], study.evaluated.results["embedding"].astype(np.float32)
-    gallery, queries = Features(embedding[study.gallery]), Features(embedding[study.query])
-    best = rows[study.gallery][ExactSearch(gallery).search(queries, Similarity(), SHEET_RANKS + 1).rows]
+    rows, embedding = evaluation.evaluated.results["row"], evaluation.evaluated.results["embedding"].astype(np.float32)
+    gallery, queries = Features(embedding[evaluation.gallery]), Features(embedding[evaluation.query])
+    best = rows[evaluation.gallery][ExactSearch(gallery).search(queries, Similarity(), SHEET_RANKS + 1).rows]
     ranked = np.full((len(queries), SHEET_RANKS), -1, np.int64)
-    for index, (row, found) in enumerate(zip(study.queries, best, strict=True)):
+    for index, (row, found) in enumerate(zip(evaluation.queries, best, strict=True)):
         others = found[found != row][:SHEET_RANKS]
         ranked[index, : len(others)] = others
     return ranked
 
 
-def _image_row(study: _Study, ranked: Rows, index: int) -> tuple[object, ...]:
+def _image_row(evaluation: _Evaluation, ranked: Rows, index: int) -> tuple[object, ...]:
     """Return key and label of a query, rank of the first hit, average precision, key and label of the top result."""
-    keys, metrics = study.evaluated.shards.columns["key"], study.model
-    row, found = int(study.queries[index]), int(ranked[index, 0])
+    keys, metrics = evaluation.evaluated.shards.columns["key"], evaluation.model
+    row, found = int(evaluation.queries[index]), int(ranked[index, 0])
     known = bool(metrics.evaluated[index])
     first, precision = (int(metrics.first[index]) + 1, f"{metrics.average_precision[index]:.6f}") if known else ("", "")
-    other = (str(keys[found]), str(study.labels[found])) if found >= 0 else ("", "")
-    return str(keys[row]), str(study.labels[row]), first, precision, *other
+    other = (str(keys[found]), str(evaluation.labels[found])) if found >= 0 else ("", "")
+    return str(keys[row]), str(evaluation.labels[row]), first, precision, *other

@@ -28,7 +28,7 @@ from ftrain.layers.metric_learning import ProxyAnchor, triplet_loss
 from ftrain.tasks.label_checks import has_pairs, lack_of_classes
 from ftrain.tasks.published import published_dataset
 from ftrain.tasks.retrieval.config import RetrievalConfig
-from ftrain.tasks.retrieval.pooling import AveragePooling, GeneralizedMean, strength
+from ftrain.tasks.retrieval.pooling import AveragePooling, GeneralizedMean, activation_map
 from ftrain.tasks.task import Task
 
 
@@ -167,10 +167,10 @@ class Retrieval(Task):
         config = self.config
         parts: dict[str, Tensor] = {}
         deep = self.embed(self.pool(self.backbone(batch["image"])[-1]))
-        through = self.neck(deep)
+        neck_features = self.neck(deep)
         if self.classifier is not None:
             labels = batch["category" if config.classify == "category" else "item_class"]
-            parts["classification"] = config.classification_loss_weight * self._cross_entropy(through, labels)
+            parts["classification"] = config.classification_loss_weight * self._cross_entropy(neck_features, labels)
         if config.triplet_loss_weight:
             loss = triplet_loss(
                 deep if config.distance == "cosine" else F.normalize(deep.float(), dim=1), batch["identity"],
@@ -178,7 +178,7 @@ class Retrieval(Task):
             )  # fmt: skip
             parts["triplet"] = config.triplet_loss_weight * loss
         if self.proxies is not None:
-            parts["proxy"] = config.proxy_loss_weight * self.proxies(through, batch["item_class"])
+            parts["proxy"] = config.proxy_loss_weight * self.proxies(neck_features, batch["item_class"])
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
     def predict(self, batch: Batch) -> Batch:
@@ -216,27 +216,27 @@ class Retrieval(Task):
         features = self.backbone(image)[-1]
         pooled = self.pool(features)
         if not self.trained:
-            return F.normalize(features.float().mean(dim=(2, 3)), dim=1), None, strength(features)
-        through = self.neck(self.embed(pooled))
+            return F.normalize(features.float().mean(dim=(2, 3)), dim=1), None, activation_map(features)
+        neck_features = self.neck(self.embed(pooled))
         scores = None
         if self.classifier is not None and self.config.classify == "category":
-            scores = self._logits(through).softmax(dim=1)
-        return F.normalize(through.float(), dim=1), scores, strength(features)
+            scores = self._logits(neck_features).softmax(dim=1)
+        return F.normalize(neck_features.float(), dim=1), scores, activation_map(features)
 
-    def _logits(self, through: Tensor) -> Tensor:
+    def _logits(self, neck_features: Tensor) -> Tensor:
         assert self.classifier is not None
         if not self.config.cosine_scale:
-            return self.classifier(through).float()
+            return self.classifier(neck_features).float()
         return (
             self.config.cosine_scale
-            * F.linear(F.normalize(through, dim=1), F.normalize(self.classifier.weight, dim=1)).float()
+            * F.linear(F.normalize(neck_features, dim=1), F.normalize(self.classifier.weight, dim=1)).float()
         )
 
-    def _cross_entropy(self, through: Tensor, labels: Tensor) -> Tensor:
+    def _cross_entropy(self, neck_features: Tensor, labels: Tensor) -> Tensor:
         """Return the mean over known labels; 0, not NaN as in torch, if there are none."""
         known = labels >= 0
         losses = F.cross_entropy(
-            self._logits(through), labels.clamp_min(0), reduction="none", label_smoothing=self.config.label_smoothing
+            self._logits(neck_features), labels.clamp_min(0), reduction="none", label_smoothing=self.config.label_smoothing
         )  # fmt: skip
         return torch.where(known, losses, 0.0).sum() / known.sum().clamp_min(1)
 

@@ -40,7 +40,7 @@ def attended_image(evaluated: EvaluatedSplit, number: int, attribute: int) -> np
 
 
 @dataclass(frozen=True)
-class _Study:
+class _Evaluation:
     """Entries of a split, and per attribute its queries (entries Q) and their nearest candidates (entries Q, K)."""
 
     labels: StyleLabels
@@ -74,9 +74,9 @@ def report(labels: StyleLabels, evaluated: EvaluatedSplit, out: Path) -> dict[st
         _add_named(labels, evaluated, numbers)
     numbers_of = np.unique(found.attributes)
     searches = {number: nearest(results, found, number, _MAX_QUERIES, _NEIGHBORS) for number in numbers_of}
-    study = _Study(labels, evaluated, found, searches)
-    numbers["collapse"] = _collapse(study)
-    _write(study, numbers, out)
+    evaluation = _Evaluation(labels, evaluated, found, searches)
+    numbers["collapse"] = _collapse(evaluation)
+    _write(evaluation, numbers, out)
     return numbers
 
 
@@ -101,20 +101,20 @@ def _add_named(labels: StyleLabels, evaluated: EvaluatedSplit, numbers: dict[str
             part.update(finite({"majority": baseline[name]["top_1"]}))
 
 
-def _collapse(study: _Study) -> dict[str, Any]:
+def _collapse(evaluation: _Evaluation) -> dict[str, Any]:
     """Return the dominance of the attribute with the most one-sided nearest neighbors, as a constant embedding has."""
     worst: dict[str, Any] = {"answer": "", "share": 0.0, "true_share": 0.0, "collapsed": False}
-    for number, (queries, neighbors) in study.searches.items():
+    for number, (queries, neighbors) in evaluation.searches.items():
         if not neighbors.size:
             continue
-        names = [f"{study.labels.attributes[number]}/{value}" for value in study.labels.values[number]]
-        one = dominance(study.found.values[neighbors[:, 0]], study.found.values[queries], names)
+        names = [f"{evaluation.labels.attributes[number]}/{value}" for value in evaluation.labels.values[number]]
+        one = dominance(evaluation.found.values[neighbors[:, 0]], evaluation.found.values[queries], names)
         worst = max(worst, one, key=lambda part: (part["collapsed"], part["share"]))
     return worst
 
 
-def _write(study: _Study, numbers: dict[str, Any], out: Path) -> None:
-    title = subtitle(study.evaluated, f"mAP {percent(numbers['model']['map'])}")
+def _write(evaluation: _Evaluation, numbers: dict[str, Any], out: Path) -> None:
+    title = subtitle(evaluation.evaluated, f"mAP {percent(numbers['model']['map'])}")
     parts = numbers["attributes"]
     columns = ("map", "chance", "untrained", "top_1", "majority", "macro_f1", "queries")
     publish_bytes(out / "plots/attributes.csv", csv_table("attribute", columns, parts))
@@ -123,16 +123,16 @@ def _write(study: _Study, numbers: dict[str, Any], out: Path) -> None:
     chart = plot_bars(bars, "mAP of each attribute", title, "mAP in %", "random order")
     publish_bytes(out / "plots/attributes.png", chart)
     header = ("key", "attribute", "value", "nearest", "nearest_value", f"right_of_{_NEIGHBORS}")
-    publish_bytes(out / "images.csv", csv_bytes(header, _image_rows(study)))
-    publish_bytes(out / "predictions.png", _sheet(study, title))
+    publish_bytes(out / "images.csv", csv_bytes(header, _image_rows(evaluation)))
+    publish_bytes(out / "predictions.png", _sheet(evaluation, title))
 
 
-def _image_rows(study: _Study) -> list[tuple[object, ...]]:
+def _image_rows(evaluation: _Evaluation) -> list[tuple[object, ...]]:
     """Return one row per query (at most 2,000 per attribute) with the share of neighbors that match, lowest first."""
-    found, keys = study.found, study.evaluated.shards.columns["key"][study.evaluated.results["row"]]
+    found, keys = evaluation.found, evaluation.evaluated.shards.columns["key"][evaluation.evaluated.results["row"]]
     rows: list[tuple[object, ...]] = []
-    for number, (queries, neighbors) in study.searches.items():
-        name, values = study.labels.attributes[number], study.labels.values[number]
+    for number, (queries, neighbors) in evaluation.searches.items():
+        name, values = evaluation.labels.attributes[number], evaluation.labels.values[number]
         for query, near in zip(queries.tolist(), neighbors.tolist(), strict=True):
             value = found.values[query]
             right = float(np.mean(found.values[near] == value)) if near else 0.0
@@ -141,22 +141,22 @@ def _image_rows(study: _Study) -> list[tuple[object, ...]]:
     return sorted(rows, key=lambda row: (row[-1], row[1], row[0]))
 
 
-def _sheet(study: _Study, title: str) -> bytes:
+def _sheet(evaluation: _Evaluation, title: str) -> bytes:
     """Return a sheet with one query per attribute and its nearest images, each with the attention of the attribute."""
-    found = study.found
+    found = evaluation.found
     tiles: list[Tile | None] = []
-    largest = sorted(study.searches, key=lambda number: -len(study.searches[number][0]))[:_ROWS]
+    largest = sorted(evaluation.searches, key=lambda number: -len(evaluation.searches[number][0]))[:_ROWS]
     for number in sorted(largest):
-        queries, neighbors = study.searches[number]
+        queries, neighbors = evaluation.searches[number]
         if not neighbors.size:
             continue
         middle = len(queries) // 2
-        query, values = int(queries[middle]), study.labels.values[number]
+        query, values = int(queries[middle]), evaluation.labels.values[number]
         row: list[Tile | None] = []
         for entry in (query, *neighbors[middle].tolist()):
             right = None if entry == query else bool(found.values[entry] == found.values[query])
-            head = [study.labels.attributes[number].replace("_", " ")] if entry == query else []
-            image = attended_image(study.evaluated, int(found.images[entry]), number)
+            head = [evaluation.labels.attributes[number].replace("_", " ")] if entry == query else []
+            image = attended_image(evaluation.evaluated, int(found.images[entry]), number)
             row.append(Tile(image, [*head, values[found.values[entry]]], right))
         tiles += [*row, *[None] * (_NEIGHBORS + 1 - len(row))]
     meaning = {"good": "green frame: the same value", "bad": "red frame: another value"}

@@ -30,9 +30,9 @@ class ArcFace(nn.Module):
     def with_margin(self, embedding: Tensor, true: Tensor) -> Tensor:
         """Return training logits ..., C of embeddings ..., width; `true` (bool ..., C) marks the true classes."""
         cosines = self._cosines(embedding)
-        return self.scale * torch.where(true, self._widened(cosines), cosines)
+        return self.scale * torch.where(true, self._add_margin(cosines), cosines)
 
-    def _widened(self, cosines: Tensor) -> Tensor:
+    def _add_margin(self, cosines: Tensor) -> Tensor:
         """Return the cosines of the angles plus the margin.
 
         Beyond 180 degrees the cosine continues linearly (`easy_margin` off in the paper's code), so that a wider angle
