@@ -13,7 +13,7 @@ ARGUMENTS = {
     "kfashion": ["--files", "20", "--rounds", "1"],
     "openmp": ["--help"],  # it trains eight times
     "retrieval": ["--rows", "2000", "--rounds", "1"],
-    "stream": ["--images", "2", "--rounds", "1"],
+    "stream": ["--images", "4", "--rounds", "1"],
 }
 
 
