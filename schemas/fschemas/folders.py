@@ -143,6 +143,6 @@ def _refuse_inside(path: Path, target: Path) -> None:
 
 
 def _is_begun(target: Path) -> bool:
-    """Whether a command of this package has held this folder, which leaves a lock file beside it."""
+    """Whether a command of this package has held this folder, which leaves a lock file next to it."""
     real = Path(os.path.realpath(target))
     return (real.parent / f".{real.name}.lock").exists()

@@ -37,7 +37,7 @@ _SYNC_EACH = 1000  # files; for more, the whole file system is synced
 
 @contextmanager
 def publish(final: Path) -> Generator[Path]:
-    """Yield a temporary path beside `final`; the file or folder that the body writes there becomes `final` on success.
+    """Yield a temporary path next to `final`; the file or folder that the body writes there becomes `final` on success.
 
     An existing file is replaced atomically; an existing folder is never replaced. On any error, the temporary is
     removed and `final` is left unchanged. Errors of the operating system carry the path of `final`, even if a library
@@ -112,7 +112,7 @@ def temporary_of(final: Path) -> Path:
 
 
 def remove_leftovers(folder: Path) -> list[str]:
-    """Delete temporaries of killed writers: in `folder` and all folders below it, and those of `folder` beside it.
+    """Delete temporaries of killed writers: in `folder` and all folders below it, and those of `folder` next to it.
 
     `exclusive` calls this for every command that writes to a folder. Returns the deleted names, relative to the parent
     of the folder. Links are not followed, and temporaries of other living processes of this host are kept.
@@ -175,7 +175,7 @@ def _writer(temporary: Path) -> tuple[str, int]:
 def exclusive(folder: Path) -> Generator[None]:
     """Hold the exclusive right to write to `folder`, and remove leftovers of killed writers (`remove_leftovers`).
 
-    The lock is a `flock` on a hidden file beside the folder, so that the kernel releases it at process death and no
+    The lock is a `flock` on a hidden file next to the folder, so that the kernel releases it at process death and no
     lock file becomes part of a DVC output. The folder is created if missing. Raises `EnvironmentProblem` if another
     process holds the lock or the folder is not writable.
     """
@@ -220,7 +220,7 @@ def new_folder(out: Path) -> Generator[None]:
 
 
 def _open_lock(folder: Path) -> int:
-    """Open the lock: a hidden file beside the folder, or the folder itself if its parent is read-only (a mount)."""
+    """Open the lock: a hidden file next to the folder, or the folder itself if its parent is read-only (a mount)."""
     path = folder.resolve()
     try:
         return os.open(path.parent / f".{path.name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

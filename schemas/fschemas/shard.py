@@ -78,7 +78,7 @@ def shard_name(split: str, number: int) -> str:
 
 
 def record_path(folder: Path, name: str) -> Path:
-    """Path of a record: `meta/train-000012.json`, as Hugging Face loads JSON files beside tars as data."""
+    """Path of a record: `meta/train-000012.json`, as Hugging Face loads JSON files next to tars as data."""
     return folder / RECORD_FOLDER / f"{name.removesuffix('.tar')}.json"
 
 

@@ -146,7 +146,7 @@ def read_index(place: str) -> str:
     deep, color = index.features.deep, index.features.color
     arrays = [deep.tobytes(), None if color is None else color.tobytes()]
     index.searcher()
-    return _digest([arrays, index.note, {name: values.tolist() for name, values in index.items.items()}])
+    return _digest([arrays, index.metadata, {name: values.tolist() for name, values in index.items.items()}])
 
 
 def _digest(value: object) -> str:

@@ -124,7 +124,7 @@ def read_run(folder: Path) -> Any:
 def read_index(folder: Path) -> Any:
     index = IndexFolder.open(folder / "index")
     return (
-        known(index.note),
+        known(index.metadata),
         index.features.deep.tobytes(),
         {name: column.tolist() for name, column in index.items.items()},
     )

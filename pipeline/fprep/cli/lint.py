@@ -34,7 +34,7 @@ def lint(
             shards, loaders=loaders, sample_limit=limit, progress=lambda done, total: report("linting", done, total)
         )
     values = [
-        {"severity": finding.severity, "place": finding.location, "what": finding.problem} for finding in findings
+        {"severity": finding.severity, "location": finding.location, "problem": finding.problem} for finding in findings
     ]
     lines = [f"{finding.severity}: {finding.location}: {finding.problem}" for finding in findings]
     print_result(values, "\n".join(lines) or f"{shards}: sound", as_json=as_json)

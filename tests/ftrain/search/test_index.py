@@ -44,7 +44,7 @@ def test_the_gallery_is_indexed_with_its_labels(tmp_path, shards):
     assert opened.items["image"][0] == "photos/item4/10.jpg"
     assert opened.items["category"][:2].tolist() == ["Dress", "Skirt"]
     np.testing.assert_allclose(np.linalg.norm(opened.features.deep, axis=1), 1, atol=1e-6)
-    assert (tmp_path / "index" / note["run"]["place"]).resolve() == (tmp_path / "run-embedding").resolve()
+    assert (tmp_path / "index" / note["run"]["path"]).resolve() == (tmp_path / "run-embedding").resolve()
     assert str(tmp_path) not in (tmp_path / "index" / INDEX_FILE).read_text()
     found = ExactSearch(opened.features).search(opened.features, Similarity(), 2)
     labels = opened.items["item"][found.rows]
@@ -208,7 +208,7 @@ def test_the_sweep_keeps_its_word(tmp_path, kind):
     assert (found.scores >= exact.scores[:, -1:] - 1e-9).mean() > 0.96
     same = found.rows == exact.rows
     np.testing.assert_array_equal(found.scores[same], exact.scores[same])  # scores are exact, not the index's
-    note = {"run": {"place": "run"}, "shards": {"place": "shards"}, "splits": []}
+    note = {"run": {"path": "run"}, "shards": {"path": "shards"}, "splits": []}
     labels = {name: [""] * 3000 for name in ("key", "split", "item", "category", "image", "sha256")} | {
         "row": np.arange(3000)
     }

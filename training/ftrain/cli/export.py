@@ -35,5 +35,5 @@ def export(
     from ftrain.use.export import difference_lines, export_run
 
     with Reporter(unit="parts", quiet=quiet):
-        note = export_run(run, out, to=to, checkpoint=checkpoint, tolerance=tolerance, seed=seed)
-    print_result(note, "\n".join([*difference_lines(note), f"written to {out}"]), as_json=as_json)
+        metadata = export_run(run, out, to=to, checkpoint=checkpoint, tolerance=tolerance, seed=seed)
+    print_result(metadata, "\n".join([*difference_lines(metadata), f"written to {out}"]), as_json=as_json)

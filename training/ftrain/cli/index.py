@@ -44,13 +44,13 @@ def index(
     from ftrain.search.build import build_index
 
     with Reporter(quiet=quiet):
-        note = build_index(
+        metadata = build_index(
             run, shards, out,
             splits=split.split("+") if split else None, kind=kind, recall=recall, color=color,
             checkpoint=checkpoint, workers=workers, device=device, batch_size=batch_size,
         )  # fmt: skip
-    lines = Approximation.from_json(note["approximate"]).lines() if note["approximate"] else []
-    colors = f", colors of the {note['color']}" if note["color"] != "none" else ""
-    images = f"{count(note['samples'], 'image')} of {', '.join(note['splits'])}"
-    lines.append(f"{out}: {images}, {note['dimensions']} dimensions{colors}")
-    print_result(note, "\n".join(lines), as_json=as_json)
+    lines = Approximation.from_json(metadata["approximate"]).lines() if metadata["approximate"] else []
+    colors = f", colors of the {metadata['color']}" if metadata["color"] != "none" else ""
+    images = f"{count(metadata['samples'], 'image')} of {', '.join(metadata['splits'])}"
+    lines.append(f"{out}: {images}, {metadata['dimensions']} dimensions{colors}")
+    print_result(metadata, "\n".join(lines), as_json=as_json)

@@ -34,12 +34,12 @@ def join(
     from ftrain.search.join import join_runs
 
     with Reporter(quiet=quiet):
-        note = join_runs(
+        metadata = join_runs(
             shards, runs, run,
             dim=dim, checkpoint=checkpoint, workers=workers, device=device, batch_size=batch_size, command=command_line(),
         )  # fmt: skip
     text = (
-        f"{run}: {count(note['runs'], 'run')}, {count(note['parts'], 'part')} in {note['dimensions']} dimensions, "
-        f"fitted on {count(note['images'], 'training image')}"
+        f"{run}: {count(metadata['runs'], 'run')}, {count(metadata['parts'], 'part')} in {metadata['dimensions']} dimensions, "
+        f"fitted on {count(metadata['images'], 'training image')}"
     )
-    print_result(note, text, as_json=as_json)
+    print_result(metadata, text, as_json=as_json)

@@ -34,9 +34,9 @@ class View:
 
 def view_of_sample(config: ViewConfig, sample: RawSample, generator: np.random.Generator | None) -> View:
     """View of a sample, augmented if there is a generator."""
-    note = sample.annotation
-    box = note["box"] if config.crop == "box" else None
-    matrix, flipped = view_matrix(config, note["width"], note["height"], box, generator)
+    annotation = sample.annotation
+    box = annotation["box"] if config.crop == "box" else None
+    matrix, flipped = view_matrix(config, annotation["width"], annotation["height"], box, generator)
     image = warp(sample.image, matrix, (config.input_size, config.input_size))
     if generator is not None:
         if config.color_jitter:

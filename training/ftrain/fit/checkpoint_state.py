@@ -52,8 +52,8 @@ def amend_state(folder: Path, state: TrainingState) -> None:
 
 def sealed(state: TrainingState, digests: dict[str, str]) -> bytes:
     """Return the content of state.json, including its own digest."""
-    note = seal({"format": FORMAT, **asdict(state), "finite": True, "digests": digests})
-    return json.dumps(note, indent=2, allow_nan=False).encode() + b"\n"
+    metadata = seal({"format": FORMAT, **asdict(state), "finite": True, "digests": digests})
+    return json.dumps(metadata, indent=2, allow_nan=False).encode() + b"\n"
 
 
 def read_state(path: Path) -> tuple[TrainingState, dict[str, str]]:
@@ -63,13 +63,13 @@ def read_state(path: Path) -> tuple[TrainingState, dict[str, str]]:
     """
     file = path / STATE_FILE
     try:
-        note = read_json(file, _SHAPE, format=FORMAT, sealed=True, remedy=_REMEDY)
+        metadata = read_json(file, _SHAPE, format=FORMAT, sealed=True, remedy=_REMEDY)
     except UsageError as error:  # missing, or of another format
         raise IntegrityError(str(error)) from None
-    digests = note["digests"]
-    fields = {name: value for name, value in note.items() if name not in ("format", "finite", "digests", "seal")}
+    digests = metadata["digests"]
+    fields = {name: value for name, value in metadata.items() if name not in ("format", "finite", "digests", "seal")}
     unknown = fields.keys() - {field.name for field in dataclass_fields(TrainingState)}
-    if unknown or not note["finite"]:
+    if unknown or not metadata["finite"]:
         what = f"{min(unknown)} is unknown to this version" if unknown else "its weights are not finite"
         raise IntegrityError(f"{file}: {what}; {_REMEDY}")
     state = TrainingState(**fields)

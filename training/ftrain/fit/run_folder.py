@@ -95,9 +95,9 @@ class RunFolder:
         elif resume == "required":
             raise UsageError(f"{self.path}: no checkpoint to resume from; train without --resume required")
         publish_bytes(self.path / CONFIG_FILE, config.to_yaml().encode())
-        note = {name: value for name, value in shards.metadata.items() if name not in ("shards", "index")}
-        note |= {"names": names} if names else {}
-        publish_sealed(self.path / DATASET_FILE, note)
+        metadata = {name: value for name, value in shards.metadata.items() if name not in ("shards", "index")}
+        metadata |= {"names": names} if names else {}
+        publish_sealed(self.path / DATASET_FILE, metadata)
         return decision
 
     def _difference(self, config: RunConfig, shards: ShardSet) -> str:

@@ -117,10 +117,10 @@ class MlflowTracker:
     def rewind(self, step: int, *, validated: bool = True) -> None:
         """Do nothing: values logged after `step` stay and are not logged again."""
 
-    def _resume(self, note: Path) -> str | None:
+    def _resume(self, file: Path) -> str | None:
         """The earlier MLflow run of this folder, if the store still has it."""
         try:
-            run = str(read_json(note, {"run": str})["run"])
+            run = str(read_json(file, {"run": str})["run"])
             metrics = self.client.get_run(run).data.metrics
         except (*self._failures, FashionkitError):
             return None

@@ -14,7 +14,7 @@ def publish_predictions(path: Path, predictions: list[dict[str, Any]], folder: s
     """Write one line per prediction to `path`, and delete images of an earlier call that are not among the new ones.
 
     Each line carries its own digest (`seal`), because `fprep shard --boxes` reads these files. `field` of a prediction
-    is the file name of its image in `folder`, beside `path`; nothing outside that folder is deleted.
+    is the file name of its image in `folder`, next to `path`; nothing outside that folder is deleted.
     """
     before = _images_of(path, field)
     lines = (json.dumps(seal(prediction), ensure_ascii=False, allow_nan=False) for prediction in predictions)

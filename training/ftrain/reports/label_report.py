@@ -44,19 +44,22 @@ def labels_of(shards: ShardSet, rows: np.ndarray, column: str, names: Sequence[s
     return np.array([ids.get(str(value), -1) for value in shards.columns[column][rows]], np.int64)
 
 
-def properties(notes: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+def properties(annotations: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     """Return the properties that slice a set: annotation texts, size of the bounding box, and landmark visibility.
 
     Each maps a name to one string per image; "" is unknown.
     """
-    texts = {name: [str(note.get(name, "")) for note in notes] for name in _PROPERTIES}
+    texts = {name: [str(annotation.get(name, "")) for annotation in annotations] for name in _PROPERTIES}
     cuts = {name: values for name, values in texts.items() if any(values)}
-    if any("box" in note for note in notes):
-        sides = ((note, *note["box"]) for note in notes)
-        shares = [(x2 - x1 + 1) * (y2 - y1 + 1) / (note["width"] * note["height"]) for note, x1, y1, x2, y2 in sides]
+    if any("box" in annotation for annotation in annotations):
+        sides = ((annotation, *annotation["box"]) for annotation in annotations)
+        shares = [
+            (x2 - x1 + 1) * (y2 - y1 + 1) / (annotation["width"] * annotation["height"])
+            for annotation, x1, y1, x2, y2 in sides
+        ]
         cuts["box"] = [_BOX_SIZES[index] for index in np.digitize(shares, (0.15, 0.4))]
-    if any("landmark_visibility" in note for note in notes):
-        seen = np.array([note["landmark_visibility"] for note in notes])
+    if any("landmark_visibility" in annotation for annotation in annotations):
+        seen = np.array([annotation["landmark_visibility"] for annotation in annotations])
         applicable = seen != Visibility.NOT_APPLICABLE.value
         hidden = np.minimum((applicable & (seen != Visibility.VISIBLE.value)).sum(axis=1), 2)
         cuts["landmarks"] = np.where(applicable.any(axis=1), np.array(_HIDDEN)[hidden], "").tolist()
@@ -126,11 +129,11 @@ def ranking_baseline(training_counts: np.ndarray, num_rows: int) -> np.ndarray:
     return np.broadcast_to(frequency_scores(training_counts), (num_rows, len(training_counts)))
 
 
-def positive_counts(notes: Sequence[Mapping[str, Any]], num_attributes: int) -> np.ndarray:
+def positive_counts(annotations: Sequence[Mapping[str, Any]], num_attributes: int) -> np.ndarray:
     """Count how often each attribute is positive in the annotations: A."""
     counts = np.zeros(num_attributes, np.int64)
-    for note in notes if num_attributes else ():
-        counts += attribute_targets(note, num_attributes) == 1
+    for annotation in annotations if num_attributes else ():
+        counts += attribute_targets(annotation, num_attributes) == 1
     return counts
 
 
@@ -153,8 +156,8 @@ def finite(metrics: Mapping[str, float]) -> dict[str, float]:
 
 def image_of(evaluated: EvaluatedSplit, number: int) -> tuple[np.ndarray, dict[str, Any]]:
     """Return the decoded evaluated image with index `number`, uint8 H, W, 3, and its annotation."""
-    image, note = evaluated.shards.read(int(evaluated.results["row"][number]))
-    return decode_exactly(image), note
+    image, annotation = evaluated.shards.read(int(evaluated.results["row"][number]))
+    return decode_exactly(image), annotation
 
 
 def spread(badness: np.ndarray, num_tiles: int) -> list[int]:

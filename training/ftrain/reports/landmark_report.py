@@ -79,11 +79,16 @@ def _evaluate(landmarks: LandmarkSet, evaluated: EvaluatedSplit) -> _Evaluation:
 
 def _learn_baseline(landmarks: LandmarkSet, shards: ShardSet, rows: NDArray[np.int64]) -> tuple[MeanPose, int]:
     """Return the mean pose of the training rows N, from their annotations only, and their most frequent garment."""
-    notes = [shards.read_annotation(int(row)) for row in rows]
-    points = np.array([[note["landmark_x"], note["landmark_y"]] for note in notes], np.float32).transpose(0, 2, 1)
-    visibility = np.array([note["landmark_visibility"] for note in notes], np.int8)
-    kinds = [list(landmarks.garments).index(note["garment"]) for note in notes]
-    width, height = [note["width"] for note in notes], [note["height"] for note in notes]
+    annotations = [shards.read_annotation(int(row)) for row in rows]
+    points = np.array(
+        [[annotation["landmark_x"], annotation["landmark_y"]] for annotation in annotations], np.float32
+    ).transpose(0, 2, 1)
+    visibility = np.array([annotation["landmark_visibility"] for annotation in annotations], np.int8)
+    kinds = [list(landmarks.garments).index(annotation["garment"]) for annotation in annotations]
+    width, height = (
+        [annotation["width"] for annotation in annotations],
+        [annotation["height"] for annotation in annotations],
+    )
     pose = MeanPose.fit(points, visibility, np.array(kinds), width, height, landmarks)
     return pose, int(np.bincount(kinds).argmax())
 

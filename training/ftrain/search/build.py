@@ -73,14 +73,14 @@ def build_index(
         )
         features, source = _features(results, opened, rows, color=color, workers=workers)
         approximate = None if kind == "exact" else build_approximate(features, kind, recall)
-        note = {
+        metadata = {
             "dataset": opened.metadata.get("dataset"),
             "splits": sorted(set(opened.columns["split"][rows].tolist())),
             "color": source,
-            "run": {"place": _relative(run, out), **_trained(task, state, digest)},
-            "shards": {"place": shards if "://" in shards else _relative(Path(shards), out), "plan_id": opened.plan_id},
+            "run": {"path": _relative(run, out), **_trained(task, state, digest)},
+            "shards": {"path": shards if "://" in shards else _relative(Path(shards), out), "plan_id": opened.plan_id},
         }
-        return write_index(out, features, _items(opened, rows), note, approximate)
+        return write_index(out, features, _items(opened, rows), metadata, approximate)
 
 
 def require_embeddings(task: Task, device: torch.device) -> None:

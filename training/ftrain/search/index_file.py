@@ -40,7 +40,7 @@ _ROWS_AT_ONCE = 65_536
 ITEM_COLUMNS = ("key", "split", "item", "category", "image", "sha256", "row")
 _SHAPE = {
     "samples": COUNT, "dimensions": COUNT, "color_dimensions": COUNT, "approximate": (None, APPROXIMATION_SHAPE),
-    "files": {"*": {"bytes": COUNT, "sha256": DIGEST}}, "run": {"place": str}, "shards": {"place": str},
+    "files": {"*": {"bytes": COUNT, "sha256": DIGEST}}, "run": {"path": str}, "shards": {"path": str},
 }  # fmt: skip
 
 
@@ -49,7 +49,7 @@ class IndexFolder:
     """An open index. `items` holds the columns of `ITEM_COLUMNS` as arrays N; "" where a label is unknown."""
 
     path: Path
-    note: dict[str, Any]
+    metadata: dict[str, Any]
     features: Features
     items: dict[str, np.ndarray]
 
@@ -60,8 +60,8 @@ class IndexFolder:
         Raises `UsageError` if there is no complete index, and `IntegrityError` if a file does not match index.json.
         """
         check_index(path)
-        note = _read_note(path)
-        for name, file in note["files"].items():
+        metadata = _read_metadata(path)
+        for name, file in metadata["files"].items():
             member = path / name
             size = member.stat().st_size if member.is_file() else None
             if size != file["bytes"]:
@@ -69,18 +69,18 @@ class IndexFolder:
                 raise IntegrityError(f"{member}: {found} instead of {file['bytes']} bytes; build the index again")
             if digests and sha256_of(member) != file["sha256"]:
                 raise IntegrityError(f"{member}: changed (SHA-256 differs from {INDEX_FILE}); build the index again")
-        count = note["samples"]
-        deep = _map(path / FEATURES_FILE, (count, note["dimensions"]), finite=digests)
+        count = metadata["samples"]
+        deep = _map(path / FEATURES_FILE, (count, metadata["dimensions"]), finite=digests)
         color = None
-        if note["color_dimensions"]:
-            color = _map(path / COLORS_FILE, (count, note["color_dimensions"]), finite=digests)
+        if metadata["color_dimensions"]:
+            color = _map(path / COLORS_FILE, (count, metadata["color_dimensions"]), finite=digests)
         table = read_table(path / ITEMS_FILE)
         if table.num_rows != count or table.column_names != list(ITEM_COLUMNS):
             raise IntegrityError(
                 f"{path}/{ITEMS_FILE}: {table.num_rows} rows instead of {count}; build the index again"
             )
         items = {name: np.array(table.column(name).to_pylist()) for name in ITEM_COLUMNS}
-        return cls(path, note, Features(deep, color), items)
+        return cls(path, metadata, Features(deep, color), items)
 
     def __len__(self) -> int:
         return len(self.features)
@@ -88,7 +88,7 @@ class IndexFolder:
     @property
     def approximation(self) -> Approximation | None:
         """Tuning result of the approximate index, or None."""
-        stored = self.note["approximate"]
+        stored = self.metadata["approximate"]
         return None if stored is None else Approximation.from_json(stored)
 
     def searcher(self, device: Any = None) -> ExactSearch | ApproximateSearch:
@@ -100,7 +100,7 @@ class IndexFolder:
 
     def location_of(self, name: str) -> str:
         """Location of the index's `run` or `shards`: a URL, or a path relative to the working directory."""
-        location = str(self.note[name]["place"])
+        location = str(self.metadata[name]["path"])
         return location if "://" in location else os.path.normpath(self.path / location)
 
 
@@ -108,12 +108,12 @@ def write_index(
     path: Path,
     features: Features,
     items: dict[str, Any],
-    note: dict[str, Any],
+    metadata: dict[str, Any],
     approximate: ApproximateSearch | None = None,
 ) -> dict[str, Any]:
     """Publish an index, replacing an existing one, and return the content of index.json.
 
-    Call it within `exclusive(path)`. `note` is the provenance. The same values give the same bytes.
+    Call it within `exclusive(path)`. `metadata` is the provenance. The same values give the same bytes.
     """
     withdraw(path / INDEX_FILE)
     _publish_array(path / FEATURES_FILE, features.deep)
@@ -131,7 +131,7 @@ def write_index(
     files = {name: {"bytes": (path / name).stat().st_size, "sha256": sha256_of(path / name)} for name in written}
     whole = {
         "format": FORMAT,
-        **note,
+        **metadata,
         "samples": len(features),
         "dimensions": features.deep.shape[1],
         "color_dimensions": 0 if features.color is None else features.color.shape[1],
@@ -142,8 +142,8 @@ def write_index(
     return whole
 
 
-def _read_note(path: Path) -> dict[str, Any]:
-    note = read_json(
+def _read_metadata(path: Path) -> dict[str, Any]:
+    metadata = read_json(
         path / INDEX_FILE,
         _SHAPE,
         format=FORMAT,
@@ -151,13 +151,13 @@ def _read_note(path: Path) -> dict[str, Any]:
         missing=f"{path}: no finished index here ({INDEX_FILE} is missing); build one with `ftrain index`",
         remedy="build the index again",
     )
-    unknown = note["files"].keys() - _FILES
+    unknown = metadata["files"].keys() - _FILES
     if unknown:
         raise IntegrityError(f"{path}/{INDEX_FILE}: {min(unknown)!r} is not a file of an index; build the index again")
-    missing = {FEATURES_FILE, ITEMS_FILE} - note["files"].keys()
+    missing = {FEATURES_FILE, ITEMS_FILE} - metadata["files"].keys()
     if missing:
         raise IntegrityError(f"{path}/{INDEX_FILE}: files.{min(missing)} is missing; build the index again")
-    return note
+    return metadata
 
 
 def _map(path: Path, shape: tuple[int, int], *, finite: bool) -> np.ndarray:

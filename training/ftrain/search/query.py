@@ -159,7 +159,7 @@ class _KnownItems:
 
 def _load_task(index: IndexFolder, run: Path | None, device: torch.device) -> Task:
     """Load the task that built the index; raises `UsageError` if its weights differ."""
-    source = index.note["run"]
+    source = index.metadata["run"]
     folder = Path(index.location_of("run")) if run is None else run
     if run is None and not folder.is_dir():
         raise UsageError(f"{index.path}: its run is no longer at {folder}; pass it with --run")
@@ -179,7 +179,7 @@ def _gallery_images(index: IndexFolder, shards: str | None) -> ShardSet | None:
         if shards is not None:
             raise
         return None
-    if opened.plan_id != index.note["shards"]["plan_id"]:
+    if opened.plan_id != index.metadata["shards"]["plan_id"]:
         if shards is not None:
             raise UsageError(f"{shards}: the index {index.path} was built from another shard set; omit --shards")
         return None
@@ -191,7 +191,7 @@ def _load(task: Task, index: IndexFolder, found: FoundImage, find_box: Detector 
         image = read_image(found.path)
     except ImageError as error:
         return {"image": readable(found.path), "error": str(error)}
-    color = color_feature(image) if index.note["color"] == "image" else None
+    color = color_feature(image) if index.metadata["color"] == "image" else None
     box = None if find_box is None else find_box(image)
     return _Query(found, sha256_of(found.path), small(image), task.encode_image(image, box), color)
 
@@ -201,7 +201,7 @@ def _features(task: Task, index: IndexFolder, queries: list[_Query], device: tor
     if not queries:
         return index.features[:0]
     results = predict_batch(task, [query.inputs for query in queries], device)
-    source, color = index.note["color"], None
+    source, color = index.metadata["color"], None
     if source == "network":
         color = unit(results[COLOR])
     elif source == "image":

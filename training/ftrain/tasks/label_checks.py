@@ -32,8 +32,8 @@ def has_attributes(rows: Rows, groups: Sequence[Sequence[int]] = (), count: int 
     """
     if count is not None and not groups and count <= _MIN_RANKED:
         return False
-    for note in rows.annotations():
-        positive = np.asarray(note["attributes_positive"], np.int64)
+    for annotation in rows.annotations():
+        positive = np.asarray(annotation["attributes_positive"], np.int64)
         if len(positive) and (not groups or any(np.isin(positive, members).sum() == 1 for members in groups)):
             return True
     return False

@@ -106,7 +106,7 @@ def export_run(
             f"{run}: the output {worst[0]!r} of the exported model differs by {worst[1]['relative']:.2g} of the largest output, more than the tolerance of "
             f"{tolerance:g}; nothing was written; if near-ties are resolved differently, try another --seed or a larger --tolerance"
         )
-    note = {
+    metadata = {
         "format": FORMAT,
         "file": _FILES[to],
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -130,14 +130,14 @@ def export_run(
     with exclusive(out):
         withdraw(out / NOTE_FILE)
         publish_bytes(out / _FILES[to], content)
-        publish_sealed(out / NOTE_FILE, note)
+        publish_sealed(out / NOTE_FILE, metadata)
     show("exporting", _NUM_PARTS, _NUM_PARTS)
-    return note
+    return metadata
 
 
-def difference_lines(note: dict[str, Any]) -> Iterator[str]:
+def difference_lines(metadata: dict[str, Any]) -> Iterator[str]:
     """Format the differences between the exported outputs and the checkpoint's as text."""
-    comparison = note["comparison"]
+    comparison = metadata["comparison"]
     for name, found in comparison["differences"].items():
         yield f"{name:<20} largest difference {found['absolute']:.2g}, {found['relative']:.2g} of the largest number"
     yield f"within the tolerance of {comparison['tolerance']:g} for batches of {', '.join(map(str, comparison['batch_sizes']))}"

@@ -33,7 +33,7 @@ class ImageSource:
     """
 
     name: str
-    note: Prediction
+    record: Prediction
     read: Callable[[], tuple[np.ndarray, Box | None]]
 
 
@@ -84,10 +84,10 @@ class Predictor:
             yield [
                 (
                     source,
-                    note if inputs is None else {**note, **describe(self.task, results, next(numbers), *given)},
+                    record if inputs is None else {**record, **describe(self.task, results, next(numbers), *given)},
                     kept,
                 )
-                for source, note, inputs, kept in loaded
+                for source, record, inputs, kept in loaded
             ]
 
     def _load(
@@ -97,14 +97,14 @@ class Predictor:
         try:
             image, box = source.read()
         except ImageError as error:
-            return source, {**source.note, "error": str(error)}, None, None
+            return source, {**source.record, "error": str(error)}, None, None
         kept = keep(image) if keep else None
         if not uses_boxes(self.task):
-            return source, source.note, self.task.encode_image(image), kept
+            return source, source.record, self.task.encode_image(image), kept
         if self._detector is not None:
             box = self._detector(image)
         box_used = None if box is None else [round(float(edge), 2) for edge in box]
-        return source, {**source.note, SEEN: box_used}, self.task.encode_image(image, box), kept
+        return source, {**source.record, SEEN: box_used}, self.task.encode_image(image, box), kept
 
 
 def load(

@@ -78,7 +78,7 @@ def deepfashion_fine(raw: RawFolder) -> pl.LazyFrame:
         names += [frame["image"].str.strip_prefix(_prefix(raw, folder)) for frame in frames[-len(splits) :]]
     if any("box" not in frame.columns for frame in frames):
         frames = [frame.drop(_COORDINATE_COLUMNS, strict=False) for frame in frames]
-        raw.notes.append("attributes only: there are no boxes and landmarks beside them")
+        raw.notes.append("attributes only: there are no boxes and landmarks with them")
     return _with_coarse_split(raw, folders, pl.concat(frames), pl.concat(names)).lazy()
 
 
@@ -107,7 +107,7 @@ def _read_split(raw: RawFolder, folder: Path, split: str) -> pl.DataFrame:
     missing = [f"{split}_{_SUFFIXES[column][0]}.txt" for column in needed if column not in files]
     bare = "attributes" in files and "box" not in files and "landmark" not in files
     if missing and len(missing) < len(needed) and not bare:
-        raise UsageError(f"{raw.name_of(folder)}: {', '.join(missing)} is missing; restore it beside {split}.txt")
+        raise UsageError(f"{raw.name_of(folder)}: {', '.join(missing)} is missing; restore it next to {split}.txt")
     good = {line.number for line in lines if raw.has_path(line)}
     if missing and not bare:
         raw.notes.append(f"{names_file.name}: names only, without label files; its rows go into the split unlabeled")

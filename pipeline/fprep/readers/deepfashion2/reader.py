@@ -74,7 +74,7 @@ def deepfashion2(raw: RawFolder) -> pl.LazyFrame:
         frames += _read_folder(raw, folder)
     for path in files:
         if folders:
-            raw.notes.append(f"{raw.name_of(path)}: a COCO conversion beside the documents it was made from; not read")
+            raw.notes.append(f"{raw.name_of(path)}: a COCO conversion next to the documents it was made from; not read")
         else:
             frames.append(_read_coco(raw, path))
     return pl.concat(frames, how="diagonal").lazy()

@@ -1,7 +1,7 @@
 """Fashionpedia: garments and garment parts with a category, attributes, a box and an outline, in two COCO files.
 
     instances_attributes_train2020.json   46 categories, 294 attributes; images in train/
-    instances_attributes_val2020.json     images in test/, beside those of the unlabeled test set
+    instances_attributes_val2020.json     images in test/, next to those of the unlabeled test set
 
 The other files of the release, `attributes_*2020.json` (labels of whole images) and `info_test2020.json`, are not read.
 """

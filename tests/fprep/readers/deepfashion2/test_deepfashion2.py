@@ -200,7 +200,7 @@ def test_coco_conversion(tmp_path):
     write(tmp_path / "raw", "train", 1, item1=item())
     report, table, _ = run(tmp_path / "raw", tmp_path / "out")
     assert table["key"].to_list() == ["train-000001-1"]
-    assert any("COCO conversion beside the documents" in note for note in report.notes)
+    assert any("COCO conversion next to the documents" in note for note in report.notes)
 
 
 @pytest.mark.parametrize(

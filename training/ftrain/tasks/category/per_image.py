@@ -68,7 +68,7 @@ def images(
 def tile(learned: CategoryLabels, evaluated: EvaluatedSplit, number: int, badness: float) -> Tile:
     """Return an image with its box, the predicted category and attributes, and the ground truth where it differs."""
     results = evaluated.results
-    image, note = label_report.image_of(evaluated, number)
+    image, annotation = label_report.image_of(evaluated, number)
     lines: list[str] = []
     good: bool | None = badness < 0.2
     labels = results.get("category")
@@ -87,7 +87,7 @@ def tile(learned: CategoryLabels, evaluated: EvaluatedSplit, number: int, badnes
     if "attributes" in results:
         lines += _attribute_lines(learned, results, number)
     boxes = [results["boxes"][number].tolist()] if learned.has_boxes else []
-    return Tile(image, lines[:7], good, boxes, [note["box"]] if learned.has_boxes else [])
+    return Tile(image, lines[:7], good, boxes, [annotation["box"]] if learned.has_boxes else [])
 
 
 def _attribute_lines(learned: CategoryLabels, results: Results, number: int) -> list[str]:

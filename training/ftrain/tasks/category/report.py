@@ -58,7 +58,7 @@ def report(task: Category, evaluated: EvaluatedSplit, out: Path) -> dict[str, An
 
     Raises `UsageError` if no image of the split has a label that the run learned.
     """
-    learned, results, notes = task.labels, evaluated.results, label_report.notes_of(evaluated)
+    learned, results, annotations = task.labels, evaluated.results, label_report.notes_of(evaluated)
     model = label_metrics(learned, results)
     if math.isnan(model["score"]):
         source = f"{evaluated.shards.location}: the split {evaluated.split!r}"
@@ -75,7 +75,7 @@ def report(task: Category, evaluated: EvaluatedSplit, out: Path) -> dict[str, An
         scores, labels = results["category_scores"], results["category"]
         found = label_report.Classified(scores, labels, baselines.categories, learned.categories)
         label_report.write_classification(out, "category", found, line)
-    numbers["slices"] = slices(*hits(learned, results), label_report.properties(notes))
+    numbers["slices"] = slices(*hits(learned, results), label_report.properties(annotations))
     numbers["collapse"] = _collapse(learned, results)
     badness, header, rows = images(learned, evaluated)
     publish_bytes(out / "images.csv", csv_bytes(header, rows))
@@ -100,15 +100,15 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
 
 def _learn_baselines(learned: CategoryLabels, evaluated: EvaluatedSplit) -> _Baselines:
     rows, shards = evaluated.training_rows, evaluated.shards
-    notes = [shards.read_annotation(int(row)) for row in rows]
+    annotations = [shards.read_annotation(int(row)) for row in rows]
     categories = np.full(len(rows), -1)
     if learned.categories and "category" in shards.columns:
         categories = label_report.labels_of(shards, rows, "category", learned.categories)
-    counts = label_report.positive_counts(notes, len(learned.attributes))
+    counts = label_report.positive_counts(annotations, len(learned.attributes))
     box = None
-    if "true_box" in evaluated.results and notes:
-        sizes = np.array([[note["width"], note["height"]] * 2 for note in notes], float)
-        box = ((np.array([note["box"] for note in notes]) + 0.5) / sizes).mean(axis=0)
+    if "true_box" in evaluated.results and annotations:
+        sizes = np.array([[annotation["width"], annotation["height"]] * 2 for annotation in annotations], float)
+        box = ((np.array([annotation["box"] for annotation in annotations]) + 0.5) / sizes).mean(axis=0)
     return _Baselines(categories, counts, box)
 
 

@@ -53,18 +53,18 @@ class CategoryEncoder:
         Labels, as available: `category` (-1: unknown); `attributes` A (1, 0, -1); `box` 4 as shares of the input with
         `has_box`, and `true_box` 4 in pixels of the source.
         """
-        note, view = sample.annotation, view_of_sample(self.config, sample, generator)
+        annotation, view = sample.annotation, view_of_sample(self.config, sample, generator)
         encoded = {
             "image": view.image,
             "matrix": view.matrix,
-            "size": np.array([note["width"], note["height"]], np.float32),
+            "size": np.array([annotation["width"], annotation["height"]], np.float32),
         }
         if self.categories:
-            encoded["category"] = np.array(self.categories[note["category"]], np.int64)
+            encoded["category"] = np.array(self.categories[annotation["category"]], np.int64)
         if self.num_attributes:
-            encoded["attributes"] = attribute_targets(note, self.num_attributes)
+            encoded["attributes"] = attribute_targets(annotation, self.num_attributes)
         if self.has_boxes:
-            true_box = np.asarray(note["box"], np.float32)
+            true_box = np.asarray(annotation["box"], np.float32)
             box, has_box = _box_in_view(true_box, view)
             encoded |= {"box": box, "has_box": np.array(has_box), "true_box": true_box}
         return encoded

@@ -71,13 +71,15 @@ def report(task: FashionNet, evaluated: EvaluatedSplit, out: Path) -> dict[str, 
     numbers["model"] |= visibility_metrics(results["visibility_scores"].argmax(axis=2), results["visibility"])
     numbers["model"] |= label_metrics(learned, results)
     numbers["majority"] = {}
-    notes = [shards.read_annotation(int(row)) for row in evaluated.training_rows]
-    if notes:
-        seen = commonest_visibility(np.array([note["landmark_visibility"] for note in notes], np.int8))
+    annotations = [shards.read_annotation(int(row)) for row in evaluated.training_rows]
+    if annotations:
+        seen = commonest_visibility(
+            np.array([annotation["landmark_visibility"] for annotation in annotations], np.int8)
+        )
         always = np.broadcast_to(seen, results["visibility"].shape)
         numbers["majority"] |= visibility_metrics(always, results["visibility"])
     category = _report_category(learned, evaluated, numbers, out, subtitle)
-    attributes = _report_attributes(learned, evaluated, notes, numbers, out, subtitle)
+    attributes = _report_attributes(learned, evaluated, annotations, numbers, out, subtitle)
     items = _report_items(evaluated, splits, numbers)
     scores = _Scores(errors, category, attributes, items)
     numbers["slices"] = _slices(evaluated, scores, numbers.get("slices", {}))
@@ -133,7 +135,7 @@ def _report_category(
 def _report_attributes(
     learned: FashionNetLabels,
     evaluated: EvaluatedSplit,
-    notes: list[dict[str, Any]],
+    annotations: list[dict[str, Any]],
     numbers: dict[str, Any],
     out: Path,
     subtitle: str,
@@ -144,8 +146,8 @@ def _report_attributes(
     scores, targets = results["attribute_scores"], results["attributes"]
     metric = "top_1" if learned.exclusive else "recall_5_micro" if len(learned.attributes) > 5 else "recall_3_micro"
     parts = attribute_metrics(learned, scores, targets)
-    if notes:
-        counts = label_report.positive_counts(notes, len(learned.attributes))
+    if annotations:
+        counts = label_report.positive_counts(annotations, len(learned.attributes))
         majority = label_report.ranking_baseline(counts, len(scores))
         baselines = attribute_metrics(learned, majority, targets)
         overall = baselines["mean" if learned.exclusive else "all"]

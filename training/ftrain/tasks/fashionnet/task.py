@@ -67,20 +67,20 @@ class FashionNetEncoder:
         `keypoint_visibility` K and `visibility` K; `matrix` 2, 3 maps source to input; `size` 2 is the source's width and
         height. Labels: `garment`, and if available `category`, `attributes` A and `item`, -1 if unknown.
         """
-        note, view = sample.annotation, view_of_sample(self.config, sample, generator)
+        annotation, view = sample.annotation, view_of_sample(self.config, sample, generator)
         labels: dict[str, np.ndarray] = {}
         if self.categories:
-            labels["category"] = np.array(self.categories[note["category"]], np.int64)
+            labels["category"] = np.array(self.categories[annotation["category"]], np.int64)
         if self.num_attributes:
-            labels["attributes"] = attribute_targets(note, self.num_attributes)
+            labels["attributes"] = attribute_targets(annotation, self.num_attributes)
         if self.has_items:
-            labels["item"] = np.array(item_number(note["item"]), np.int64)
+            labels["item"] = np.array(item_number(annotation["item"]), np.int64)
         return {
             "image": view.image,
             "matrix": view.matrix,
-            **landmarks_in_view(note, self.landmarks, view),
-            "garment": np.array(tuple(self.landmarks.garments).index(note["garment"]), np.int64),
-            "size": np.array([note["width"], note["height"]], np.float32),
+            **landmarks_in_view(annotation, self.landmarks, view),
+            "garment": np.array(tuple(self.landmarks.garments).index(annotation["garment"]), np.int64),
+            "size": np.array([annotation["width"], annotation["height"]], np.float32),
             **labels,
         }
 
@@ -150,7 +150,7 @@ class FashionNet(Task):
         known += [("attributes", has_attributes(rows))] if self.labels.attributes else []
         if self.network.fusion.embedding is not None:
             known.append(("embedding", has_pairs(rows.names("item"))))
-        if not any(has_coordinates(note) for note in rows.annotations()):
+        if not any(has_coordinates(annotation) for annotation in rows.annotations()):
             if not any(learned for _, learned in known):
                 raise UsageError(
                     "no training image has a landmark with coordinates, and there are no labels to learn; choose another set"
@@ -164,7 +164,7 @@ class FashionNet(Task):
             (self.network.fusion.embedding is not None and has_pairs(rows.names("item")))
             or (self.labels.categories and len(rows.names("category")))
             or (self.labels.attributes and has_attributes(rows))
-            or any(counts_for_error(note, self.landmarks) for note in rows.annotations())
+            or any(counts_for_error(annotation, self.landmarks) for annotation in rows.annotations())
         )
         if not known:
             raise UsageError("no image has a visible landmark or a label that the run learns")

@@ -64,9 +64,9 @@ def _chosen(landmarks: LandmarkSet, errors: PointErrors) -> list[list[int]]:
 
 def _tile(axes: Axes, landmarks: LandmarkSet, evaluated: EvaluatedSplit, errors: PointErrors, number: int) -> None:
     results = evaluated.results
-    image, note = evaluated.shards.read(int(results["row"][number]))
+    image, annotation = evaluated.shards.read(int(results["row"][number]))
     pixels = decode_exactly(image)
-    garment = str(note["garment"])
+    garment = str(annotation["garment"])
     target, predicted = results["target"][number], results["points"][number]
     seen = results["visibility"][number] >= Visibility.OCCLUDED
     axes.imshow(pixels, interpolation="lanczos")

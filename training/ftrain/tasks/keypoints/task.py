@@ -48,13 +48,13 @@ class KeypointEncoder:
         `keypoint_visibility` K and `visibility` K; `matrix` 2, 3 maps source to input; `garment` is an index; `size` 2 is
         the source's width and height.
         """
-        note, view = sample.annotation, view_of_sample(self.config, sample, generator)
+        annotation, view = sample.annotation, view_of_sample(self.config, sample, generator)
         return {
             "image": view.image,
             "matrix": view.matrix,
-            **landmarks_in_view(note, self.landmarks, view),
-            "garment": np.array(tuple(self.landmarks.garments).index(note["garment"]), dtype=np.int64),
-            "size": np.array([note["width"], note["height"]], dtype=np.float32),
+            **landmarks_in_view(annotation, self.landmarks, view),
+            "garment": np.array(tuple(self.landmarks.garments).index(annotation["garment"]), dtype=np.int64),
+            "size": np.array([annotation["width"], annotation["height"]], dtype=np.float32),
         }
 
 
@@ -97,13 +97,13 @@ class Keypoints(Task):
 
     def check_training(self, rows: Rows) -> list[str]:
         """Require a landmark with coordinates."""
-        if not any(has_coordinates(note) for note in rows.annotations()):
+        if not any(has_coordinates(annotation) for annotation in rows.annotations()):
             raise UsageError("no training image has a landmark with coordinates; choose another set")
         return []
 
     def check_validation(self, rows: Rows) -> None:
         """Require a visible landmark in an image with a known normalizing distance."""
-        if not any(counts_for_error(note, self.landmarks) for note in rows.annotations()):
+        if not any(counts_for_error(annotation, self.landmarks) for annotation in rows.annotations()):
             raise UsageError("no image has both a visible landmark and the distance that normalizes its error")
 
     @classmethod

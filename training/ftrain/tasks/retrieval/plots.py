@@ -17,16 +17,21 @@ FOUND = {"good": "green frame: the same one", "bad": "red frame: another one"}
 
 
 def ranking_sheet(
-    shards: ShardSet, queries: np.ndarray, ranked: np.ndarray, labels: np.ndarray, subtitle: str, notes: Sequence[str]
+    shards: ShardSet,
+    queries: np.ndarray,
+    ranked: np.ndarray,
+    labels: np.ndarray,
+    subtitle: str,
+    captions: Sequence[str],
 ) -> bytes:
     """Return a PNG with one row per query: its image and the top results, hits framed green, others red.
 
-    `queries` Q and `ranked` Q, k are rows of the set (-1: empty tile), `labels` N is the identity of every row, `notes`
+    `queries` Q and `ranked` Q, k are rows of the set (-1: empty tile), `labels` N is the identity of every row, `captions`
     has Q captions of the queries.
     """
     tiles: list[Tile | None] = []
-    for query, found, note in zip(queries.tolist(), ranked.tolist(), notes, strict=True):
-        tiles.append(Tile(_image(shards, query), ("query", str(labels[query]), note)))
+    for query, found, annotation in zip(queries.tolist(), ranked.tolist(), captions, strict=True):
+        tiles.append(Tile(_image(shards, query), ("query", str(labels[query]), annotation)))
         for rank, row in enumerate(found, 1):
             if row < 0:
                 tiles.append(None)

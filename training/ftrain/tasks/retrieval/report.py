@@ -258,9 +258,9 @@ def _write(evaluation: _Evaluation, numbers: dict[str, Any], line: str, out: Pat
     )
     best_first = order[evaluation.model.evaluated[order]][::-1]
     shown = best_first[spread(np.arange(len(best_first)), SHEET_QUERIES)]
-    notes = [f"AP {100 * evaluation.model.average_precision[index]:.0f}%" for index in shown.tolist()]
+    annotations = [f"AP {100 * evaluation.model.average_precision[index]:.0f}%" for index in shown.tolist()]
     sheet = ranking_sheet(
-        evaluation.evaluated.shards, evaluation.queries[shown], ranked[shown], evaluation.labels, line, notes
+        evaluation.evaluated.shards, evaluation.queries[shown], ranked[shown], evaluation.labels, line, annotations
     )
     publish_bytes(out / "predictions.png", sheet)
 

@@ -44,14 +44,14 @@ class RetrievalEncoder:
         """Return `image` uint8 S, S, 3 and the `labels`."""
         return {"image": view_of_sample(self.config, sample, generator).image, **self.labels(sample.annotation)}
 
-    def labels(self, note: dict[str, Any]) -> dict[str, np.ndarray]:
+    def labels(self, annotation: dict[str, Any]) -> dict[str, np.ndarray]:
         """Return int64 scalars `identity`, `category`, `item_class` (-1 unknown) and the `role` in the search."""
-        item, category = str(note.get("item", "")), self.categories.get(note.get("category", ""), -1)
+        item, category = str(annotation.get("item", "")), self.categories.get(annotation.get("category", ""), -1)
         numbers = {
             "identity": item_number(item) if self.config.identity == "item" else category,
             "category": category,
             "item_class": self.items.get(item, -1),
-            "role": role_of(note),
+            "role": role_of(annotation),
         }
         return {name: np.array(value, dtype=np.int64) for name, value in numbers.items()}
 

@@ -93,8 +93,8 @@ def _add_named(labels: StyleLabels, evaluated: EvaluatedSplit, numbers: dict[str
     for name, part in numbers["attributes"].items():
         part.update(finite({key: named[name][key] for key in chosen}))
     if len(evaluated.training_rows):
-        notes = (evaluated.shards.read_annotation(int(row)) for row in evaluated.training_rows)
-        counts = np.sum([labels.positive(note) for note in notes], axis=0, dtype=np.int64)
+        annotations = (evaluated.shards.read_annotation(int(row)) for row in evaluated.training_rows)
+        counts = np.sum([labels.positive(annotation) for annotation in annotations], axis=0, dtype=np.int64)
         baseline = group_majority(counts, positive, known, groups)
         numbers["majority"] = finite({key: baseline["mean"][key] for key in chosen})
         for name, part in numbers["attributes"].items():

@@ -100,12 +100,14 @@ def _numbers(labels: StyleLabels, evaluated: EvaluatedSplit) -> dict[str, Any]:
     numbers = classification(styles, TOP)
     numbers["model"] = finite(searched | numbers["model"] | {"calibration_error": calibration_error(scores, target)})
     numbers["chance"] = chance_metrics(labels, found)
-    notes = notes_of(evaluated)
+    annotations = notes_of(evaluated)
     groups = main_styles()
-    cuts = properties(notes) | {"main_style": [groups.get(note["style"], "") for note in notes]}
-    cuts["form"] = ["upright" if note["height"] > note["width"] else "square or wide" for note in notes]
-    if all("garments" in note for note in notes):
-        cuts["garments"] = [count(len(note["garments"]), "garment") for note in notes]
+    cuts = properties(annotations) | {"main_style": [groups.get(annotation["style"], "") for annotation in annotations]}
+    cuts["form"] = [
+        "upright" if annotation["height"] > annotation["width"] else "square or wide" for annotation in annotations
+    ]
+    if all("garments" in annotation for annotation in annotations):
+        cuts["garments"] = [count(len(annotation["garments"]), "garment") for annotation in annotations]
     numbers["classes"] = per_class(scores, target, names)
     numbers["slices"] = slices(predictions(scores, target) == target, target >= 0, cuts)
     return numbers

@@ -51,17 +51,17 @@ class StyleEncoder:
         unknown), `local_attribute` (the attribute that trains the local branch), `role` in the search; for attributes
         `positive` V uint8 (all values of the image), and `category` if it is learned.
         """
-        note, view = sample.annotation, view_of_sample(prepared_view(self.config), sample, generator)
-        values = self.labels.values_of(note, generator)
+        annotation, view = sample.annotation, view_of_sample(prepared_view(self.config), sample, generator)
+        values = self.labels.values_of(annotation, generator)
         known = np.flatnonzero(values >= 0)
         chosen = 0 if not len(known) else known[0] if generator is None else generator.choice(known)
         arrays = {
-            "image": view.image, "matrix": view.matrix, "size": np.array([note["width"], note["height"]], np.float32),
-            "values": values, "local_attribute": np.array(chosen, np.int64), "role": np.array(role_of(note), np.int8),
+            "image": view.image, "matrix": view.matrix, "size": np.array([annotation["width"], annotation["height"]], np.float32),
+            "values": values, "local_attribute": np.array(chosen, np.int64), "role": np.array(role_of(annotation), np.int8),
         }  # fmt: skip
         if self.categories:
-            arrays["category"] = np.array(self.categories[note["category"]], np.int64)
-        return arrays if self.labels.classes is not None else {**arrays, "positive": self.labels.positive(note)}
+            arrays["category"] = np.array(self.categories[annotation["category"]], np.int64)
+        return arrays if self.labels.classes is not None else {**arrays, "positive": self.labels.positive(annotation)}
 
 
 def prepared_view(config: StyleConfig) -> ViewConfig:
@@ -159,8 +159,8 @@ class Style(Task):
     def check_training(self, rows: Rows) -> list[str]:
         """Require two styles, or two values of an attribute."""
         seen: list[set[int]] = [set() for _ in self.labels.attributes]
-        for note in rows.annotations():
-            for number, value in enumerate(self.labels.values_of(note, None)):
+        for annotation in rows.annotations():
+            for number, value in enumerate(self.labels.values_of(annotation, None)):
                 if value >= 0:
                     seen[number].add(int(value))
                     if len(seen[number]) > 1:
@@ -173,11 +173,14 @@ class Style(Task):
     def check_validation(self, rows: Rows) -> None:
         """Require a known style or, for attributes, a query and a gallery image with a common value."""
         if self.config.target == "style":
-            if not any((self.labels.values_of(note, None) >= 0).any() for note in rows.annotations()):
+            if not any((self.labels.values_of(annotation, None) >= 0).any() for annotation in rows.annotations()):
                 raise UsageError("no image has a style")
         elif not has_match(
-            (role_of(note), {pair for pair in enumerate(self.labels.values_of(note, None).tolist()) if pair[1] >= 0})
-            for note in rows.annotations()
+            (
+                role_of(annotation),
+                {pair for pair in enumerate(self.labels.values_of(annotation, None).tolist()) if pair[1] >= 0},
+            )
+            for annotation in rows.annotations()
         ):
             raise UsageError("no two images share a value of an attribute, so no query has a match")
 
@@ -253,7 +256,7 @@ class Style(Task):
             return {}
         if not of_style or not self.dataset["vocabularies"].get("category", {}).get("values"):
             raise UsageError(
-                "model.category_loss_weight: categories are learned beside styles, from a set that has both; set it to 0"
+                "model.category_loss_weight: categories are learned together with styles, from a set that has both; set it to 0"
             )
         return names_as_ids(self.dataset, "category")
 
