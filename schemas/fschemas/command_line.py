@@ -1,7 +1,5 @@
 """Entry point of both console scripts: errors become one sentence and an exit code; tracebacks only with `--debug`."""
 
-from __future__ import annotations
-
 import contextlib
 import gc
 import json

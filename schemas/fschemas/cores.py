@@ -1,7 +1,5 @@
 """Number of usable CPU cores, and OpenMP threads that sleep while waiting."""
 
-from __future__ import annotations
-
 import math
 import os
 import sys

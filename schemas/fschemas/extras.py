@@ -1,7 +1,5 @@
 """Optional dependencies: the extra of the package that installs each module."""
 
-from __future__ import annotations
-
 EXTRAS: dict[str, tuple[str, ...]] = {
     "train": ("torch", "torchvision", "timm", "safetensors", "fsspec"),
     "chain": ("dvc", "dvclive"),

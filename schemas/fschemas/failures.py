@@ -1,7 +1,5 @@
 """Errors for users, and the exit code of each."""
 
-from __future__ import annotations
-
 import errno
 import os
 from collections.abc import Iterable

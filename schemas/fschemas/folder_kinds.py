@@ -3,8 +3,6 @@
 Only regular files are opened, and at most a few KiB of each are read.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import os

@@ -5,8 +5,6 @@ own type are accepted; anything else is refused with a message that describes it
 command describe a wrong one in the same way (`require_folder`). `fschemas.folder_kinds` detects the type.
 """
 
-from __future__ import annotations
-
 import errno
 import fnmatch
 import os

@@ -3,8 +3,6 @@
 Limits on bytes, pixels and scans bound the memory and time of a decoder in advance; `within` bounds the actual time.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar

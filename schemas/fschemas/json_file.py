@@ -12,8 +12,6 @@ A **shape** describes the expected content of a document in JSON form:
                                          without "*", other entries can have any value
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

@@ -4,8 +4,6 @@ Sources: FashionAI keypoints challenge (Tianchi 2018) and the READMEs of the Dee
 2016) and of DeepFashion2 (Ge et al., CVPR 2019).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from enum import IntEnum
 

@@ -5,8 +5,6 @@ category, along the outline: first the neck, then from the shoulder on the left 
 along the hem and up again. A landmark is named after its part and number, as in `sleeve_9/short sleeve top`.
 """
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ Shard sets, runs and indexes may come from anyone. Their names are checked on op
 after one goes through `output_path`, so that nothing is written outside the output folder.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from pathlib import Path

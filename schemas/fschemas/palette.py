@@ -1,7 +1,5 @@
 """Colors of overlays on images, with the same meaning in the pages of fprep and the sheets of ftrain."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 Side = Literal["left", "right", "middle"]

@@ -1,7 +1,5 @@
 """Conversion of images to RGB, the same in prediction and in shard sets."""
 
-from __future__ import annotations
-
 import numpy as np
 from PIL import Image
 

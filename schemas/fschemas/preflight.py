@@ -3,8 +3,6 @@
 Functions that open a folder call the same checks, so messages are the same; content is checked later.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path

@@ -4,8 +4,6 @@ Protocol: temporary name in the same folder, write, fsync, rename, fsync the fol
 name is therefore complete, even if a process was killed or a disk was full.
 """
 
-from __future__ import annotations
-
 import ctypes
 import errno
 import fcntl

@@ -1,7 +1,5 @@
 """Safe opening of files from other sources: no pipes, devices or sockets, and a size limit."""
 
-from __future__ import annotations
-
 import os
 import stat
 from io import BufferedReader

@@ -1,7 +1,5 @@
 """Index of a shard set, `index.parquet`: positions of all samples, and the labels that samplers need."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

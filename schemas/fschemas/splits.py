@@ -1,7 +1,5 @@
 """Splits of a table, and their roles as queries and galleries."""
 
-from __future__ import annotations
-
 SPLITS = ("train", "val", "test", "query", "gallery", "val_query", "val_gallery", "unlabeled")
 
 # Retrieval data sets have two splits instead of one: the queries, and the gallery that is searched.

@@ -1,7 +1,5 @@
 """Tables on disk: one Parquet file with page checksums and metadata, published atomically."""
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import json

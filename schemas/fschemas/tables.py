@@ -5,8 +5,6 @@ of a class returns the accepted rows, and the rejected rows with the rules they 
 unknown name is "", an unknown number -1, and unknown attributes are in `attributes_unknown`.
 """
 
-from __future__ import annotations
-
 import functools
 import types
 from typing import cast

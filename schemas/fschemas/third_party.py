@@ -3,8 +3,6 @@
 Libraries are never imported here. An error that is not in the table is reported as an internal error.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import re

@@ -7,8 +7,6 @@ DeepFashion (Liu et al., CVPR 2016), DeepFashion2 (Ge et al., CVPR 2019), the Fa
 K-Fashion (AI-Hub 2020).
 """
 
-from __future__ import annotations
-
 import functools
 from dataclasses import dataclass, field
 from pathlib import Path

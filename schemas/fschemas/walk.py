@@ -7,8 +7,6 @@ Readers, `fprep doctor` and commands that take loose images all traverse folders
 treats `._train.csv` of macOS or `labels.json~` of an editor as data.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Formatting of numbers in messages."""
 
-from __future__ import annotations
-
 
 def count(number: int, name: str = "", plural: str = "") -> str:
     """Format a count: `1,234 images`, `1 image`, or only the number."""

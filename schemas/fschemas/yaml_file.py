@@ -4,8 +4,6 @@ Anchors and aliases are allowed, because DVC users share values with them, but t
 lines of nested aliases can expand to a billion values.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, cast
 

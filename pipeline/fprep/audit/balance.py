@@ -1,7 +1,5 @@
 """Label distribution over the splits, and the majority baseline."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -3,8 +3,6 @@
 Writes `audit.parquet`, `audit.txt` and, on request, `splits.lock.json` next to the first table.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack

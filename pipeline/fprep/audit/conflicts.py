@@ -1,7 +1,5 @@
 """Label conflicts: identical or near-identical images with different labels."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

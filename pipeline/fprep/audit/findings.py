@@ -1,7 +1,5 @@
 """Findings of an audit. Their kind defines the meaning and the recommended action."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Implausible labels, and labels that annotators were unsure of."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -3,8 +3,6 @@
 A held-out image, item or group in train is an error; a test image, item or group in val is a warning.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The audit summary as text."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import polars as pl

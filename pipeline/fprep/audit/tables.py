@@ -1,7 +1,5 @@
 """The tables of an audit as one list of rows and one list of distinct images."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

@@ -3,8 +3,6 @@
 Heavy modules are imported inside the commands to keep `--help` fast.
 """
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,7 +1,5 @@
 """The command `fprep convert`. Heavy modules are imported inside it to keep `--help` fast."""
 
-from __future__ import annotations
-
 import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal

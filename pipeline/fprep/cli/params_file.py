@@ -3,8 +3,6 @@
 Names with spaces, quotes, `$` or a leading `-` then never pass through a shell.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The command `fprep readers`. Heavy modules are imported inside it to keep `--help` fast."""
 
-from __future__ import annotations
-
 from fprep.cli.options import AsJson
 from fschemas.command_line import print_result
 

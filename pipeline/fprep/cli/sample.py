@@ -1,7 +1,5 @@
 """The command `fprep sample`. Heavy modules are imported inside it to keep `--help` fast."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

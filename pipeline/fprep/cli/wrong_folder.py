@@ -1,7 +1,5 @@
 """Hints for a conversion of the wrong input: another data set, a fashionkit output folder, or swapped arguments."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

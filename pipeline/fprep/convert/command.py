@@ -3,8 +3,6 @@
 Reader, images, duplicates, splits, table rules: each step keeps a row, or rejects it with its location and the reason.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """One run of `fprep convert` over the rows: reader, images, evidence, duplicates, splits, rules."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

@@ -5,8 +5,6 @@ interpretation, the file is being misread: the conversion is refused with the li
 the option that fixes it.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import numpy as np

@@ -11,8 +11,6 @@ groups into one component. In this case only groups are kept together, and of tw
 the one in the less held-out split is dropped.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections import Counter

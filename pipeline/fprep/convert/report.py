@@ -1,7 +1,5 @@
 """The conversion report (report.json, also a DVC metric) and the table of rejected rows."""
 
-from __future__ import annotations
-
 import os
 import shlex
 from collections import Counter

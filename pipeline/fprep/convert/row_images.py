@@ -3,8 +3,6 @@
 For images with an EXIF orientation, an annotated size decides which orientation the coordinates belong to.
 """
 
-from __future__ import annotations
-
 import functools
 import os
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Apply the rules of a table class to a frame: rejections with column, value and rule, and warnings."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

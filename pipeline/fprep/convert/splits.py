@@ -1,7 +1,5 @@
 """Duplicate images, leaks between splits, and splitting train. Everything depends on the rows alone."""
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

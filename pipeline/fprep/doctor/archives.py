@@ -1,7 +1,5 @@
 """Archives that have not been unpacked: their directory is read, and nothing is written."""
 
-from __future__ import annotations
-
 import bz2
 import gzip
 import io

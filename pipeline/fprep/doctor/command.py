@@ -5,8 +5,6 @@ what the readers declare. It writes nothing. Its running time is bounded: of a h
 this.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections import Counter

@@ -1,7 +1,5 @@
 """The first bytes of annotation files: encoding, line endings, files that are not annotations, and known versions."""
 
-from __future__ import annotations
-
 import os
 import unicodedata
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Diagnosis of known files: their data sets, root folders, missing files, and whether the reader can read them."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator, Mapping

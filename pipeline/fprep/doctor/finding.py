@@ -1,7 +1,5 @@
 """Results of `fprep doctor`: findings and diagnoses."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal

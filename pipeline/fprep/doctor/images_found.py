@@ -1,7 +1,5 @@
 """Checks whether the images of the rows exist, where they are, and whether their resolution fits the boxes."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections import Counter

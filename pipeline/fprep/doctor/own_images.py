@@ -3,8 +3,6 @@
 A table is parsed by the functions of `fprep convert csv`. `proposed_columns` interprets its other columns.
 """
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence

@@ -3,8 +3,6 @@
 Proposals are checked against all sampled rows, because a wrong `--map` option rejects rows.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field

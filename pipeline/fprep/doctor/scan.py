@@ -1,7 +1,5 @@
 """Bounded scan of a folder: names of folders and files, no file is opened. Millions of images take about a second."""
 
-from __future__ import annotations
-
 import os
 from collections import deque
 from collections.abc import Iterator

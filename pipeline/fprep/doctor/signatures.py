@@ -1,7 +1,5 @@
 """All signatures of the readers, and the folder names that usual layouts have in common."""
 
-from __future__ import annotations
-
 import functools
 from pathlib import Path
 

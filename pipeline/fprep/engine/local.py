@@ -6,8 +6,6 @@ the standard library do not fit: their named semaphores remain in /dev/shm if al
 dead worker ends the pool.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 import multiprocessing

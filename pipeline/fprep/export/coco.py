@@ -9,8 +9,6 @@ The export is lossless: `fprep convert coco` restores an equal table. `info.tabl
 of an image its rows without an annotation or with several.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO

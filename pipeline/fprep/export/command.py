@@ -4,8 +4,6 @@ The formats are modules of `fprep.export`. The same table, images and options gi
 the source and a digest of the folder; an intact export is not written again.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib
 import json

@@ -5,8 +5,6 @@ archive. Splits, landmarks and vocabularies are separate record sets. Croissant 
 lists, which are in the Parquet file only.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

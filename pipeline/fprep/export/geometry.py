@@ -5,8 +5,6 @@ pixels. In COCO boxes and normalized coordinates, its corner is (0, 0): coordina
 over the pixels 2 to 4 extends from 2 to 5.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal

@@ -4,8 +4,6 @@ If the license does not allow redistribution of the images, only their annotatio
 where `source_image` identifies the image.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The input of a format: the selected rows of a table by image, and the location of the images."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -5,8 +5,6 @@ rectangle, the parent of its points and outlines. Visibility is a choice of each
 of the task. Image URLs use Label Studio's local files (`LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT` is the raw root).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

@@ -5,8 +5,6 @@ origin is the corner of the top left pixel, so coordinates remain exact after re
 width. Keypoints with v = 0 are `0 0 0`.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

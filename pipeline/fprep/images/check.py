@@ -5,8 +5,6 @@ without leaving the root and without blocking. Plain JPEGs, the vast majority, a
 anything unusual falls back to Pillow.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import io

@@ -1,7 +1,5 @@
 """Image properties from bytes, without decoding: format, truncation, and the header of a plain JPEG."""
 
-from __future__ import annotations
-
 import simplejpeg
 
 from fschemas.image_limits import MAX_PIXELS, MAX_SIDE, MIN_SIDE

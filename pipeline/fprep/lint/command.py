@@ -4,8 +4,6 @@ Only the bytes are trusted: tar headers are compared with the index, digests are
 images decoded, and the set is opened with `datasets` and plain `webdataset`.
 """
 
-from __future__ import annotations
-
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

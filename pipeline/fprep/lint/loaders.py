@@ -1,7 +1,5 @@
 """Check that third-party loaders read a shard set correctly: `datasets` (streaming) and plain `webdataset`, offline."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 import json

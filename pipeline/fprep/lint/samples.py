@@ -1,7 +1,5 @@
 """Checks of a single sample for `fprep lint`: tar headers, key, CRC, annotation and image."""
 
-from __future__ import annotations
-
 import json
 import re
 import tarfile

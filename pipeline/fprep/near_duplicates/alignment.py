@@ -4,8 +4,6 @@ Batched least squares on the linearized image (Lucas and Kanade, IJCAI 1981) wit
 pixel of a 32-pixel thumbnail is 3% of the image, so a crop of a few percent is undone in two or three steps.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -6,8 +6,6 @@ and 96%, 88% and 78% of the pairs 8, 9 and 10 bits apart. Shop images on white l
 candidate counts only if luma, fine detail and color agree after the small shift and stretch of a crop is undone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass

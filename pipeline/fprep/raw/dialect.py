@@ -6,8 +6,6 @@
 `fprep doctor` and `fprep convert` read all tables with these functions, so that both recognize the same files.
 """
 
-from __future__ import annotations
-
 import re
 import string
 import unicodedata

@@ -3,8 +3,6 @@
 A file with CRs but without LF has the line ends of classic Mac OS (Excel's "CSV (Macintosh)") and is split at CRs.
 """
 
-from __future__ import annotations
-
 import errno
 import io
 import shlex

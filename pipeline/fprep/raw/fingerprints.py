@@ -4,8 +4,6 @@ A git blob id is the SHA-1 of `blob <size>\\0` and the bytes, so copies in publi
 download. Sources: blob ids in public repositories; if two unrelated ones agree, the bytes are the released ones.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 All commands (`convert`, `shard`, `audit`, `report`, `export`) open images and annotation documents through this module.
 """
 
-from __future__ import annotations
-
 import errno
 import functools
 import os

@@ -4,8 +4,6 @@ A reader adds batches and stores the spill row of each row of its frame in the c
 back, some thousands at a time, when it checks and writes rows.
 """
 
-from __future__ import annotations
-
 import io
 import tempfile
 from pathlib import Path

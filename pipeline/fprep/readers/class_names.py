@@ -1,7 +1,5 @@
 """Confusable class names: they differ only in case, whitespace, Unicode form or look-alike letters."""
 
-from __future__ import annotations
-
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping

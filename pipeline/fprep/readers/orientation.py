@@ -5,8 +5,6 @@ upright image. If no size is stated, or both sizes are equal (squares, 180-degre
 `orientation` is assumed and the rows are counted with a warning; `--map orientation=` overrides it.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """All readers, discovered by importing `fprep.readers`; nothing is registered by hand."""
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 

@@ -6,8 +6,6 @@ FashionAI challenge (Tianchi 2018), K-Fashion (AI-Hub), ASEN (Dong et al., IEEE 
 CVPR 2019).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Audit findings shown on a page, and their images, from this table and others."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 The page is self-contained: no script, no other file, no network. The same table and images give the same bytes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path

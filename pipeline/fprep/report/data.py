@@ -1,7 +1,5 @@
 """The input of a page: the table and, next to it, the conversion report, rejected rows and audit."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Sections about geometry: landmark visibility, landmark positions per garment, boxes and image sizes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 

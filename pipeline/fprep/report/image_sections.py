@@ -1,7 +1,5 @@
 """Sections with images: contact sheets per split, items in rows, and the worst pairs of the audit."""
 
-from __future__ import annotations
-
 import polars as pl
 
 from fprep.report.audit_findings import severity_rank

@@ -1,7 +1,5 @@
 """Deterministic selection of the images on a page, spread over splits, classes, items and kinds of findings."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """Sections with numbers: rows, splits and classes, attributes, and other labels."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

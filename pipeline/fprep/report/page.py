@@ -3,8 +3,6 @@
 Strings of a table are untrusted: `printable` cleans each one before a template prints it.
 """
 
-from __future__ import annotations
-
 import re
 import sys
 import unicodedata

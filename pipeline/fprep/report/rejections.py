@@ -1,7 +1,5 @@
 """Sections about problems: rejected rows by rule with examples, and rows kept with a warning."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from fprep.report.charts import Panel, bars_of

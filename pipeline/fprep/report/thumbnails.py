@@ -3,8 +3,6 @@
 Imported by worker processes, so polars is not imported here.
 """
 
-from __future__ import annotations
-
 import base64
 import functools
 import hashlib

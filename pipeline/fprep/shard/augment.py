@@ -7,8 +7,6 @@ transforms are off by half a pixel times (scale - 1), its distortions by a pixel
 but not the keypoints.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import sys

@@ -1,7 +1,5 @@
 """The Hugging Face dataset card (README.md) of a shard set or export; huggingface_hub writes its metadata."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any
 

@@ -3,8 +3,6 @@
 The plan (`fprep.shard.plan`) assigns samples to shards before anything is written.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

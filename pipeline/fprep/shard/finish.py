@@ -1,7 +1,5 @@
 """The last files of a shard set: index.parquet, README.md (a Hugging Face dataset card) and finally dataset.json."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

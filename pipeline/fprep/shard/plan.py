@@ -3,8 +3,6 @@
 The SHA-256 of both is the plan id. Every shard record contains it, and a rerun keeps the shards of the same plan.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Tasks refer to their rows in a temporary Arrow file with one batch per shard, which all workers memory-map.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass

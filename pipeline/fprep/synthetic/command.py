@@ -1,7 +1,5 @@
 """Discovery of sample writers: a module of `fprep.synthetic.layouts` with a `LAYOUT` is named after its data set."""
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Defects of real archives that are inserted into synthetic ones: changed lines, damaged images, and their record."""
 
-from __future__ import annotations
-
 import io
 import json
 import re

@@ -1,7 +1,5 @@
 """Files of synthetic trees: images, lists, and the words of a data set."""
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Iterable
 from functools import cache

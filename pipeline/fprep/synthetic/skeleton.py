@@ -4,8 +4,6 @@ It validates the request, starts the processes, reports progress, writes the mar
 defects, and publishes the folder when it is complete.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace

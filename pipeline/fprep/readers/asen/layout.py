@@ -5,8 +5,6 @@ There are two forms of meta.json: one data set with the names of its values, or 
 counts only.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import unicodedata

@@ -7,8 +7,6 @@ val_query and val_gallery, those of test query and gallery. If an image is label
 the attribute are absent, as in ASEN's comparison; unlabeled attributes are unknown.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Tables from COCO files of other programs, and from those of `fprep export`, which contain all table columns."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, cast
 

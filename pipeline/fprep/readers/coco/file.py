@@ -4,8 +4,6 @@ Nothing depends on positions: images, categories and attributes are found by id,
 file. Files written by `fprep export --to coco` are recognized, because they contain more than COCO fields.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import re

@@ -1,7 +1,5 @@
 """Plan for arbitrary COCO files: column groups, vocabularies, and the landmark set that matches the keypoints."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from typing import cast

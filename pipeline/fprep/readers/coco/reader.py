@@ -7,8 +7,6 @@ Category names, ids and key order are those of the file. Splits come from file o
 landmark set. Files of `fprep export --to coco` contain more than COCO fields and are read back as the same table.
 """
 
-from __future__ import annotations
-
 import polars as pl
 
 from fprep.raw.folder import RawFolder

@@ -8,8 +8,6 @@ COCO boxes and outlines start at the corner of the top left pixel, keypoints at 
 has its last pixel at x + width - 1, and outlines are shifted by half a pixel (as in the masks of pycocotools).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

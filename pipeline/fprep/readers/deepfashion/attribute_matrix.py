@@ -5,8 +5,6 @@ and a comparison with a row of only ` -1` yields the few positions with other va
 the strict parser of all lists, which accepts any whitespace between the values.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from pathlib import Path
 

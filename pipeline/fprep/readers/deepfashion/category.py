@@ -9,8 +9,6 @@ occluded, 2 truncated. An attribute is 1 (positive), -1 (absent) or 0 (unknown).
 Nightdress, Shirtdress and Sundress were merged into Dress, so that 46 of the 50 occur.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import polars as pl
 

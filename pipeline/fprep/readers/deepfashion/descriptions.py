@@ -6,8 +6,6 @@ several colors, but a record has only one color: it is used only for items with 
 color of the image.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

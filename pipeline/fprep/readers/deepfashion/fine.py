@@ -11,8 +11,6 @@ The coarse benchmark splits the same images differently: 4,188 of the 14,000 ima
 of fine-val are test images there, so models trained on both must exclude them.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

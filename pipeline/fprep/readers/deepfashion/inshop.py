@@ -7,8 +7,6 @@ and become pixel centers. With the images of `img_highres`, boxes and landmarks 
 lists do not state the scale.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -4,8 +4,6 @@
 once; for different ones, only the values they agree on are known.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from pathlib import Path

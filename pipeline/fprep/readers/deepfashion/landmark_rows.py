@@ -5,8 +5,6 @@ collar, sleeve, waistline, hem; left before right. Visibility is the reverse of 
 truncated (then x and y are 0). The first pixel is 1.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import polars as pl
 

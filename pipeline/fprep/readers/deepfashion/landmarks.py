@@ -6,8 +6,6 @@ Boxes and landmarks are 1-based pixels and become pixel centers (1 becomes 0). V
 truncated; a joint is 0 visible or 1 invisible. The README does not name the joints, so they are numbered.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import polars as pl
 

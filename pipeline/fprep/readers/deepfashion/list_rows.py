@@ -1,7 +1,5 @@
 """Array-based parsing of list file rows from blocks of bytes: column bounds, words as text, integers as int32."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass

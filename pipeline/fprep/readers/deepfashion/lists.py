@@ -9,8 +9,6 @@ Columns are separated by spaces and tabs, not by position: paths may be longer t
 file (missing count line or header, wrong row count) are warnings; those of a row are problems.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field

@@ -5,8 +5,6 @@ The files have eight pairs, filled from the left in the order of the clothes typ
 ambiguous.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from fprep.readers.deepfashion.landmark_rows import GARMENTS

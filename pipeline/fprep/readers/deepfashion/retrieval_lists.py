@@ -4,8 +4,6 @@ Lists use `img/…` even for the high-resolution images of `img_highres/…`. Ar
 or deeper, e.g. `img/img/img_highres_seg-003/img_highres/`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

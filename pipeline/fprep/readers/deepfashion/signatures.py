@@ -1,7 +1,5 @@
 """Signatures of the list files of the DeepFashion benchmarks; several use the same names."""
 
-from __future__ import annotations
-
 from fprep.readers.signature import Signature
 
 

@@ -1,7 +1,5 @@
 """Lists and images of DeepFashion's Category and Attribute and Landmark benchmarks on disk, and their word lists."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass

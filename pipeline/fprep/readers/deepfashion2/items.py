@@ -3,8 +3,6 @@
 All coordinates are 0-based pixels. This module is independent of where the documents are.
 """
 
-from __future__ import annotations
-
 import itertools
 import re
 from collections.abc import Sequence

@@ -6,8 +6,6 @@ the same pair and the same style above 0 are one item; style 0 is not an item. A
 conversion by the data set's tools (one JSON file per split) is read if there are no documents.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path

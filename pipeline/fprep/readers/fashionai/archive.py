@@ -1,7 +1,5 @@
 """Shared by the FashionAI readers: the search for CSV files, rows, license and citation."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from pathlib import Path

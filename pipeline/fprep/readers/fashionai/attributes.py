@@ -8,8 +8,6 @@ attribute; the other seven are unknown. `?` marks a test question. A file of pro
 out. Copies saved by a spreadsheet with another delimiter or with quotes are accepted (`fprep.raw.dialect`).
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from pathlib import Path

@@ -6,8 +6,6 @@ answer files published later, and standalone CSV files, with or without a header
 another delimiter or with quotes are accepted (`fprep.raw.dialect`).
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterator

@@ -6,8 +6,6 @@
 The other files of the release, `attributes_*2020.json` (labels of whole images) and `info_test2020.json`, are not read.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import polars as pl

@@ -1,7 +1,5 @@
 """Columns of K-Fashion records during parsing: flat lists, validated and clipped to the images in bulk."""
 
-from __future__ import annotations
-
 import re
 import struct
 from collections.abc import Callable, Sequence

@@ -4,8 +4,6 @@ A file is read with three system calls and parsed by orjson while it is cached; 
 four fifths of the bytes are cut out before parsing.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import gc

@@ -5,8 +5,6 @@ labeled what they saw. For a part that an image lacks, all labels are absent, un
 it was not annotated, and everything is unknown.
 """
 
-from __future__ import annotations
-
 import functools
 import unicodedata
 from collections.abc import Callable

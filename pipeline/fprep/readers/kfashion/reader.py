@@ -8,8 +8,6 @@ left out of its row with a warning; its labels are kept. The official test set w
 Validation is val. Other trees are split by shoot.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NoReturn

@@ -4,8 +4,6 @@ Images are next to the labels or in a parallel tree: `라벨링데이터/<style>
 and `images`. Names are compared without spaces and after NFC normalization, because archives unpacked on a Mac use NFD.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ A guess never rejects a row: if values do not fit, the guess is dropped with a n
 options that `fprep doctor` suggests share these functions.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Shared by the readers of a user's own images: split names, spellings, open vocabularies."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Iterable

@@ -9,8 +9,6 @@ not fit is dropped with a note; only `--map` columns reject rows. Fields are sep
 in `img` or `images` there.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from dataclasses import dataclass, field

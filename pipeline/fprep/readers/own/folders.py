@@ -8,8 +8,6 @@ split. Items must not straddle splits if some class has several. If each class h
 rather than products, and each image is independent.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Image lookup for a user's own table."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

@@ -4,8 +4,6 @@ None is dropped as a duplicate: rows with other boxes or products are garments a
 become attributes of one row, repeated rows are joined to the first, and contradictory rows are rejected.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,7 +1,5 @@
 """The background of a garment: studio, room, street, wall, or a surface."""
 
-from __future__ import annotations
-
 import colorsys
 from collections.abc import Callable
 

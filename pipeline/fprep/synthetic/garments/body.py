@@ -1,7 +1,5 @@
 """The pose of the wearer, or how a garment is laid or hung if it is not worn. In centimeters."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Skirts, trousers and shorts, and their waistbands."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 

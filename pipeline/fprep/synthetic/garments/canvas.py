@@ -1,7 +1,5 @@
 """Painting of parts in pixels: color, lines, soft light and occlusion."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import cv2

@@ -1,7 +1,5 @@
 """Collars, lapels and hoods."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

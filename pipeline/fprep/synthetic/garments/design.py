@@ -1,7 +1,5 @@
 """The definition of a garment, independent of any image."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from fprep.synthetic.garments.prints import Print

@@ -4,8 +4,6 @@ An item is sampled once and photographed many times (`shoot.photograph`). Attrib
 every label of a sample agrees with the pixels.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Kinds of garments, each with the ranges of its measures."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

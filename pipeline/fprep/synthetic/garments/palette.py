@@ -1,7 +1,5 @@
 """Named colors and looks: which colors, prints and garments are combined, so that styles are visually distinct."""
 
-from __future__ import annotations
-
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path

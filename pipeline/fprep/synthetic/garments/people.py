@@ -1,7 +1,5 @@
 """The wearer (skin, hair, shoes), and objects between garment and camera."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The camera: framing, light, lens and sensor."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import cv2

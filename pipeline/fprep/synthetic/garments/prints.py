@@ -1,7 +1,5 @@
 """Cloth: a small tile with print and weave, wrapped over a garment, and a fixed bank of noise for textures."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache

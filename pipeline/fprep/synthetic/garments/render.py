@@ -1,7 +1,5 @@
 """Render garments with landmarks: worn with the rest of an outfit, or alone, painted in order and photographed."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 

@@ -1,7 +1,5 @@
 """Closures, pockets, tiers and folds of cloth."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from fprep.synthetic.garments.body import Figure

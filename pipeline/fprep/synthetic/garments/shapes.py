@@ -1,7 +1,5 @@
 """Curves, limbs and the parts that make up an image. All points are (N, 2) float64 in cm, y down."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """Photographing items like a shop or a consumer: from the front, side or back, close, far or laid flat."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Sleeves: a tube along an arm, with cuff, seam and creases."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

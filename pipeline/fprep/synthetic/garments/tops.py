@@ -1,7 +1,5 @@
 """Blouses, coats and dresses: the trunk and what is sewn to it. Built upright, then posed."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Upright measures of a top, and the parts of a garment in painting order."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import overload

@@ -1,7 +1,5 @@
 """Sampling of designs: which garments exist and how often."""
 
-from __future__ import annotations
-
 import colorsys
 from collections.abc import Callable, Sequence
 from dataclasses import replace

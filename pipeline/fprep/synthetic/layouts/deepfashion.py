@@ -12,8 +12,6 @@ back views, as in the released files):
 Coordinates in the files are integer, 1-based pixels. Visibility: 0 visible, 1 occluded, 2 cut off (at 0 0).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 

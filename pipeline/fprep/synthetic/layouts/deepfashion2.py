@@ -8,8 +8,6 @@ the neckline are interpolated, which is exact on the synthetic garments except f
 remain unlabeled.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 from collections.abc import Sequence

@@ -6,8 +6,6 @@ Attributes in `list_attr_img.txt` are 1 (yes), -1 (no) or 0 (unknown). The lists
 have no headers: row i of each belongs to image i of `<split>.txt`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

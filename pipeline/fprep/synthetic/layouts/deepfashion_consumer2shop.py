@@ -6,8 +6,6 @@ instead of images, and the attribute list has a byte order mark and CRLF, as in 
 this module are vocabularies: Chinese and English names of 303 attributes, and of their 18 types.
 """
 
-from __future__ import annotations
-
 import unicodedata
 from dataclasses import dataclass
 from functools import cache

@@ -3,8 +3,6 @@
 Half of the rendered images have the fine annotation; the others are not listed.
 """
 
-from __future__ import annotations
-
 from fprep.synthetic.layouts.deepfashion_category import render_coarse, write_fine
 from fprep.synthetic.skeleton import Layout
 

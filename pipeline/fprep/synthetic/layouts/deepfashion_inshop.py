@@ -5,8 +5,6 @@ plain background. Names, row widths, trailing spaces and row order follow the re
 256.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -5,8 +5,6 @@ and 14 joints (0 visible, 1 invisible). The README of the release does not defin
 that of `shoot.JOINTS`.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -6,8 +6,6 @@ part is not visible. Values that the renderer does not support (puritan collars,
 occur.
 """
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 

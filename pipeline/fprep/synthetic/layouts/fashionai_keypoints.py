@@ -5,8 +5,6 @@ Layout and encoding follow the round-1 archives (Tianchi 2018): `train.csv` in `
 bytes>.jpg`. Image i depends only on (seed, i). Four fifths of the images are for training.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from functools import partial

@@ -5,8 +5,6 @@ labels, rectangles and polygons of up to four parts as in the release: compact U
 for absent parts, polygon keys numbered in arbitrary order, rectangles half a pixel outside the polygon, width 800.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

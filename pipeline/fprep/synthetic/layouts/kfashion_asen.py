@@ -5,8 +5,6 @@ distinct classes: 0 plain without color (black, white, gray), 1 plain in a color
 folder of a style holds images of several classes, so it does not reveal the class.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path
