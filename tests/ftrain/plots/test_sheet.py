@@ -194,7 +194,7 @@ def inside(figure):
 def test_nothing_of_a_plot_is_cut_off(monkeypatch):
     """A long subtitle over a small matrix, a bar of 100% next to its count, landmarks worse than every garment."""
     monkeypatch.setattr("ftrain.plots.figures.to_png", lambda figure: figure)
-    line = "deepfashion-category, synthetic garments: 1,234 images of test, category, top 1 55.6% (22.2 to 88.9)"
+    line = "deepfashion-category, synthetic garments: 1,234 images of test, category top-1 55.6% (22.2 to 88.9)"
     assert inside(plot_confusion(np.eye(3, dtype=int), ["a", "b", "c"], line, "category: truth and answer"))
     bars = plot_bars(
         {"a": {"value": 1.0, "low": 0.9, "high": 1.0, "baseline": 1.0, "count": 1234}, "b": {"value": 0.0}},

@@ -262,7 +262,7 @@ def test_a_report_is_beside_its_baselines(shards, tmp_path):
     )
     assert all((tmp_path / "one" / path).read_bytes() == (tmp_path / "two" / path).read_bytes() for path in written)
     lines = list(summary({**numbers, "task": "category"}))
-    assert any("category, top 1" in line and "100.0%" in line and "25.0%" in line for line in lines)
+    assert any("category top-1" in line and "100.0%" in line and "25.0%" in line for line in lines)
 
 
 def test_groups_are_evaluated_and_a_set_without_names_of_categories_has_no_such_head(grouped, tmp_path):

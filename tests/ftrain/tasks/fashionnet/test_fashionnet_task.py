@@ -352,7 +352,7 @@ def test_a_perfect_model_is_reported_as_one_and_the_floors_are_not(shop, tmp_pat
         "plots/detection_curve.csv",
     } <= files
     lines = list(summary(metrics))
-    assert any("items, hit@1" in line and "100.00%" in line for line in lines)
+    assert any("item hit@1" in line and "100.00%" in line for line in lines)
     assert compute_metrics(task, evaluated.results)["quality"] == pytest.approx(1, abs=0.01)
 
 

@@ -24,17 +24,17 @@ from ftrain.tasks.category.per_image import hits, images, tile
 from ftrain.tasks.category.task import Category
 
 _NAMES = {
-    "category_top_1": "category, top 1",
-    "category_top_3": "category, top 3",
-    "category_top_5": "category, top 5",
-    "category_macro_f1": "category, macro F1",
-    "type_top_1": "type of clothes",
-    "groups_top_1": "attribute groups, mean top 1",
-    "attribute_recall_3_micro": "attribute recall@3, micro",
-    "attribute_recall_5_micro": "attribute recall@5, micro",
-    "attribute_recall_3_macro": "attribute recall@3, macro",
-    "box_iou": "box, mean IoU",
-    "box_iou_50": "boxes with IoU above .5",
+    "category_top_1": "category top-1",
+    "category_top_3": "category top-3",
+    "category_top_5": "category top-5",
+    "category_macro_f1": "category macro-F1",
+    "type_top_1": "clothes type accuracy",
+    "groups_top_1": "attribute groups, mean top-1",
+    "attribute_recall_3_micro": "attribute recall@3 (micro)",
+    "attribute_recall_5_micro": "attribute recall@5 (micro)",
+    "attribute_recall_3_macro": "attribute recall@3 (macro)",
+    "box_iou": "box mean IoU",
+    "box_iou_50": "boxes with IoU > 0.5",
 }
 _SHEET = 20
 
@@ -93,9 +93,9 @@ def report(task: Category, evaluated: EvaluatedSplit, out: Path) -> dict[str, An
 def summary(metrics: dict[str, Any]) -> Iterator[str]:
     """Yield the results of `report` as text lines."""
     baseline = {**metrics.get("majority", {}), **metrics.get("mean_box", {})}
-    yield from label_report.metric_lines(metrics["model"], baseline, _NAMES, "never looking")
-    yield from label_report.part_lines("top 1 of each group", metrics.get("groups", {}), "never looking")
-    yield from label_report.part_lines("recall@3 of each type", metrics.get("attributes", {}), "never looking")
+    yield from label_report.metric_lines(metrics["model"], baseline, _NAMES, "majority")
+    yield from label_report.part_lines("top-1 of each group", metrics.get("groups", {}), "majority")
+    yield from label_report.part_lines("recall@3 of each type", metrics.get("attributes", {}), "majority")
 
 
 def _learn_baselines(learned: CategoryLabels, evaluated: EvaluatedSplit) -> _Baselines:

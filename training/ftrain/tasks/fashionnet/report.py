@@ -35,19 +35,19 @@ from ftrain.tasks.fashionnet.task import FashionNet
 _SHEET_IMAGES = 20
 _FAR = 0.2  # NE at and above which an image's landmarks have maximum badness
 _LABELS = {
-    "ne": "landmarks, NE",
+    "ne": "landmark NE",
     "pck_10": "landmarks within 10%",
-    "visibility_accuracy": "visibility classified correctly",
-    "top_1": "category, top 1",
-    "top_3": "category, top 3",
-    "top_5": "category, top 5",
-    "macro_f1": "category, macro F1",
-    "attributes_top_1": "attributes, mean top 1",
-    "attributes_recall_3_micro": "attributes, recall@3",
-    "attributes_recall_5_micro": "attributes, recall@5",
-    "hit_1": "items, hit@1",
-    "hit_20": "items, hit@20",
-    "map": "items, mAP",
+    "visibility_accuracy": "visibility accuracy",
+    "top_1": "category top-1",
+    "top_3": "category top-3",
+    "top_5": "category top-5",
+    "macro_f1": "category macro-F1",
+    "attributes_top_1": "attribute top-1, mean",
+    "attributes_recall_3_micro": "attribute recall@3",
+    "attributes_recall_5_micro": "attribute recall@5",
+    "hit_1": "item hit@1",
+    "hit_20": "item hit@20",
+    "map": "item mAP",
 }
 _BASELINES = {"mean_pose": "mean pose", "majority": "majority", "untrained": "untrained"}
 
@@ -163,11 +163,7 @@ def _report_attributes(
     numbers["types_figure"] = metric.removesuffix("_micro").replace("recall_", "recall@").replace("_", " ")
     numbers["types"] = {kind: bar for kind, bar in bars.items() if kind not in ("mean", "all")}
     publish_bytes(out / "plots/attributes.csv", csv_table("type", ("value", "baseline", "count"), bars))
-    title = (
-        "Attributes classified correctly, per group"
-        if learned.exclusive
-        else "Attributes found among the first five, per type"
-    )
+    title = "Attribute accuracy per group" if learned.exclusive else "Attributes found among the first five, per type"
     publish_bytes(out / "plots/attributes.png", plot_bars(bars, title, subtitle, baseline_name="majority"))
     if learned.exclusive:
         _guard_groups(learned, results, numbers)

@@ -18,10 +18,10 @@ from ftrain.tasks.keypoints.task import Keypoints
 
 _LABELS = {
     "ne": "NE, with 95% interval",
-    "pck_5": "points within 5%",
-    "pck_10": "points within 10%",
-    "pck_20": "points within 20%",
-    "garment_accuracy": "garments classified correctly",
+    "pck_5": "keypoints within 5%",
+    "pck_10": "keypoints within 10%",
+    "pck_20": "keypoints within 20%",
+    "garment_accuracy": "garment accuracy",
 }
 
 

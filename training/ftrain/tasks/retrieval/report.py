@@ -33,8 +33,8 @@ _COLOR_WEIGHTS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _SLICED = ("category", "pose", "color", "gender", "variation", "garment")  # index columns used for slices
 _ALIKE, _COLLAPSED = 0.99, "nearly the same embedding"
 _LABELS = {
-    **{f"hit_{k}": f"hit@{k}: correct among {k}" for k in TOP},
-    **{f"recall_{k}": f"recall@{k}: share of the correct ones" for k in TOP[1:4]},
+    **{f"hit_{k}": f"hit@{k}" for k in TOP},
+    **{f"recall_{k}": f"recall@{k}" for k in TOP[1:4]},
     "map": "mAP",
     "map_r": "mAP@R",
     "r_precision": "R-precision",
@@ -110,7 +110,7 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
     yield from metric_lines(model, baseline, _LABELS, "untrained backbone", "search")
     yield f"chance: hit@1 {100 * chance['hit_1']:.1f}%, mAP {100 * chance['map']:.1f}%"
     if "category" in metrics:
-        named = {"top_1": "category classified correctly", "macro_f1": "category, macro-F1"}
+        named = {"top_1": "category accuracy", "macro_f1": "category macro-F1"}
         yield from metric_lines(
             metrics["category"]["model"], metrics["category"].get("majority", {}), named, "majority", "category"
         )

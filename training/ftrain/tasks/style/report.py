@@ -67,7 +67,7 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
     below = "untrained" if metrics.get("untrained") else "random order"
     yield from metric_lines(model, searched, _SEARCHED, below, "search")
     if attributes := metrics.get("attributes"):
-        yield f"{'each attribute':<32}{'mAP':<12}{'random order':<18}classified correctly".rstrip()
+        yield f"{'each attribute':<32}{'mAP':<12}{'random order':<18}accuracy".rstrip()
         for attribute, part in attributes.items():
             named = percent(part["top_1"]) if "top_1" in part else ""
             yield f"  {attribute.replace('_', ' '):<30}{percent(part['map']):<12}{percent(part['chance']):<18}{named}".rstrip()
