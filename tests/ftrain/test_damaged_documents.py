@@ -49,7 +49,7 @@ def sound(tmp_path_factory):
     features = np.eye(4, 6, dtype=np.float32)
     items = {name: [""] * 4 for name in ("key", "split", "item", "category", "image", "sha256")} | {"row": np.arange(4)}
     (root / "index").mkdir()
-    write_index(root / "index", Features(features), items, {"run": {"place": "run"}, "shards": {"place": "set"}})
+    write_index(root / "index", Features(features), items, {"run": {"path": "run"}, "shards": {"path": "set"}})
     save_checkpoint(root / "checkpoints", TrainingState(step=3), {"model": {"weight": torch.ones(2)}}, keep=1)
     lock = SplitLock({"0" * 16: "train", "1" * 16: "test"}, {"2" * 16: "val"})
     (root / "splits.lock.json").write_bytes(lock.to_bytes())
@@ -146,7 +146,7 @@ def test_an_index_with_features_that_are_not_finite(root):
     features = np.eye(4, 6, dtype=np.float32)
     features[2, 1] = np.nan
     items = {name: [""] * 4 for name in ("key", "split", "item", "category", "image", "sha256")} | {"row": np.arange(4)}
-    write_index(root / "index", Features(features), items, {"run": {"place": "run"}, "shards": {"place": "set"}})
+    write_index(root / "index", Features(features), items, {"run": {"path": "run"}, "shards": {"path": "set"}})
     with pytest.raises(
         IntegrityError, match=r"features\.npy: the features of row 2 are not finite; build the index again"
     ):
