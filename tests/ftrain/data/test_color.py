@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from ftrain.data.color import CHROMA_CENTERS, COLOR_DIMS, LIGHTNESS_CENTERS, color_feature
+from ftrain.data.color import CHROMA_CENTERS, COLOR_DIMS, LIGHTNESS_CENTERS, color_feature, unpadded_region
+from ftrain.data.image import fit_matrix, warp_image
 
 RED, DARKER_RED, BLUE, WHITE, GREY = (200, 30, 40), (180, 26, 36), (30, 40, 200), (255, 255, 255), (128, 128, 128)
 
@@ -80,3 +81,28 @@ def test_size_does_not_matter():
     small = cv2.resize(image, (100, 120), interpolation=cv2.INTER_AREA)
     assert similarity(image, small) > 0.995
     assert color_feature(np.zeros((1, 900, 3), np.uint8)).shape == (COLOR_DIMS,)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "box"),
+    [(30, 90, None), (400, 90, None), (64, 64, None), (7, 500, None), (1, 900, None), (300, 200, (-40, 20, 350, 190))],
+)
+def test_padding_does_not_vote(width, height, box):
+    """Gray padding was 11% of the votes on average, and 28% on narrow images."""
+    matrix = fit_matrix(width, height, 64, region=box).astype(np.float32)
+    view, region = warp_image(plain(RED, (height, width)), matrix, (64, 64)), unpadded_region(matrix, width, height, 64)
+    left, top, right, bottom = region
+    if width > 7:  # what is less than a pixel wide in the view is blended with the padding
+        assert (view[top:bottom, left:right] == RED).all()
+        assert color_feature(view, np.ones((2, 2)), region) @ color_feature(plain(RED)) == pytest.approx(1, abs=1e-5)
+    outside = np.ones((64, 64), bool)
+    outside[top:bottom, left:right] = False
+    assert not (view[outside] == RED).all(axis=1).any()  # no pixel of the image is lost
+
+
+def test_a_weight_is_cut_like_the_image():
+    image = plain(GREY, (64, 64))
+    image[:32, 16:48], image[32:, 16:48] = RED, BLUE
+    upper = np.array([[1.0, 1.0], [0.0, 0.0]])
+    found = color_feature(image, upper, (16, 0, 48, 64))
+    assert found @ color_feature(plain(RED)) > 2 * (found @ color_feature(plain(BLUE)))

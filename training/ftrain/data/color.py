@@ -10,6 +10,8 @@ CIELAB is used because it is perceptually uniform. Lightness, which changes with
 each of a* and b*, but its bins are just as wide, which is deliberately coarse.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -22,13 +24,20 @@ _SIDE = 64  # pixels; larger images are downscaled first
 _PRIOR = (0.2, 0.3)  # standard deviation of the center prior as shares of width and height
 
 
-def color_feature(image: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
+def color_feature(
+    image: np.ndarray, weight: np.ndarray | None = None, region: Sequence[int] | np.ndarray | None = None
+) -> np.ndarray:
     """Return the color of the weighted part of an image: float32 C = 125, non-negative, L2-normalized.
 
     `image` is RGB uint8 H, W, 3. `weight` (any size h, w; negative values count as 0) is a spatial weight: the
     activation of a network, a mask, the inside of a box. Without it, or if it is 0 everywhere, the weight falls off
-    from the image center.
+    from the image center. Only pixels of the `region` (left, top, right, bottom; `unpadded_region`) vote.
     """
+    if region is not None:
+        left, top, right, bottom = (int(edge) for edge in region)
+        if weight is not None:  # stretched over the whole image before it is cut
+            weight = cv2.resize(np.asarray(weight, dtype=np.float32), image.shape[1::-1])[top:bottom, left:right]
+        image = image[top:bottom, left:right]
     small = image
     factor = _SIDE / max(image.shape[:2])
     if factor < 1:
@@ -47,6 +56,22 @@ def color_feature(image: np.ndarray, weight: np.ndarray | None = None) -> np.nda
                 histogram += np.bincount(cells, weights=share, minlength=COLOR_DIMS)
     feature = np.sqrt(histogram / histogram.sum())
     return (feature / np.linalg.norm(feature)).astype(np.float32)
+
+
+def unpadded_region(matrix: np.ndarray, width: float, height: float, input_size: int) -> np.ndarray:
+    """Return the pixels of a view that show the image and no padding: int64 left, top, right, bottom (exclusive).
+
+    `matrix` 2, 3 maps the image (`width` x `height` pixels) to the view (`input_size` squared) without rotation or
+    flip. Pixels that interpolation blends with the padding are left out, but one pixel per axis always remains.
+    """
+    scale, shift = matrix[(0, 1), (0, 1)].astype(np.float64), matrix[:, 2].astype(np.float64)
+    ends = np.array([width, height]) * scale + shift - scale / 2  # outer edges of the image
+    blended = np.maximum(scale, 1) / 2  # half a pixel of the image or of the view, whichever is larger
+    first = np.ceil(shift - scale / 2 + blended - 1e-3).clip(0, input_size - 1)
+    last = np.floor(ends - blended + 1e-3).clip(0, input_size - 1)
+    middle = np.floor((shift - scale / 2 + ends) / 2).clip(0, input_size - 1)
+    first, last = np.where(first <= last, (first, last), (middle, middle))
+    return np.concatenate([first, last + 1]).astype(np.int64)
 
 
 _AXES = (np.array(LIGHTNESS_CENTERS), np.array(CHROMA_CENTERS), np.array(CHROMA_CENTERS))

@@ -26,17 +26,18 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
 def results_of_split(
     model: torch.nn.Module, shards: ShardSet, rows: np.ndarray, processes: Processes, batch_size: int, workers: int,
     after_batch: Callable[[], None] | None = None, encoder: Encoder | None = None,
-    stage: str = "predicting",
+    stage: str = "predicting", validating: bool = False,
 ) -> Results:  # fmt: skip
     """Predict `rows` and gather the results on every rank: arrays (N, …) by name, sorted by `row` (N).
 
     `batch_size` counts all ranks. `encoder` replaces the encoder of the task. `after_batch` may raise, on all ranks
-    alike, to stop. `stage` is the label of progress reports. The model is left in evaluation mode. Raises
+    alike, to stop. `stage` is the label of progress reports. `validating` calls `Task.validate` instead of
+    `Task.predict`. bfloat16, which numpy lacks, becomes float32. The model is left in evaluation mode. Raises
     `IntegrityError` unless each row was predicted exactly once.
     """
     task: Task = model  # type: ignore[assignment]
     task.eval()
-    encoder = encoder or task.encoder
+    encoder, predict = encoder or task.encoder, task.validate if validating else task.predict
     per_rank = max(1, batch_size // processes.world_size)
     gathered: dict[str, list[np.ndarray]] = {}
     batches = evaluation_stream(
@@ -46,9 +47,9 @@ def results_of_split(
     with closing(batches):  # type: ignore[type-var]
         done = 0
         for batch in batches:
-            predictions = task.predict(to_device(batch, processes.device))
+            predictions = predict(to_device(batch, processes.device))
             for name, tensor in {**predictions, "row": batch["row"].to(processes.device)}.items():
-                for part in processes.gather(tensor):
+                for part in processes.gather(tensor.float() if tensor.dtype == torch.bfloat16 else tensor):
                     gathered.setdefault(name, []).append(part.cpu().numpy().copy())
             done = min(len(rows), done + per_rank * processes.world_size)
             show(stage, done, len(rows))

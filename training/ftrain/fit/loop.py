@@ -246,12 +246,15 @@ class Trainer:
         step, model = self.state.step, self._modules()[-1]
         # Each process has its own normalization statistics; those of rank 0 are saved.
         self.processes.share(model.buffers())
-        if isinstance(model, AveragedModel):
-            model = model.module
-        results = results_of_split(
-            model, self.shards, self.validation_rows, self.processes, self.fit.batch_size, self.workers,
-            after_batch=lambda: stop_for(self.processes.maximum(self.signals.number)[0], step), stage="validating",
-        )  # fmt: skip
+        task: Task = model.module if isinstance(model, AveragedModel) else model  # type: ignore[assignment]
+        task.set_tta(False)  # `ftrain evaluate` measures with it
+        with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self.fit.amp == "bf16"):
+            results = results_of_split(
+                task, self.shards, self.validation_rows, self.processes, self.fit.batch_size, self.workers,
+                after_batch=lambda: stop_for(self.processes.maximum(self.signals.number)[0], step), stage="validating",
+                validating=True,
+            )  # fmt: skip
+        task.set_tta(None)
         metrics = task_function(self.task, "compute_metrics")(self.task, results)
         if self.stage is not None:
             self.task.train()

@@ -127,6 +127,10 @@ class Task(nn.Module):
         `batch` is as for `forward`; ground truth may be missing. Deterministic, without gradients.
         """
 
+    def validate(self, batch: Batch) -> Batch:
+        """Return what the selecting metric reads of `predict`; everything, unless a task can leave out costly parts."""
+        return self.predict(batch)
+
     def untrained(self) -> Task | None:
         """Return the task with its initial weights, as a baseline; None if such a baseline is meaningless."""
         return None

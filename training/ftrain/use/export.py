@@ -144,8 +144,9 @@ def difference_lines(metadata: dict[str, Any]) -> Iterator[str]:
 
 
 def batch_of(task: Task, images: list[np.ndarray]) -> Batch:
-    """Build the batch for `predict` from decoded images, uint8 H, W, 3."""
-    return as_batch([task.encode_image(image) for image in images], torch.device("cpu"))
+    """Build the batch for `predict` from decoded images, uint8 H, W, 3, without inputs of color features alone."""
+    batch = as_batch([task.encode_image(image) for image in images], torch.device("cpu"))
+    return {name: tensor for name, tensor in batch.items() if name != "region"}
 
 
 def random_images(count: int, seed: int) -> list[np.ndarray]:

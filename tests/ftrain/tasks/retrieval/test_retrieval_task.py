@@ -15,6 +15,7 @@ from tests.shard_sets import write_label_set
 from fschemas.failures import UsageError
 from fschemas.shard_set import ShardSet
 from ftrain.data.config import FitConfig
+from ftrain.data.image import decode_exactly
 from ftrain.data.plan import TrainingPlan
 from ftrain.data.search_roles import BOTH, GALLERY, QUERY
 from ftrain.data.stream import RawSample
@@ -149,6 +150,52 @@ def test_embeddings_have_length_one_whatever_the_image(shards: ShardSet, neck: b
     if flip:
         flipped = {**batch, "image": batch["image"].flip(2)}
         torch.testing.assert_close(task.predict(batch)["embedding"], task.predict(flipped)["embedding"])
+
+
+def test_the_neck_and_its_classifier_have_no_bias(shards: ShardSet) -> None:
+    """Luo et al., CVPRW 2019, section 3.6; a bias shifts the hyperplanes away from the origin of the cosine."""
+    task = task_of(shards, bn_neck=True)
+    assert [name for name, _ in task.named_parameters() if name.startswith(("neck", "classifier"))] == [
+        "neck.weight", "classifier.weight",
+    ]  # fmt: skip
+    torch.nn.SyncBatchNorm.convert_sync_batchnorm(task)
+    assert task.neck.bias is None
+    assert task_of(shards, bn_neck=False).classifier.bias is not None  # type: ignore[union-attr]
+
+
+def test_colors_of_a_batch_are_those_of_the_images_without_padding(shards: ShardSet) -> None:
+    task = task_of(shards).eval()
+    red = np.full((20, 60, 3), (200, 30, 40), np.uint8)
+    inputs = [task.encode_image(image) for image in (red, red.transpose(1, 0, 2), red[:, :20])]
+    batch = {name: torch.from_numpy(np.stack([one[name] for one in inputs])) for name in inputs[0]}
+    colors = task.predict(batch)["color"]
+    torch.testing.assert_close(colors, colors[2].expand(3, -1))
+    image, annotation = shards.read(0)
+    sample = task.encoder(RawSample(0, image, annotation), None)
+    assert sample["region"].tolist() == task.encode_image(decode_exactly(image))["region"].tolist()
+
+
+def test_validation_is_plain_and_has_no_colors(shards: ShardSet, tmp_path: Path, monkeypatch: Any) -> None:
+    """Only the selecting metric is computed, under the run's autocast; test-time augmentation is for `evaluate`."""
+    trainer = trainer_of(shards, tmp_path / "run", epochs=1, amp="bf16", ema_decay=0.9)
+    for module in trainer._modules():
+        getattr(module, "module", module).config = task_of(shards, tta={"flip": True}).config
+    seen: list[tuple[bool, bool, set[str]]] = []
+    validate = Retrieval.validate
+
+    def recorded(self: Retrieval, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        found = validate(self, batch)
+        seen.append((self.views.flip, torch.is_autocast_enabled("cpu"), set(found)))
+        return found
+
+    monkeypatch.setattr(Retrieval, "validate", recorded)
+    trainer.train()
+    assert seen
+    for flips, lower_precision, names in seen:
+        assert (flips, lower_precision, "color" in names) == (False, True, False)
+    assert {"embedding", "identity"} <= seen[0][2]
+    assert trainer.ema is not None
+    assert trainer.ema.module.views.flip
 
 
 def test_the_baseline_is_the_same_each_time_and_leaves_chance_alone(shards: ShardSet) -> None:

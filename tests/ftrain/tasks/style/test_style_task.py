@@ -110,6 +110,23 @@ def test_probabilities_keep_the_scale(shards):
     torch.testing.assert_close(scores.sum(), torch.tensor(1.0))
 
 
+@pytest.mark.parametrize("model", [{}, LOCAL, {"target": "attributes"}])
+def test_validation_has_the_metrics_of_the_prediction(shards, model):
+    """For styles without the local branch, whose embedding no metric reads."""
+    task = task_of(shards.metadata, tta={"flip": False}, **model).eval()
+    batch = batch_of(task, shards)
+    compute = task_function(task, "compute_metrics")
+    calls = []
+    if task.local is not None:
+        task.local.register_forward_hook(lambda *_: calls.append(1))
+    with torch.no_grad():
+        fast = {name: values.numpy() for name, values in task.validate(batch).items()}
+        assert not calls
+        full = {name: values.numpy() for name, values in task.predict(batch).items()}
+    rows = {"row": np.arange(len(batch["values"]))}
+    assert compute(task, fast | rows) == compute(task, full | rows)
+
+
 def test_every_image_with_a_style_is_in_the_class_loss_and_others_are_not(shards):
     task = task_of(shards.metadata, dropout=0.0).train()
     for module in task.modules():

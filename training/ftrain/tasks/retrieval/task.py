@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from fschemas.failures import UsageError
 from fschemas.splits import QUERY_AND_GALLERY
-from ftrain.data.color import color_feature
+from ftrain.data.color import color_feature, unpadded_region
 from ftrain.data.config import TaskConfig
 from ftrain.data.search_roles import has_match, role_of
 from ftrain.data.stream import Batch, RawSample
@@ -41,8 +41,10 @@ class RetrievalEncoder:
     items: dict[str, int]  # training items, if the losses need them as classes
 
     def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
-        """Return `image` uint8 S, S, 3 and the `labels`."""
-        return {"image": view_of_sample(self.config, sample, generator).image, **self.labels(sample.annotation)}
+        """Return `image` uint8 S, S, 3, its unpadded `region` int64 4 (if not augmented), and the `labels`."""
+        annotation, view = sample.annotation, view_of_sample(self.config, sample, generator)
+        region = unpadded_region(view.matrix, annotation["width"], annotation["height"], self.config.input_size)
+        return {"image": view.image, "region": region, **self.labels(annotation)}
 
     def labels(self, annotation: dict[str, Any]) -> dict[str, np.ndarray]:
         """Return int64 scalars `identity`, `category`, `item_class` (-1 unknown) and the `role` in the search."""
@@ -77,10 +79,15 @@ class Retrieval(Task):
         self.embed = nn.Linear(self.backbone.widths[-1], config.embedding_dim)
         nn.init.orthogonal_(self.embed.weight)  # the initial embedding preserves the angles between backbone features
         nn.init.zeros_(self.embed.bias)
-        self.neck = nn.BatchNorm1d(config.embedding_dim) if config.bn_neck else nn.Identity()
+        self.neck = nn.Identity()
+        if config.bn_neck:  # no bias here or in the classifier (Luo et al., section 3.6): both spaces share the origin
+            self.neck = nn.BatchNorm1d(config.embedding_dim)
+            self.neck.register_parameter("bias", None)
         num_classes = {"category": len(self.categories), "item": len(items), "none": 0}[config.classify]
         self.classifier = (
-            nn.Linear(config.embedding_dim, num_classes, bias=not config.cosine_scale) if num_classes else None
+            nn.Linear(config.embedding_dim, num_classes, bias=not (config.cosine_scale or config.bn_neck))
+            if num_classes
+            else None
         )
         self.proxies = (
             ProxyAnchor(len(items), config.embedding_dim, config.proxy_margin, config.proxy_scale)
@@ -182,10 +189,19 @@ class Retrieval(Task):
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
     def predict(self, batch: Batch) -> Batch:
-        """Return `embedding` B, D (L2-normalized), `attention` B, h, w, `class_scores` B, C and `color` B, 125.
+        """Return what `validate` does and `color` B, 125, which is not part of an exported graph."""
+        found = self.validate(batch)
+        if not torch.compiler.is_compiling():
+            regions = batch["region"].cpu().numpy() if "region" in batch else [None] * len(batch["image"])
+            images, attention = batch["image"].cpu().numpy(), found["attention"].detach().float().cpu().numpy()
+            colors = [color_feature(*one) for one in zip(images, attention, regions, strict=True)]
+            found["color"] = torch.from_numpy(np.stack(colors)).to(found["embedding"].device)
+        return found
 
-        `class_scores` needs a category classifier; `color` is not part of an exported graph. The labels identity,
-        category and role of the batch are passed on.
+    def validate(self, batch: Batch) -> Batch:
+        """Return `embedding` B, D (L2-normalized), `attention` B, h, w and, from a category classifier, `class_scores` B, C.
+
+        The labels identity, category and role of the batch are passed on.
         """
         embedding, scores, attention = self._view(batch["image"])
         if self.views.flip:
@@ -195,10 +211,6 @@ class Retrieval(Task):
         found = {"embedding": embedding, "attention": attention}
         if scores is not None:
             found["class_scores"] = scores
-        if not torch.compiler.is_compiling():
-            pairs = zip(batch["image"].cpu().numpy(), attention.detach().cpu().numpy(), strict=True)
-            colors = [color_feature(image, weight) for image, weight in pairs]
-            found["color"] = torch.from_numpy(np.stack(colors)).to(embedding.device)
         return found | {name: batch[name] for name in ("identity", "category", "role") if name in batch}
 
     def untrained(self) -> Self:
@@ -208,8 +220,11 @@ class Retrieval(Task):
         return baseline
 
     def encode_image(self, image: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
-        """Return `image` S, S, 3 for an image uint8 H, W, 3 without annotation."""
-        return {"image": super().encode_image(image, box)["image"]}
+        """Return `image` S, S, 3 and its unpadded `region` 4 for an image uint8 H, W, 3 without annotation."""
+        encoded = super().encode_image(image, box)
+        width, height = encoded["size"]
+        region = unpadded_region(encoded["matrix"], width, height, self.config.input_size)
+        return {"image": encoded["image"], "region": region}
 
     def _view(self, image: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         """Return the L2-normalized embedding, class probabilities (or None) and attention of one view."""

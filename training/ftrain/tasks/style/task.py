@@ -243,6 +243,13 @@ class Style(Task):
         passed_on = {name: batch[name] for name in ("values", "positive", "role", "size") if name in batch}
         return {**predictions, "region": region, **passed_on}
 
+    def validate(self, batch: Batch) -> Batch:
+        """Return the `scores` of styles, for which the local branch is not needed; everything for attributes."""
+        if self.config.target == "attributes":
+            return self.predict(batch)
+        embedding, _, deep = self._global_branch(batch["image"])
+        return {"scores": self._scores(embedding, deep), "values": batch["values"]}
+
     def untrained(self) -> Self | None:
         """For attributes: the same network before training, from seed 0."""
         return None if self.config.target == "style" else self.fresh()
@@ -273,9 +280,7 @@ class Style(Task):
         embedding, maps, deep = self._global_branch(image)
         predictions = {"attention": maps.half()}
         if len(self.heads):
-            inputs = self._evaluated(embedding, deep)
-            logits = [head(evaluated) for head, evaluated in zip(self.heads, inputs, strict=True)]
-            predictions["scores"] = torch.cat([part.float().softmax(dim=1) for part in logits], dim=1)
+            predictions["scores"] = self._scores(embedding, deep)
         embedding = F.normalize(embedding, dim=2)
         if self.local is None:
             return {**predictions, "embedding": embedding}
@@ -289,6 +294,12 @@ class Style(Task):
         boxes = [self.local.boxes(image.shape[1], maps[:, number]) for number in attributes]
         predictions["box"] = torch.stack(boxes, dim=1)
         return {**predictions, "embedding": torch.cat([(1 - share).sqrt() * embedding, share.sqrt() * local], dim=2)}
+
+    def _scores(self, embedding: Tensor, deep: Tensor | None) -> Tensor:
+        """Return probabilities B, C of the values of every attribute."""
+        inputs = self._evaluated(embedding, deep)
+        logits = [head(evaluated) for head, evaluated in zip(self.heads, inputs, strict=True)]
+        return torch.cat([part.float().softmax(dim=1) for part in logits], dim=1)
 
     def _evaluated(self, embedding: Tensor, deep: Tensor | None) -> list[Tensor]:
         """Return the input of each head: B, E / 2 of the neck for styles, else the embedding B, E per attribute."""
