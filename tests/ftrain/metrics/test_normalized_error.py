@@ -15,9 +15,14 @@ from ftrain.metrics.mean_pose import MeanPose
 from ftrain.metrics.normalized_error import (
     area_under_curve,
     detection_curve,
+    errors_by_unit,
+    garment_indices,
+    is_of_own_unit,
     mean_error,
     normalized_distances,
+    overall,
     summarize,
+    with_unit,
 )
 
 REAL = Path(os.environ.get("FASHIONKIT_REAL", Path(__file__).parents[4] / "shared" / "real"))
@@ -129,6 +134,49 @@ def test_by_hand_deepfashion_divides_by_the_image_and_dilutes_apart():
     assert result["ne"] == pytest.approx(0.05)
     assert result["ne_diluted"] == pytest.approx(2 * 0.05 / 8)
     assert result["points"] == 2
+
+
+def test_by_hand_an_error_is_larger_in_units_of_the_box_than_of_the_image():
+    points = np.zeros((1, 8, 2), np.float32)
+    points[0, 4:6] = [(20, 40), (50, 40)]
+    results = {
+        "target": points, "visibility": np.array([[-1, -1, -1, -1, 2, 2, 0, 0]]), "garment": np.array([1]),
+        "size": np.array([[100, 200]]), "box": np.array([[10.0, 20.0, 59.0, 119.0]]),
+    }  # fmt: skip
+    predicted = points + np.float32([3, 8])  # of the image 3% and 4%, of the box of 50 x 100 pixels 6% and 8%
+    predicted[0, 5] = points[0, 5]
+    errors = errors_by_unit(predicted, results, DEEPFASHION_8)
+    assert {unit: mean_error(of_unit) for unit, of_unit in errors.items()} == pytest.approx(
+        {"": 0.05 / 2, "image": 0.05 / 2, "box": 0.1 / 2}
+    )
+    del results["box"]
+    assert errors_by_unit(predicted, results, DEEPFASHION_8).keys() == {"", "image"}
+
+
+def test_the_mean_of_points_in_the_box_is_that_of_the_published_protocol():
+    """Landmarks as shares of the cropped box, a mean per landmark over the images, then over the landmarks."""
+    predicted, points, visibility, garments, width, height = random_set(DEEPFASHION_8, 40)
+    generator = np.random.default_rng(5)
+    corners = np.sort(generator.random((40, 2, 2)), axis=1) * np.stack((width, height), 1)[:, None]
+    corners[:, 1] += 5
+    crop = corners[:, 1] - corners[:, 0] + 1
+    shares = [(where - corners[:, :1]) / crop[:, None] for where in (predicted, points)]
+    distances = np.sqrt(((shares[0] - shares[1]) ** 2).sum(axis=2))
+    expected = np.mean([distances[visibility[:, k] == 2, k].mean() for k in range(8)])
+    results = {
+        "target": points, "visibility": visibility, "garment": garment_indices(garments, DEEPFASHION_8),
+        "size": np.stack((width, height), 1), "box": corners.reshape(-1, 4),
+    }  # fmt: skip
+    found = overall(errors_by_unit(predicted, results, DEEPFASHION_8)["box"], num_resamples=0)
+    assert found["ne_mean_of_points"] == pytest.approx(expected, rel=1e-6)
+    assert found["pck_20"] == pytest.approx((distances[visibility == 2] <= 0.2).mean())
+
+
+def test_a_metric_names_its_unit_after_its_kind():
+    found = with_unit({"ne": 1, "ne_low": 2, "pck_5": 3, "ne_mean_of_points": 4}, "box")
+    assert found == {"ne_box": 1, "ne_box_low": 2, "pck_box_5": 3, "ne_box_mean_of_points": 4}
+    assert not any(is_of_own_unit(name) for name in found)
+    assert all(is_of_own_unit(name) for name in with_unit({"ne": 1, "ne_low": 2, "pck_auc": 3}, ""))
 
 
 @pytest.mark.parametrize("landmark_set", [FASHIONAI_24, DEEPFASHION_8], ids=lambda value: value.name)

@@ -9,7 +9,8 @@ from PIL import Image
 from ftrain.plots.figures import plot_bars, plot_confusion, plot_errors
 from ftrain.plots.legend import Entry, Head
 from ftrain.plots.sheet import Tile, drawn_colors, mistaken, sheet, shortened
-from ftrain.reports.label_report import labels_of, metric_lines, part_lines, properties, spread
+from ftrain.reports.label_report import labels_of, metric_rows, part_rows, properties, spread
+from ftrain.reports.text_table import aligned
 from ftrain.tasks.category.answer import Line, draw_labels
 from ftrain.tasks.fashionnet import report as fashionnet_report
 from ftrain.tasks.keypoints import report as keypoint_report
@@ -160,13 +161,10 @@ def test_sheets_show_best_to_worst():
 
 
 def test_tables_for_a_person_leave_out_what_is_not_there():
-    lines = list(
-        metric_lines(
-            {"a": 0.5, "a_low": 0.4, "a_high": 0.6, "b": float("nan")}, {"a": 0.1}, {"a": "first", "b": "b"}, "baseline"
-        )
-    )
-    assert len(lines) == 2
-    assert lines[1].split() == ["first", "50.0%", "(40.0", "to", "60.0)", "10.0%"]
+    metrics = {"a": 0.5, "a_low": 0.4, "a_high": 0.6, "b": float("nan")}
+    heading, row = metric_rows(metrics, {"a": 0.1}, {"a": "first", "b": "b"}, "baseline")
+    assert heading == ["metric", "model", "baseline"]
+    assert row == ["first", "50.0% (40.0 to 60.0)", "10.0%"]
 
 
 def test_labels_of_unknown_names_are_minus_one():
@@ -204,7 +202,7 @@ def test_nothing_of_a_plot_is_cut_off(monkeypatch):
     assert inside(bars)
     assert bars.axes[0].get_xlim()[1] > 110
     part = {"ne": 0.2, "ne_low": 0.1, "ne_high": 0.3, "mean_pose": 0.2, "count": 5}
-    errors = plot_errors({"dress": part}, {"hem": {"ne": 3.0, "mean_pose": 0.1, "count": 2}}, line)
+    errors = plot_errors({"dress": part}, {"hem": {"ne": 3.0, "mean_pose": 0.1, "count": 2}}, line, "the image")
     assert inside(errors)
     assert all(axes.get_xlim()[1] > 300 for axes in errors.axes)
 
@@ -236,15 +234,22 @@ def test_every_block_of_a_summary_has_a_heading():
     both = {"model": metrics, "majority": metrics, "chance": metrics, "protocol": "all", "category": {"model": metrics}}
     said = {
         "keypoints": keypoint_report.summary(
-            {"model": {"ne": 0.5}, "mean_pose": {"ne": 0.6}, "garments": {"dress": {"ne": 0.5, "mean_pose": 0.6}}}
+            {
+                "model": {"ne": 0.5},
+                "mean_pose": {"ne": 0.6},
+                "unit": "image",
+                "garments": {"dress": {"ne": 0.5, "mean_pose": 0.6}},
+            }
         ),
-        "fashionnet": fashionnet_report.summary({"model": metrics, "types": {"fabric": part}}),
+        "fashionnet": fashionnet_report.summary({"model": metrics, "unit": "image", "types": {"fabric": part}}),
         "retrieval": retrieval_report.summary(both),
         "style": style_report.summary(both | {"attributes": {"neck": {"map": 0.5, "chance": 0.1}}}),
-        "labels": [
-            *metric_lines(metrics, metrics, {"top_1": "top 1"}, "majority"),
-            *part_lines("types", {"fabric": part}, "never"),
-        ],
+        "labels": aligned(
+            [
+                *metric_rows(metrics, metrics, {"top_1": "top 1"}, "majority"),
+                *part_rows("types", {"fabric": part}, "never"),
+            ]
+        ),
     }
     for task, lines in said.items():
         heading = ""

@@ -8,6 +8,7 @@ import yaml
 from PIL import Image
 
 from fschemas.failures import UsageError
+from fschemas.landmarks import DEEPFASHION_8, FASHIONAI_24
 from fschemas.publish import publish_json
 from ftrain.fit.config import load_config
 from ftrain.fit.run_folder import CONFIG_FILE, DATASET_FILE
@@ -85,6 +86,18 @@ def test_runs_of_the_same_name_are_distinguished_and_other_tasks_compared_in_wha
     assert "model.channels" not in found["configuration"]
     assert found["configuration"]["fit.epochs"] == [10.0, 5.0]
     assert "different tasks" in found["notes"][0]
+
+
+def test_errors_of_different_units_are_left_out_of_a_comparison(runs):
+    for run, landmarks in zip(runs, (FASHIONAI_24, DEEPFASHION_8), strict=True):
+        description = {**json.loads((run / DATASET_FILE).read_text()), "landmark_set": landmarks.to_json()}
+        publish_json(run / DATASET_FILE, description)
+        evaluate(run / "evaluation", ne=0.2, ne_image=0.05, ne_box=0.1, pck_10=0.5, pck_auc=0.5, garment_accuracy=0.9)
+    found = compare_runs(runs)
+    assert set(found["metrics"]) == {"ne_image", "ne_box", "garment_accuracy"}
+    assert found["notes"] == [
+        "ne and pck are in different units (the image; the reference length) and left out; compare ne_image or ne_box"
+    ]
 
 
 def test_what_cannot_be_compared_is_refused_in_a_sentence(runs, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from tests.ftrain.keypoint_runs import tiny_task, write_run
-from tests.shard_sets import write_shard_set
+from tests.shard_sets import write_label_set, write_shard_set
 from typer.testing import CliRunner
 
 from fschemas.failures import EnvironmentProblem, RejectedError, UsageError
@@ -25,6 +25,7 @@ from ftrain.fit import checkpoint
 from ftrain.metrics.mean_pose import MeanPose
 from ftrain.metrics.normalized_error import normalized_distances, summarize
 from ftrain.metrics.slices import slices
+from ftrain.tasks.keypoints.config import KeypointsConfig
 from ftrain.tasks.keypoints.report import report
 from ftrain.use.evaluate import SYNTHETIC_NOTE, evaluate_run, summary_lines
 from ftrain.use.key_metrics import MAX_METRICS
@@ -34,7 +35,7 @@ FILES = {"summary.txt", "training_curve.csv", "validation_curve.csv", "report.js
     "plots/garments.csv", "plots/points.csv", "plots/points.png",
 }  # fmt: skip
 
-KEYPOINTS: Any = SimpleNamespace(landmarks=FASHIONAI_24)  # the only attribute that a report uses
+KEYPOINTS: Any = SimpleNamespace(landmarks=FASHIONAI_24, config=KeypointsConfig())  # what a report uses
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +67,12 @@ def without_sheet(monkeypatch):
     monkeypatch.setattr("ftrain.tasks.keypoints.report.contact_sheet", lambda *_: b"")
 
 
-def truth_of(shards, rows):
+def truth_of(shards, rows, landmarks=FASHIONAI_24):
     notes = [shards.read(int(row))[1] for row in rows]
     return {
         "target": np.array([[note["landmark_x"], note["landmark_y"]] for note in notes], np.float32).transpose(0, 2, 1),
         "visibility": np.array([note["landmark_visibility"] for note in notes], np.int8),
-        "garment": np.array([list(FASHIONAI_24.garments).index(note["garment"]) for note in notes]),
+        "garment": np.array([list(landmarks.garments).index(note["garment"]) for note in notes]),
         "size": np.array([[note["width"], note["height"]] for note in notes], np.float32),
         "row": rows,
     }
@@ -249,7 +250,8 @@ def test_augmented_copies_do_not_enter_the_baseline(folder, run, evaluated, tmp_
     monkeypatch.setattr(ftrain.use.evaluate, "open_shards", lambda place: shards)
     seen = []
     monkeypatch.setattr(
-        "ftrain.tasks.keypoints.report.report", lambda task, evaluated, out: seen.append(evaluated) or {"model": {}}
+        "ftrain.tasks.keypoints.report.report",
+        lambda task, evaluated, out: seen.append(evaluated) or {"model": {}, "unit": "image"},
     )
     evaluate_run(run, str(folder), tmp_path / "out", workers=0, device="cpu")
     assert seen[0].training_rows.tolist() == list(range(10, 30))
@@ -269,6 +271,36 @@ def test_points_of_deepfashion_are_evaluated_by_the_size_of_the_image(shard_fold
     assert set(metrics["garments"]) == set(DEEPFASHION_8.garments)
     assert metrics["model"]["ne_diluted"] < metrics["model"]["ne"]
     assert metrics["excluded_images"] == 0
+
+
+@pytest.mark.parametrize("crop", ["image", "box"])
+def test_errors_are_also_in_units_of_the_box_and_every_line_names_its_unit(crop, tmp_path, without_sheet):
+    folder = write_label_set(tmp_path / "set", {"train": 12, "val": 3, "test": 9})
+    shards, split = ShardSet.open(folder), {"split": "test", "workers": 0, "device": "cpu"}
+    metrics = evaluate_run(write_run(tmp_path / "run", shards, crop=crop), str(folder), tmp_path / "out", **split)
+    model = metrics["model"]
+    assert metrics["unit"] == "image"
+    assert model["ne"] == model["ne_image"] < model["ne_box"]
+    assert model["pck_box_10"] <= model["pck_image_10"] == model["pck_10"]
+    for name in ("ne_box_low", "ne_box_high", "ne_box_mean_of_points", "pck_box_auc"):
+        assert name in model
+        assert name in metrics["mean_pose"]
+    assert json.loads((tmp_path / "out/metrics.json").read_text())["ne_box"] == pytest.approx(model["ne_box"], abs=1e-6)
+    lines = [line for line in summary_lines(metrics) if "NE" in line or "within" in line or "hardest" in line]
+    assert len(lines) == 5 + 5 + 1 + 1  # of the image, of the box, garments, hardest
+    assert all("of the image" in line or "of the box" in line for line in lines)
+    train, test = (truth_of(shards, shards.rows(name), DEEPFASHION_8) for name in ("train", "test"))
+    boxes = [[shards.read_annotation(row)["box"] for row in shards.rows(name).tolist()] for name in ("train", "test")]
+    known = boxes if crop == "box" else (None, None)
+    pose = MeanPose.fit(
+        *(train[name] for name in ("target", "visibility", "garment")), *train["size"].T, DEEPFASHION_8, known[0]
+    )
+    guess = pose.predict(test["garment"], *test["size"].T, known[1])
+    sides = np.diff(np.reshape(boxes[1], (-1, 2, 2)), axis=1)[:, 0] + 1
+    difference = np.linalg.norm((guess - test["target"]) / sides[:, None], axis=2)[
+        test["visibility"] == Visibility.VISIBLE
+    ]
+    assert metrics["mean_pose"]["ne_box"] == pytest.approx(difference.mean())
 
 
 def test_the_summary_is_for_a_person(evaluated):
@@ -292,7 +324,7 @@ def test_metrics_on_synthetic_garments_say_so(folder, run, tmp_path, synthetic, 
     shards = ShardSet.open(folder)
     shards.metadata["synthetic"] = synthetic
     monkeypatch.setattr(ftrain.use.evaluate, "open_shards", lambda place: shards)
-    monkeypatch.setattr("ftrain.tasks.keypoints.report.report", lambda task, evaluated, out: {"model": {"ne": 0.1}})
+    monkeypatch.setattr("ftrain.tasks.keypoints.report.report", lambda *_: {"model": {"ne": 0.1}, "unit": "reference"})
     metrics = evaluate_run(run, str(folder), tmp_path / "out", workers=0, device="cpu")
     assert ("note" in metrics) == synthetic
     assert (SYNTHETIC_NOTE in "\n".join(summary_lines(metrics))) == synthetic

@@ -80,8 +80,8 @@ def encoded_image(config: ViewConfig, image: np.ndarray, box: Sequence[float] | 
 def landmarks_in_view(annotation: dict[str, Any], landmarks: LandmarkSet, view: View) -> dict[str, np.ndarray]:
     """Transform the K landmarks of an annotation with the image; left-right pairs are swapped if the view is flipped.
 
-    Returns `target` (K, 2) and `visibility` (K) of the annotation, and `keypoints` (K, 2) and `keypoint_visibility` (K)
-    in input pixels. Raises `ValueError` for the wrong number of landmarks or an invalid visibility.
+    Returns `target` (K, 2), `visibility` (K) and, if there is one, `box` (4) of the annotation, and `keypoints` (K, 2)
+    and `keypoint_visibility` (K) in input pixels. Raises `ValueError` for the wrong number of landmarks or an invalid visibility.
     """
     target = np.stack([annotation["landmark_x"], annotation["landmark_y"]], axis=-1).astype(np.float32)
     visibility = np.asarray(annotation["landmark_visibility"], dtype=np.int8)
@@ -90,7 +90,9 @@ def landmarks_in_view(annotation: dict[str, Any], landmarks: LandmarkSet, view: 
         raise ValueError(f"its landmarks are not {len(landmarks)} positions with a visibility each")
     order = list(landmarks.flip_index) if view.flipped else slice(None)
     points = transform_points(target, view.matrix).astype(np.float32)[order]
-    return {"target": target, "visibility": visibility, "keypoints": points, "keypoint_visibility": visibility[order]}
+    box = {"box": np.array(annotation["box"], np.float32)} if "box" in annotation else {}
+    truth = {"target": target, "visibility": visibility, **box}
+    return {**truth, "keypoints": points, "keypoint_visibility": visibility[order]}
 
 
 def known_landmarks(dataset: dict[str, Any], task: str) -> LandmarkSet:

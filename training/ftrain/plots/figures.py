@@ -45,8 +45,11 @@ def to_png(figure: Figure, dpi: int = 150) -> bytes:
     return content.getvalue()
 
 
-def plot_detection_curve(rows: Sequence[Sequence[float]], subtitle: str) -> bytes:
-    """Plot the PCK curve as PNG; `rows` hold the threshold, the share of the model and, if any, of the mean pose."""
+def plot_detection_curve(rows: Sequence[Sequence[float]], subtitle: str, unit: str) -> bytes:
+    """Plot the PCK curve as PNG; `rows` hold the threshold, the share of the model and, if any, of the mean pose.
+
+    `unit` is what thresholds are shares of, such as "the image".
+    """
     columns = np.array(rows).T
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 4.4), layout="constrained")
@@ -65,14 +68,19 @@ def plot_detection_curve(rows: Sequence[Sequence[float]], subtitle: str) -> byte
             look: Any = {"textcoords": "offset points", "va": "center", "weight": "bold"}
             axes.annotate(f"{name} {100 * shares[-1]:.1f}%", (20, end), xytext=(5, 0), color=color, **look)
         axes.set(xlim=(0, 20), ylim=(0, 101))
-        axes.set(xlabel="distance in % of the normalizer", ylabel="share of landmarks in %")
+        axes.set(xlabel=f"distance in % of {unit}", ylabel="share of landmarks in %")
         axes.set_xticks(range(0, 21, 5))
         axes.grid(visible=True)
         return to_png(figure)
 
 
-def plot_errors(garments: dict[str, dict[str, Any]], points: dict[str, dict[str, Any]], subtitle: str) -> bytes:
-    """Plot NE per garment (with 95% interval) and per landmark next to the mean pose as PNG, largest errors on top."""
+def plot_errors(
+    garments: dict[str, dict[str, Any]], points: dict[str, dict[str, Any]], subtitle: str, unit: str
+) -> bytes:
+    """Plot NE per garment (with 95% interval) and per landmark next to the mean pose as PNG, largest errors on top.
+
+    `unit` is what NE is a share of, such as "the image".
+    """
     columns = {"ne": "value", "ne_low": "low", "ne_high": "high", "mean_pose": "baseline", "count": "count"}
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 1.9 + 0.235 * (len(garments) + len(points))), layout="constrained")
@@ -83,7 +91,7 @@ def plot_errors(garments: dict[str, dict[str, Any]], points: dict[str, dict[str,
             for group in (garments, points)
         ]
         ends = [draw_bars(axes, group, "mean pose", "points") for axes, group in zip(both, parts, strict=True)]
-        both[1].set_xlabel("NE in %")
+        both[1].set_xlabel(f"NE in % of {unit}")
         both[1].set_xlim(0, 1.14 * max(*ends, 0.1))  # shared limits, with room for the numbers after the bars
         figure.legend(*both[1].get_legend_handles_labels(), loc="upper right", ncols=2, handlelength=1.2)
         return to_png(figure)

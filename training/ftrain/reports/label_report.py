@@ -166,32 +166,32 @@ def spread(badness: np.ndarray, num_tiles: int) -> list[int]:
     return order[np.unique(np.linspace(0, len(order) - 1, min(num_tiles, len(order))).round().astype(int))].tolist()
 
 
-def metric_lines(
+def metric_rows(
     model: Mapping[str, Any],
     baseline: Mapping[str, Any],
     names: Mapping[str, str],
     baseline_name: str,
     title: str = "metric",
-) -> Iterator[str]:
-    """Format a block of a text table: a heading, then metrics of the model and of the baseline.
+) -> Iterator[list[str]]:
+    """Rows of a text table (see `text_table.aligned`): a heading, then metrics of the model and of the baseline.
 
     Metrics with `_low` and `_high` are shown with their interval.
     """
     shown = [name for name in names if isinstance(model.get(name), float) and np.isfinite(model[name])]
     if shown:
-        yield f"{title:<32}{'model':<30}{baseline_name if baseline else ''}".rstrip()
+        yield [title, "model", baseline_name if baseline else ""]
     for name in shown:
         value = percent(model[name])
         if f"{name}_low" in model:
             value += f" ({100 * model[f'{name}_low']:.1f} to {100 * model[f'{name}_high']:.1f})"
         below = percent(baseline[name]) if isinstance(baseline.get(name), float) else ""
-        yield f"{names[name]:<32}{value:<30}{below}".rstrip()
+        yield [names[name], value, below]
 
 
-def part_lines(title: str, parts: Mapping[str, Mapping[str, float]], baseline_name: str) -> Iterator[str]:
-    """Format a block of a text table: a heading, then `value` and `baseline` per part, aligned with `metric_lines`."""
+def part_rows(title: str, parts: Mapping[str, Mapping[str, float]], baseline_name: str) -> Iterator[list[str]]:
+    """Rows of a text table: a heading, then `value` and `baseline` per part."""
     if parts:
-        yield f"{title:<32}{'model':<30}{baseline_name if any('baseline' in part for part in parts.values()) else ''}".rstrip()
+        yield [title, "model", baseline_name if any("baseline" in part for part in parts.values()) else ""]
     for name, part in parts.items():
         below = percent(part["baseline"]) if "baseline" in part else ""
-        yield f"  {name.replace('_', ' '):<30}{percent(part['value']):<30}{below}".rstrip()
+        yield [f"  {name.replace('_', ' ')}", percent(part["value"]), below]

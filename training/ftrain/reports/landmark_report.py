@@ -16,15 +16,25 @@ from ftrain.data.csv_text import csv_bytes, csv_table
 from ftrain.data.types import EvaluatedSplit
 from ftrain.metrics.bootstrap import ratio_interval
 from ftrain.metrics.mean_pose import MeanPose
-from ftrain.metrics.normalized_error import PointErrors, detection_curve, mean_error, normalized_distances, summarize
+from ftrain.metrics.normalized_error import (
+    PCK_PERCENTS,
+    UNITS,
+    PointErrors,
+    detection_curve,
+    diluted_error,
+    errors_by_unit,
+    mean_error,
+    overall,
+    own_unit,
+    with_unit,
+)
 from ftrain.metrics.slices import slices
 from ftrain.plots.figures import plot_detection_curve, plot_errors
 from ftrain.reports import label_report
 
-_PCK_PERCENTS = (5, 10, 20)
 _MIN_FOR_SPREAD, _STILL = 5, 0.1  # images per landmark; share of the true spread
 _EXTENTS = ("below 40%", "40 to 70%", "above 70%")  # of the long side, spanned by the landmarks
-_OVERALL = ("ne", "ne_low", "ne_high", "pck_auc", "ne_mean_of_points", "ne_diluted")
+_UNITS_SHOWN = ("", "box")  # of tables; reports also have those of the image
 
 
 @dataclass(frozen=True)
@@ -33,51 +43,69 @@ class _Evaluation:
 
     landmarks: LandmarkSet
     evaluated: EvaluatedSplit
-    model: PointErrors
+    model: PointErrors  # in the unit of the landmark set
     baseline: PointErrors | None
+    numbers: dict[str, dict[str, float]]  # `model` and `mean_pose` in all units
     majority: float | None  # accuracy of always predicting the most frequent training garment
 
 
 def landmark_metrics(
-    landmarks: LandmarkSet, evaluated: EvaluatedSplit, out: Path
+    landmarks: LandmarkSet, evaluated: EvaluatedSplit, out: Path, *, knows_box: bool = False
 ) -> tuple[dict[str, Any], PointErrors, str]:
     """Return the metrics of a split, its errors and a subtitle; write `plots/` into `out`.
 
-    The task must predict `points`; one that also classifies garments predicts `garment_scores`. Raises `UsageError` if
-    the split has no visible landmarks.
+    The task must predict `points`; one that also classifies garments predicts `garment_scores`. `knows_box` says that
+    its input is cropped to the annotated box; then the mean pose is relative to the box, too. In the result, `unit` is
+    that of metrics without a unit in their name. Raises `UsageError` if the split has no visible landmarks.
     """
-    evaluation = _evaluate(landmarks, evaluated)
+    evaluation = _evaluate(landmarks, evaluated, knows_box)
     if not evaluation.model.counted.any():
         split = f"{evaluated.shards.location}: the split {evaluated.split!r}"
         raise UsageError(f"{split} has no visible landmarks to evaluate; choose another --split")
     numbers = _numbers(evaluation)
     curve = _curve(evaluation)
     garments, points, model = numbers["garments"], numbers["points"], numbers["model"]
-    low, high = 100 * model["ne_low"], 100 * model["ne_high"]
-    subtitle = label_report.subtitle(evaluated, f"NE {100 * model['ne']:.2f}% ({low:.2f} to {high:.2f})")
+    low, high, unit = 100 * model["ne_low"], 100 * model["ne_high"], UNITS[numbers["unit"]]
+    subtitle = label_report.subtitle(evaluated, f"NE {100 * model['ne']:.2f}% of {unit} ({low:.2f} to {high:.2f})")
     publish_bytes(out / "plots/detection_curve.csv", csv_bytes(curve[0], curve[1:]))
     publish_bytes(out / "plots/points.csv", csv_table("point", ("ne", "mean_pose", "count"), points))
     columns = ("ne", "ne_low", "ne_high", "mean_pose", "count", "images")
     publish_bytes(out / "plots/garments.csv", csv_table("garment", columns, garments))
-    publish_bytes(out / "plots/detection_curve.png", plot_detection_curve(curve[1:], subtitle))
-    publish_bytes(out / "plots/points.png", plot_errors(garments, points, subtitle))
+    publish_bytes(out / "plots/detection_curve.png", plot_detection_curve(curve[1:], subtitle, unit))
+    publish_bytes(out / "plots/points.png", plot_errors(garments, points, subtitle, unit))
     return numbers, evaluation.model, subtitle
 
 
-def _evaluate(landmarks: LandmarkSet, evaluated: EvaluatedSplit) -> _Evaluation:
+def landmark_labels(metrics: dict[str, Any], points: str = "landmarks") -> dict[str, str]:
+    """Names of landmark metrics in text tables, with the unit of each, in the order of the rows."""
+    found: dict[str, str] = {}
+    for unit in _UNITS_SHOWN:
+        whole = UNITS[unit or metrics["unit"]]
+        labels = {"ne": f"NE, of {whole}"}
+        labels |= {f"pck_{percent}": f"{points} within {percent}% of {whole}" for percent in PCK_PERCENTS}
+        labels |= {"ne_mean_of_points": f"NE, of {whole}, mean of {points}"}
+        found |= {name: label for name, label in with_unit(labels, unit).items() if name in metrics["model"]}
+    return found
+
+
+def _evaluate(landmarks: LandmarkSet, evaluated: EvaluatedSplit, knows_box: bool) -> _Evaluation:
     results = evaluated.results
-    truth = (
-        results["target"], results["visibility"], results["garment"], results["size"][:, 0], results["size"][:, 1], landmarks
-    )  # fmt: skip
-    model = normalized_distances(results["points"], *truth)
+    model = errors_by_unit(results["points"], results, landmarks)
+    numbers = {"model": _overall(landmarks, model)}
     if not len(evaluated.training_rows):
-        return _Evaluation(landmarks, evaluated, model, None, None)
-    pose, commonest = _learn_baseline(landmarks, evaluated.shards, evaluated.training_rows)
-    baseline = normalized_distances(pose.predict(*truth[2:5]), *truth)
-    return _Evaluation(landmarks, evaluated, model, baseline, float(np.mean(results["garment"] == commonest)))
+        return _Evaluation(landmarks, evaluated, model[""], None, numbers, None)
+    pose, commonest = _learn_baseline(landmarks, evaluated.shards, evaluated.training_rows, knows_box)
+    boxes = results["box"] if knows_box else None
+    guess = pose.predict(results["garment"], results["size"][:, 0], results["size"][:, 1], boxes)
+    baseline = errors_by_unit(guess, results, landmarks)
+    numbers["mean_pose"] = _overall(landmarks, baseline)
+    majority = float(np.mean(results["garment"] == commonest))
+    return _Evaluation(landmarks, evaluated, model[""], baseline[""], numbers, majority)
 
 
-def _learn_baseline(landmarks: LandmarkSet, shards: ShardSet, rows: NDArray[np.int64]) -> tuple[MeanPose, int]:
+def _learn_baseline(
+    landmarks: LandmarkSet, shards: ShardSet, rows: NDArray[np.int64], knows_box: bool
+) -> tuple[MeanPose, int]:
     """Return the mean pose of the training rows N, from their annotations only, and their most frequent garment."""
     annotations = [shards.read_annotation(int(row)) for row in rows]
     points = np.array(
@@ -89,22 +117,23 @@ def _learn_baseline(landmarks: LandmarkSet, shards: ShardSet, rows: NDArray[np.i
         [annotation["width"] for annotation in annotations],
         [annotation["height"] for annotation in annotations],
     )
-    pose = MeanPose.fit(points, visibility, np.array(kinds), width, height, landmarks)
+    boxes = [annotation["box"] for annotation in annotations] if knows_box else None
+    pose = MeanPose.fit(points, visibility, np.array(kinds), width, height, landmarks, boxes)
     return pose, int(np.bincount(kinds).argmax())
 
 
 def _numbers(evaluation: _Evaluation) -> dict[str, Any]:
     results, model, baseline = evaluation.evaluated.results, evaluation.model, evaluation.baseline
     names_garments = "garment_scores" in results
-    numbers: dict[str, Any] = {"model": _overall(evaluation.landmarks, model)}
+    numbers: dict[str, Any] = {**evaluation.numbers, "unit": own_unit(evaluation.landmarks)}
     if names_garments:
         named = results["garment_scores"].argmax(axis=1)
         numbers["model"]["garment_accuracy"] = float(np.mean(named == results["garment"]))
     if baseline is not None:
         low, high = ratio_interval(error_sums(model), error_sums(baseline))
-        overall = _overall(evaluation.landmarks, baseline)
-        numbers["mean_pose"] = {**overall, **({"garment_accuracy": evaluation.majority} if names_garments else {})}
-        numbers["ratio_to_mean_pose"] = numbers["model"]["ne"] / max(overall["ne"], 1e-9)
+        if names_garments:
+            numbers["mean_pose"]["garment_accuracy"] = evaluation.majority
+        numbers["ratio_to_mean_pose"] = numbers["model"]["ne"] / max(numbers["mean_pose"]["ne"], 1e-9)
         numbers |= {"ratio_to_mean_pose_low": low, "ratio_to_mean_pose_high": high}
     for kind, names in (("garments", evaluation.landmarks.garments), ("points", evaluation.landmarks.names)):
         indices = model.garments[:, None] if kind == "garments" else np.arange(len(evaluation.landmarks))
@@ -154,12 +183,13 @@ def _collapse(evaluation: _Evaluation) -> dict[str, Any]:
     return {"collapsed": spread < _STILL, "spread": spread, "sentence": sentence}
 
 
-def _overall(landmarks: LandmarkSet, errors: PointErrors) -> dict[str, float]:
-    summary = summarize(errors, landmarks)
-    chosen = {name: summary[name] for name in _OVERALL if name in summary}
-    distances = errors.distances[errors.counted]
-    within = {f"pck_{percent}": float(np.mean(distances <= percent / 100)) for percent in _PCK_PERCENTS}
-    return {name: value for name, value in (chosen | within).items() if math.isfinite(value)}
+def _overall(landmarks: LandmarkSet, by_unit: dict[str, PointErrors]) -> dict[str, float]:
+    found = {
+        name: value for unit, errors in by_unit.items() for name, value in with_unit(overall(errors), unit).items()
+    }
+    if not landmarks.normalizer_pairs:
+        found["ne_diluted"] = diluted_error(by_unit[""])
+    return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 def _part(evaluation: _Evaluation, among: NDArray[np.bool_], *, interval: bool = False) -> dict[str, float | int]:

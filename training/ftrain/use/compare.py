@@ -14,13 +14,16 @@ from matplotlib.figure import Figure
 from fschemas.failures import UsageError
 from fschemas.folders import claim_output
 from fschemas.json_file import read_json
+from fschemas.landmarks import landmark_set
 from fschemas.publish import exclusive, publish_bytes, publish_json
 from fschemas.wording import count
 from ftrain.data.csv_text import csv_bytes
 from ftrain.fit.checkpoint import BEST_METRIC_FILE
 from ftrain.fit.run_folder import RunFolder, flat
+from ftrain.metrics.normalized_error import UNITS, is_of_own_unit, own_unit
 from ftrain.plots.figures import FAINT_COLOR, MODEL_COLOR, STYLE, TEXT_COLOR, draw_head, to_png
 from ftrain.plots.sheet import shortened
+from ftrain.reports.text_table import aligned
 from ftrain.tasks.task import find_task
 from ftrain.use.evaluate import REPORT_FILE
 from ftrain.use.key_metrics import metric_value, read_curve
@@ -48,6 +51,7 @@ class _Run:
     config: Mapping[str, Any]
     report: Mapping[str, Any]
     source: str
+    unit: str | None  # of landmark errors without a unit in their name; None for a run without landmarks
 
     def to_json(self) -> dict[str, str]:
         return {"name": self.name, "path": str(self.path), "task": self.task, "source": self.source}
@@ -86,30 +90,20 @@ def compare_runs(paths: Sequence[Path], out: Path | None = None, *, reports: Pat
 def comparison_lines(found: Mapping[str, Any]) -> Iterator[str]:
     """Format a comparison as a text table: one heading per block, one column per run."""
     runs = found["runs"]
-    blocks = [
-        ("", [("task", [run["task"] for run in runs]), ("figures of", [run["source"] for run in runs])]),
-        ("configuration that differs", [(key, [_text(value) for value in values]) for key, values in found["configuration"].items()]),
-        (
-            "metrics, with 95% interval where there is one",
-            [(name, [_metric_text(part) for part in parts]) for name, parts in found["metrics"].items()],
-        ),
-    ]  # fmt: skip
-    rows = [row for _, block in blocks for row in block]
-    first = max(len(name) for name, _ in rows) + 4
-    widths = [max(len(cells[number]) for cells in [[run["name"] for run in runs], *(cells for _, cells in rows)]) for number in range(len(runs))]  # fmt: skip
-    yield _line("", [run["name"] for run in runs], first, widths)
-    for title, block in blocks:
-        if title:
-            yield ""
-            yield title if block else f"{title}: none"
-        for name, cells in block:
-            yield _line(f"  {name}" if title else name, cells, first, widths)
-    yield from (f"NOTE: {note}" for note in found["notes"])
-
-
-def _line(name: str, cells: Sequence[str], first: int, widths: Sequence[int]) -> str:
-    row = (f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True))
-    return f"{name:<{first}}{'  '.join(row)}".rstrip()
+    blocks = {
+        "configuration that differs": {
+            key: [_text(value) for value in values] for key, values in found["configuration"].items()
+        },
+        "metrics, with 95% interval where there is one": {
+            name: [_metric_text(part) for part in parts] for name, parts in found["metrics"].items()
+        },
+    }
+    rows = [["", *(run["name"] for run in runs)]]
+    rows += [["task", *(run["task"] for run in runs)], ["figures of", *(run["source"] for run in runs)]]
+    for title, block in blocks.items():
+        rows += [[""], [title if block else f"{title}: none"]]
+        rows += [[f"  {name}", *cells] for name, cells in block.items()]
+    yield from aligned([*rows, *([f"NOTE: {note}"] for note in found["notes"])])
 
 
 def _text(value: Any) -> str:
@@ -158,7 +152,9 @@ def _read(path: Path, name: str, reports: Path | None) -> _Run:
         )
     else:
         report, source = _validation(folder)
-    return _Run(name, path, config.task, values, report, source)
+    landmarks = dataset.get("landmark_set")
+    unit = own_unit(landmark_set(str(landmarks["name"]))) if landmarks else None
+    return _Run(name, path, config.task, values, report, source, unit)
 
 
 def _validation(folder: RunFolder) -> tuple[dict[str, Any], str]:
@@ -186,8 +182,15 @@ def _differences(runs: Sequence[_Run]) -> dict[str, list[Any]]:
 
 def _metrics(runs: Sequence[_Run]) -> dict[str, list[dict[str, float] | None]]:
     names = dict.fromkeys(name for run in runs for name in _key_names(run))
+    if len(_units(runs)) > 1:
+        names = dict.fromkeys(name for name in names if not is_of_own_unit(name))
     found = {name: [_metric(run, name) for run in runs] for name in names}
     return {name.replace("/", "_"): parts for name, parts in found.items() if any(parts)}
+
+
+def _units(runs: Sequence[_Run]) -> list[str]:
+    """The units of landmark errors that do not name theirs."""
+    return sorted({UNITS[run.unit] for run in runs if run.unit is not None})
 
 
 def _key_names(run: _Run) -> tuple[str, ...]:
@@ -208,6 +211,8 @@ def _notes(runs: Sequence[_Run]) -> Iterator[str]:
     if len({run.task for run in runs}) > 1:
         yield "the runs are of different tasks"
     kinds = {run.source.split(",")[0] if "sample" in run.source else run.source.split(" at ")[0] for run in runs}
+    if len(units := _units(runs)) > 1:
+        yield f"ne and pck are in different units ({'; '.join(units)}) and left out; compare ne_image or ne_box"
     if len(kinds) > 1:
         yield f"the metrics are of different data ({'; '.join(sorted(kinds))}), so they say little about which run is better"
 

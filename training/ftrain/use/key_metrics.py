@@ -9,7 +9,7 @@ from typing import Any
 from fschemas.publish import publish_bytes
 from ftrain.data.csv_text import csv_bytes
 
-MAX_METRICS = 12  # metrics; keeps a table of several models readable
+MAX_METRICS = 13  # metrics; keeps a table of several models readable
 BASELINES = ("mean_pose", "majority", "untrained", "chance")  # baseline sections of a report, the best known first
 TRAINING_CURVE, VALIDATION_CURVE = "training_curve.csv", "validation_curve.csv"
 _DIGITS = 6

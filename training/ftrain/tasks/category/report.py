@@ -18,6 +18,7 @@ from ftrain.metrics.slices import slices
 from ftrain.plots.figures import plot_bars
 from ftrain.plots.sheet import MARKS_ENTRY, ORDER_ENTRY, sheet
 from ftrain.reports import label_report
+from ftrain.reports.text_table import aligned
 from ftrain.tasks.category.labels import CategoryLabels
 from ftrain.tasks.category.metrics import label_metrics, metrics_by_target
 from ftrain.tasks.category.per_image import hits, images, tile
@@ -93,9 +94,11 @@ def report(task: Category, evaluated: EvaluatedSplit, out: Path) -> dict[str, An
 def summary(metrics: dict[str, Any]) -> Iterator[str]:
     """Yield the results of `report` as text lines."""
     baseline = {**metrics.get("majority", {}), **metrics.get("mean_box", {})}
-    yield from label_report.metric_lines(metrics["model"], baseline, _NAMES, "majority")
-    yield from label_report.part_lines("top-1 of each group", metrics.get("groups", {}), "majority")
-    yield from label_report.part_lines("recall@3 of each type", metrics.get("attributes", {}), "majority")
+    yield from aligned([
+        *label_report.metric_rows(metrics["model"], baseline, _NAMES, "majority"),
+        *label_report.part_rows("top-1 of each group", metrics.get("groups", {}), "majority"),
+        *label_report.part_rows("recall@3 of each type", metrics.get("attributes", {}), "majority"),
+    ])  # fmt: skip
 
 
 def _learn_baselines(learned: CategoryLabels, evaluated: EvaluatedSplit) -> _Baselines:

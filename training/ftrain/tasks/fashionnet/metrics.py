@@ -11,7 +11,7 @@ from ftrain.data.types import Results
 from ftrain.metrics.attributes import attribute_recall, group_accuracy
 from ftrain.metrics.bootstrap import ratio_interval
 from ftrain.metrics.classification import balanced_accuracy, classification_metrics
-from ftrain.metrics.normalized_error import normalized_distances, summarize
+from ftrain.metrics.normalized_error import errors_by_unit, overall, summarize, with_unit
 from ftrain.metrics.retrieval import RetrievalMetrics, evaluate_retrieval
 from ftrain.tasks.fashionnet.labels import FashionNetLabels
 from ftrain.tasks.fashionnet.task import FashionNet
@@ -26,11 +26,10 @@ def compute_metrics(task: FashionNet, results: Results) -> dict[str, Any]:
     category, `attributes_top_1` or `attributes_recall_5_micro`, and `map` of each image among all others of the split.
     """
     learned = task.labels
-    errors = normalized_distances(
-        results["points"], results["target"], results["visibility"], results["garment"],
-        results["size"][:, 0], results["size"][:, 1], learned.landmarks,
-    )  # fmt: skip
-    found: dict[str, Any] = dict(summarize(errors, learned.landmarks, num_resamples=0))
+    own, *others = errors_by_unit(results["points"], results, learned.landmarks).items()
+    found: dict[str, Any] = dict(summarize(own[1], learned.landmarks, num_resamples=0))
+    for unit, errors in others:
+        found |= with_unit(overall(errors, num_resamples=0), unit)
     found |= visibility_metrics(results["visibility_scores"].argmax(axis=2), results["visibility"])
     found |= label_metrics(learned, results)
     if "embedding" in results and (results["item"] >= 0).any():

@@ -12,14 +12,15 @@ from ftrain.data.csv_text import csv_bytes, csv_table
 from ftrain.data.types import EvaluatedSplit, Results
 from ftrain.metrics.attributes import group_labels
 from ftrain.metrics.classification import class_ranks, dominance, predictions
-from ftrain.metrics.normalized_error import PointErrors
+from ftrain.metrics.normalized_error import UNITS, PointErrors, own_unit
 from ftrain.metrics.slices import slices
 from ftrain.plots.figures import plot_bars
 from ftrain.plots.legend import side_entries
 from ftrain.plots.overlay import side_color
 from ftrain.plots.sheet import MARKS, MARKS_ENTRY, ORDER_ENTRY, Tile, mistaken, sheet
 from ftrain.reports import label_report
-from ftrain.reports.landmark_report import landmark_metrics
+from ftrain.reports.landmark_report import landmark_labels, landmark_metrics
+from ftrain.reports.text_table import aligned
 from ftrain.tasks.fashionnet.answer import named_attributes
 from ftrain.tasks.fashionnet.labels import FashionNetLabels
 from ftrain.tasks.fashionnet.metrics import (
@@ -35,8 +36,6 @@ from ftrain.tasks.fashionnet.task import FashionNet
 _SHEET_IMAGES = 20
 _FAR = 0.2  # NE at and above which an image's landmarks have maximum badness
 _LABELS = {
-    "ne": "landmark NE",
-    "pck_10": "landmarks within 10%",
     "visibility_accuracy": "visibility accuracy",
     "top_1": "category top-1",
     "top_3": "category top-3",
@@ -67,7 +66,7 @@ def report(task: FashionNet, evaluated: EvaluatedSplit, out: Path) -> dict[str, 
     learned = task.labels
     results, shards = evaluated.results, evaluated.shards
     splits = shards.columns["split"][results["row"]]
-    numbers, errors, subtitle = landmark_metrics(learned.landmarks, evaluated, out)
+    numbers, errors, subtitle = landmark_metrics(learned.landmarks, evaluated, out, knows_box=task.config.crop == "box")
     numbers["model"] |= visibility_metrics(results["visibility_scores"].argmax(axis=2), results["visibility"])
     numbers["model"] |= label_metrics(learned, results)
     numbers["majority"] = {}
@@ -93,27 +92,19 @@ def report(task: FashionNet, evaluated: EvaluatedSplit, out: Path) -> dict[str, 
 def summary(metrics: dict[str, Any]) -> Iterator[str]:
     """Yield model and baselines side by side, and the types of attributes."""
     baselines = [name for name in _BASELINES if name in metrics]
-    yield (
-        f"{'metric':<26}{'model, 95% interval':<28}" + "".join(f"{_BASELINES[name]:<14}" for name in baselines).rstrip()
-    )
-    for name, label in _LABELS.items():
-        if name not in metrics["model"]:
-            continue
-        value = _percent(metrics["model"], name)
-        below = "".join(f"{_percent(metrics[baseline], name, plain=True):<14}" for baseline in baselines)
-        yield f"{label:<26}{value:<28}{below}".rstrip()
+    rows = [["metric, with 95% interval", "model", *(_BASELINES[name] for name in baselines)]]
+    for name, label in {**landmark_labels(metrics), **_LABELS}.items():
+        if name in metrics["model"]:
+            below = (_percent(metrics[baseline], name, plain=True) for baseline in baselines)
+            rows.append([label, _percent(metrics["model"], name), *below])
     if types := metrics.get("types"):
-        shown = [
-            name if any("baseline" in part for part in types.values()) and name == "majority" else ""
-            for name in baselines
-        ]
-        title = f"{metrics.get('types_figure', 'attributes')} of each {'group' if 'attributes_top_1' in metrics['model'] else 'type'}"
-        yield f"{title:<26}{'model':<28}{''.join(f'{name:<14}' for name in shown)}".rstrip()
-        before = 14 * baselines.index("majority") if "majority" in baselines else 0
-        for kind, part in types.items():
-            baseline = f"{'':<{before}}{100 * part['baseline']:.2f}%" if "baseline" in part else ""
-            value = f"{100 * part['value']:.2f}%"
-            yield f"  {kind.replace('_', ' '):<24}{value:<28}{baseline}".rstrip()
+        kind = "group" if "attributes_top_1" in metrics["model"] else "type"
+        title = f"{metrics.get('types_figure', 'attributes')} of each {kind}"
+        rows.append([title, "model", *("majority" if baseline == "majority" else "" for baseline in baselines)])
+        for name, part in types.items():
+            below = (_percent(part, "baseline") if baseline == "majority" else "" for baseline in baselines)
+            rows.append([f"  {name.replace('_', ' ')}", _percent(part, "value"), *below])
+    yield from aligned(rows)
     if metrics.get("ratio_to_mean_pose_high", 0) >= 1:
         yield "WARNING: the landmarks are not clearly better than those of a model that ignores the image"
 
@@ -298,7 +289,9 @@ def _tile(learned: FashionNetLabels, evaluated: EvaluatedSplit, errors: PointErr
         good = None if target < 0 else target == predicted
         lines.append(mistaken(learned.categories[predicted], learned.categories[target] if good is False else None))
     lines.append(
-        f"landmarks: NE {100 * errors.distances[number].sum() / count:.1f}%" if count else "no visible landmark"
+        f"landmarks: NE {100 * errors.distances[number].sum() / count:.1f}% of {UNITS[own_unit(learned.landmarks)]}"
+        if count
+        else "no visible landmark"
     )
     if learned.attributes:
         targets = results["attributes"][number]

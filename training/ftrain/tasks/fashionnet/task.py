@@ -40,7 +40,7 @@ from ftrain.tasks.task import Task
 
 _UNIT = 0.1  # share of the input side; a point at this distance has loss 1
 _SIGMA = 1.2  # of the heat map targets, in cells
-_TARGETS = ("target", "visibility", "garment", "category", "attributes", "item")
+_TARGETS = ("target", "visibility", "box", "garment", "category", "attributes", "item")
 
 _LACKS = {
     "category": "the training images have one category at most",
@@ -93,6 +93,7 @@ class FashionNet(Task):
     selected_by = ("quality", "max")
     key_metrics = (
         "ne",
+        "ne_box",
         "visibility_accuracy",
         "top_1",
         "macro_f1",

@@ -11,18 +11,11 @@ from fschemas.publish import publish_bytes
 from fschemas.wording import count
 from ftrain.data.csv_text import csv_bytes
 from ftrain.data.types import EvaluatedSplit
-from ftrain.metrics.normalized_error import PointErrors
-from ftrain.reports.landmark_report import error_sums, landmark_metrics
+from ftrain.metrics.normalized_error import UNITS, PointErrors
+from ftrain.reports.landmark_report import error_sums, landmark_labels, landmark_metrics
+from ftrain.reports.text_table import aligned
 from ftrain.tasks.keypoints.sheet import contact_sheet
 from ftrain.tasks.keypoints.task import Keypoints
-
-_LABELS = {
-    "ne": "NE, with 95% interval",
-    "pck_5": "keypoints within 5%",
-    "pck_10": "keypoints within 10%",
-    "pck_20": "keypoints within 20%",
-    "garment_accuracy": "garment accuracy",
-}
 
 
 def report(task: Keypoints, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
@@ -31,7 +24,7 @@ def report(task: Keypoints, evaluated: EvaluatedSplit, out: Path) -> dict[str, A
     Raises `UsageError` if no visible point of the split can be evaluated.
     """
     landmarks = task.landmarks
-    numbers, errors, subtitle = landmark_metrics(landmarks, evaluated, out)
+    numbers, errors, subtitle = landmark_metrics(landmarks, evaluated, out, knows_box=task.config.crop == "box")
     rows = _image_rows(landmarks, evaluated, errors)
     publish_bytes(out / "images.csv", csv_bytes(("key", "garment", "ne", "points"), rows))
     publish_bytes(out / "predictions.png", contact_sheet(landmarks, evaluated, errors, subtitle))
@@ -42,17 +35,22 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
     """Yield the results of `report` as text lines."""
     model, baseline = metrics["model"], metrics.get("mean_pose", {})
     columns = ["model", *(["mean pose"] if baseline else [])]
-    yield _line("metric", columns)
-    for name in ("ne", "pck_5", "pck_10", "pck_20", "garment_accuracy"):
+    rows = [["metric, with 95% interval", *columns]]
+    for name, label in {**landmark_labels(metrics, "keypoints"), "garment_accuracy": "garment accuracy"}.items():
         if name in model:
-            yield _line(_LABELS[name], [_share(part, name) for part in (model, baseline) if part])
+            rows.append([label, *(_share(part, name) for part in (model, baseline) if part)])
     if metrics.get("garments"):
-        yield _line("NE of each garment", columns)
+        rows.append([f"NE of each garment, of {UNITS[metrics['unit']]}", *columns])
     for garment, part in metrics.get("garments", {}).items():
-        yield _line(f"  {garment}", [_share(part, name) for name in ("ne", "mean_pose") if name in part])
+        rows.append([f"  {garment}", *(_share(part, name) for name in ("ne", "mean_pose") if name in part)])
+    yield from aligned(rows)
     if points := metrics.get("points"):
         hardest = sorted(points, key=lambda point: -points[point]["ne"])[:3]
-        yield "hardest points: " + ", ".join(f"{name} {100 * points[name]['ne']:.1f}%" for name in hardest)
+        yield (
+            "hardest points: "
+            + ", ".join(f"{name} {100 * points[name]['ne']:.1f}%" for name in hardest)
+            + f" of {UNITS[metrics['unit']]}"
+        )
     if metrics.get("excluded_images"):
         images, lost = metrics["excluded_images"], metrics["excluded_points"]
         yield f"left out: {count(images, 'image')} without a reference length, with {count(lost, 'visible landmark')}"
@@ -75,9 +73,6 @@ def _image_rows(landmarks: LandmarkSet, evaluated: EvaluatedSplit, errors: Point
 
 def _share(part: dict[str, Any], name: str) -> str:
     value = f"{100 * part[name]:.2f}%"
-    interval = name == "ne" and "ne_low" in part
-    return f"{value} ({100 * part['ne_low']:.2f} to {100 * part['ne_high']:.2f})" if interval else value
-
-
-def _line(label: str, cells: list[str]) -> str:
-    return f"{label:<24}" + "".join(f"{cell:<28}" for cell in cells).rstrip()
+    if f"{name}_low" not in part:
+        return value
+    return f"{value} ({100 * part[f'{name}_low']:.2f} to {100 * part[f'{name}_high']:.2f})"

@@ -9,7 +9,7 @@ from fschemas.landmarks import LandmarkSet, Visibility
 from fschemas.palette import SIDE_COLORS
 from ftrain.data.image import decode_exactly
 from ftrain.data.types import EvaluatedSplit
-from ftrain.metrics.normalized_error import PointErrors
+from ftrain.metrics.normalized_error import UNITS, PointErrors, own_unit
 from ftrain.plots.figures import STYLE, to_png
 from ftrain.plots.legend import Entry, Head, side_entries
 from ftrain.plots.overlay import side_color
@@ -30,7 +30,11 @@ def contact_sheet(landmarks: LandmarkSet, evaluated: EvaluatedSplit, errors: Poi
         *side_entries(landmarks),
         Entry("ring", _ERROR, "true landmark, with a line to the predicted one"),
         Entry("text", "", "white lines: outline through the predicted landmarks"),
-        Entry("text", "", "NE: error of the image; from the best to the worst of each garment"),
+        Entry(
+            "text",
+            "",
+            f"NE: mean error, in % of {UNITS[own_unit(landmarks)]}; from the best to the worst of each garment",
+        ),
     ]
     top = Head("Predicted and true landmarks", subtitle, legend, width, 0.12)
     head = top.height

@@ -64,7 +64,7 @@ class Keypoints(Task):
     needs = ("landmarks",)
     Config = KeypointsConfig
     selected_by = ("ne", "min")
-    key_metrics = ("ne", "pck_5", "pck_10", "pck_20", "pck_auc", "garment_accuracy")
+    key_metrics = ("ne", "ne_image", "ne_box", "pck_5", "pck_10", "pck_20", "pck_auc", "garment_accuracy")
     view_kinds = ("flip", "rotations", "scales")
 
     def __init__(self, config: KeypointsConfig, dataset: dict[str, Any]) -> None:
@@ -149,7 +149,7 @@ class Keypoints(Task):
         points, scores = decode(maps.float(), _STRIDE, self.config.blur_sigma, self.config.subpixel_offset)
         source = points_of_source(points, batch["matrix"], batch["size"])
         probabilities = garment_scores.float().softmax(dim=1)
-        passed_on = {name: batch[name] for name in ("target", "visibility", "garment", "size") if name in batch}
+        passed_on = {name: batch[name] for name in ("target", "visibility", "box", "garment", "size") if name in batch}
         return {"points": source, "scores": scores, "garment_scores": probabilities, **passed_on}
 
     def _maps(self, image: Tensor) -> tuple[KeypointMaps, Tensor]:

@@ -24,7 +24,8 @@ from ftrain.metrics.exact_search import ExactSearch, Features, Similarity
 from ftrain.metrics.retrieval import RetrievalMetrics, evaluate_retrieval, random_precision
 from ftrain.metrics.slices import slices
 from ftrain.plots.figures import plot_bars
-from ftrain.reports.label_report import labels_of, metric_lines, report_classification, spread, subtitle
+from ftrain.reports.label_report import labels_of, metric_rows, report_classification, spread, subtitle
+from ftrain.reports.text_table import aligned
 from ftrain.tasks.retrieval.plots import SHEET_QUERIES, SHEET_RANKS, plot_hits, ranking_sheet
 from ftrain.tasks.retrieval.task import Retrieval
 
@@ -107,13 +108,15 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
         f"{count(int(model['queries']), 'query', 'queries')}, {count(int(model['gallery']), 'gallery image')}, {metrics['protocol']}"
         + (f"; left out without a match: {count(left_out, 'query', 'queries')}" if left_out else "")
     )
-    yield from metric_lines(model, baseline, _LABELS, "untrained backbone", "search")
-    yield f"chance: hit@1 {100 * chance['hit_1']:.1f}%, mAP {100 * chance['map']:.1f}%"
+    rows = [
+        *metric_rows(model, baseline, _LABELS, "untrained backbone", "search"),
+        [f"chance: hit@1 {100 * chance['hit_1']:.1f}%, mAP {100 * chance['map']:.1f}%"],
+    ]
     if "category" in metrics:
         named = {"top_1": "category accuracy", "macro_f1": "category macro-F1"}
-        yield from metric_lines(
-            metrics["category"]["model"], metrics["category"].get("majority", {}), named, "majority", "category"
-        )
+        majority = metrics["category"].get("majority", {})
+        rows += metric_rows(metrics["category"]["model"], majority, named, "majority", "category")
+    yield from aligned(rows)
     if gain := metrics.get("gain"):
         low, high = 100 * gain["map_low"], 100 * gain["map_high"]
         yield f"mAP beyond the untrained backbone, on the same queries: {100 * gain['map']:+.1f} ({low:+.1f} to {high:+.1f}) points"

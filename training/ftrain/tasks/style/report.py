@@ -19,7 +19,7 @@ from ftrain.reports.label_report import (
     Classified,
     classification,
     finite,
-    metric_lines,
+    metric_rows,
     notes_of,
     percent,
     properties,
@@ -27,6 +27,7 @@ from ftrain.reports.label_report import (
     subtitle,
     write_classification,
 )
+from ftrain.reports.text_table import aligned
 from ftrain.tasks.style.attribute_report import ATTENTION_NOTE, attended_image
 from ftrain.tasks.style.attribute_report import report as report_attributes
 from ftrain.tasks.style.attribute_search import chance_metrics, entries, search_metrics
@@ -63,14 +64,17 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
     """Yield the results of `report` as text lines."""
     model, majority = metrics["model"], metrics.get("majority", {})
     searched = metrics.get("untrained") or metrics["chance"]
-    yield from metric_lines(model, majority, _CLASSIFIED, "majority", "classification")
     below = "untrained" if metrics.get("untrained") else "random order"
-    yield from metric_lines(model, searched, _SEARCHED, below, "search")
+    rows = [
+        *metric_rows(model, majority, _CLASSIFIED, "majority", "classification"),
+        *metric_rows(model, searched, _SEARCHED, below, "search"),
+    ]
     if attributes := metrics.get("attributes"):
-        yield f"{'each attribute':<32}{'mAP':<12}{'random order':<18}accuracy".rstrip()
+        rows.append(["each attribute", "mAP", "random order", "accuracy"])
         for attribute, part in attributes.items():
             named = percent(part["top_1"]) if "top_1" in part else ""
-            yield f"  {attribute.replace('_', ' '):<30}{percent(part['map']):<12}{percent(part['chance']):<18}{named}".rstrip()
+            rows.append([f"  {attribute.replace('_', ' ')}", percent(part["map"]), percent(part["chance"]), named])
+    yield from aligned(rows)
     classes = metrics.get("classes", {})
     if len(classes) > 1:
         hardest = sorted(classes, key=lambda name: classes[name]["f1"])[:3]
