@@ -36,6 +36,7 @@ _MAX_OPEN = 64  # shards per process; files evicted from a cache keep their disk
 DATASET_SHAPE = {
     "plan_id": str, "column_groups": [str], "landmark_set": (None, LANDMARK_SET_SHAPE), "vocabularies": {"*": VOCABULARY_SHAPE},
     "splits": {"*": {"samples": COUNT, "shards": COUNT}}, "dataset?": (None, str), "synthetic?": bool, "lock?": (None, str),
+    "sets?": [{"plan_id": str, "dataset?": (None, str)}],  # of a run on several shard sets
 }  # fmt: skip
 _SET_SHAPE = {
     **DATASET_SHAPE, "index": {"sha256": DIGEST},
@@ -114,6 +115,11 @@ class ShardSet:
     def plan_id(self) -> str:
         """Identifier of the content of the set, derived from table and options."""
         return str(self.metadata["plan_id"])
+
+    @property
+    def parts(self) -> tuple[ShardSet, ...]:
+        """The sets whose rows follow one another in this one: itself, unless several were joined."""
+        return (self,)
 
     def require(self, groups: tuple[str, ...]) -> None:
         """Raise `UsageError` unless the set has these column groups."""

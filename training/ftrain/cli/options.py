@@ -8,6 +8,10 @@ import typer
 
 Run = Annotated[Path, typer.Argument(help="Run folder of a trained model.")]
 Shards = Annotated[str, typer.Argument(help="Folder of a finished shard set, or its URL (any fsspec scheme).")]
+ShardSets = Annotated[
+    list[str],
+    typer.Argument(metavar="SHARDS...", help="Shard sets to train on (fit.mixture); the first one validates."),
+]
 Checkpoint = Annotated[str, typer.Option(help="best, latest, or a checkpoint name.")]
 Workers = Annotated[int, typer.Option(min=0, help="Data worker processes.")]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Device to run on.")]

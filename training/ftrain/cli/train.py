@@ -22,7 +22,7 @@ from ftrain.cli.options import (
     Profile,
     Quiet,
     Section,
-    Shards,
+    ShardSets,
     Workers,
     command_line,
 )  # fmt: skip
@@ -34,7 +34,7 @@ def training_command(task_name: str) -> Callable[..., None]:
     """Create the command that trains a task; only keypoints has `--garment`."""
 
     def train(
-        shards: Shards,
+        shards: ShardSets,
         run: Annotated[Path, typer.Option(help="Run folder to create or resume.")],
         params: Params = None,
         section: Section = None,
@@ -73,7 +73,8 @@ def training_command(task_name: str) -> Callable[..., None]:
         }  # fmt: skip
         overrides = [*(overrides or []), *(f"{key}={value}" for key, value in values.items() if value)]
         trackers = tuple(tracker or default_trackers())
-        check_shards(shards)
+        for location in shards:
+            check_shards(location)
         check_paths([init_from], "no such run folder or weight file")
         check_run(init_from if init_from is not None and init_from.is_dir() else None)
         check_trackers(trackers)
@@ -83,7 +84,7 @@ def training_command(task_name: str) -> Callable[..., None]:
         import ftrain.fit.train as fit
 
         options = fit.TrainOptions(
-            shards, run, params, profile, tuple(overrides), resume, init_from,
+            tuple(shards), run, params, profile, tuple(overrides), resume, init_from,
             workers, threads, device, limit_steps, trackers, command_line(), section,
         )  # fmt: skip
         with Reporter(units={"training": "steps"}, quiet=quiet):

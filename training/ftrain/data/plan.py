@@ -85,6 +85,43 @@ class Windowed:
 
 
 @dataclass(frozen=True)
+class Mixture:
+    """Several sets in one plan: every batch has images of each in the proportion of the weights, evenly interleaved.
+
+    An epoch has as many samples as the sets have rows together. A set that has fewer rows than its weight asks for is
+    repeated, each time in a new order.
+    """
+
+    samplers: tuple[Sampler, ...]  # one per set
+    members: tuple[np.ndarray, ...]  # rows of each set
+    weights: tuple[float, ...]
+    adjacent: int = 1  # samples that stay adjacent, such as the K images of an identity
+
+    @property
+    def shares(self) -> np.ndarray:
+        """Share of each set among the samples."""
+        return np.array(self.weights) / sum(self.weights)
+
+    def __call__(self, rows: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """Order the adjacent samples of each set, then interleave the sets."""
+        counts = np.ceil(self.shares * len(rows) / self.adjacent).astype(int)
+        drawn = [self._drawn(number, count, generator) for number, count in enumerate(counts)]
+        times = np.concatenate(
+            [(np.arange(count) + 0.5) / share for count, share in zip(counts, self.shares, strict=True)]
+        )
+        return np.concatenate(drawn)[np.argsort(times, kind="stable")].reshape(-1)[: len(rows)]
+
+    def _drawn(self, number: int, count: int, generator: np.random.Generator) -> np.ndarray:
+        """Draw `count` times `adjacent` samples of a set."""
+        drawn: list[np.ndarray] = []
+        while sum(map(len, drawn)) < count:
+            order = self.samplers[number](self.members[number], generator)
+            size = max(1, len(order) // self.adjacent) * self.adjacent
+            drawn.append(np.resize(order, size).reshape(-1, self.adjacent))
+        return np.concatenate(drawn)[:count]
+
+
+@dataclass(frozen=True)
 class TrainingPlan:
     """Global batches of a run. `batch_size` counts all ranks; the last incomplete batch of an epoch is dropped."""
 

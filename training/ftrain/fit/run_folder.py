@@ -20,6 +20,7 @@ from fschemas.json_file import read_json
 from fschemas.preflight import check_checkpoint, check_run
 from fschemas.publish import exclusive, publish_bytes, publish_json, publish_sealed, sha256_of
 from fschemas.shard_set import DATASET_SHAPE, ShardSet
+from fschemas.wording import count
 from fschemas.yaml_file import YamlLimitError
 from ftrain.data.config import RunConfig
 from ftrain.fit import checkpoint
@@ -101,9 +102,9 @@ class RunFolder:
         return decision
 
     def _difference(self, config: RunConfig, shards: ShardSet) -> str:
-        old = self.config()
-        if self.dataset()["plan_id"] != shards.plan_id:
-            return "the shard set differs"
+        old, known = self.config(), self.dataset()
+        if known["plan_id"] != shards.plan_id:
+            return _different_sets(known, shards)
         before, after = flat(old.model_dump(mode="json")), flat(config.model_dump(mode="json"))
         names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
         if not names:
@@ -204,6 +205,18 @@ class RunFolder:
                 f"{path}: changed since the run was trained ({RECEIPT_FILE} holds its SHA-256); restore it from a copy of the run, "
                 "or remove it to go without its curve"
             )
+
+
+def _different_sets(known: dict[str, Any], shards: ShardSet) -> str:
+    """Say which shard set differs from those that a run was trained on, given its dataset.json."""
+    ids = [one["plan_id"] for one in known.get("sets", [known])]
+    locations = {part.plan_id: part.location for part in shards.parts}
+    strangers = [location for plan_id, location in locations.items() if plan_id not in ids]
+    if strangers and len(ids) > 1:
+        return f"the run was not trained on {strangers[0]}"
+    if len(ids) == 1 == len(locations):
+        return "the shard set differs"
+    return f"the run was trained on {count(len(ids), 'shard set')} and gets {len(locations)}, or in another order"
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -1,16 +1,18 @@
 """Rows of a shard set for training, validation and evaluation of a run, and the order of training."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fschemas.failures import UsageError
 from fschemas.shard_set import ShardSet
+from fschemas.wording import count
 from ftrain.data.config import FitConfig, RunConfig
 from ftrain.data.plan import (
     ClassBalanced,
     Identities,
+    Mixture,
     Sampler,
     Windowed,
     micro_batches_of_rank,
@@ -28,6 +30,9 @@ class Splits:
     If the set has no validation split, a fraction of the groups of the training split is held out for validation. A
     group (an item, a shoot) must not be in both. Groups are chosen by a hash of their names, so they are the same in
     every run.
+
+    Of several sets, the training splits of all are used for training, and the first alone for validation. Each holds
+    out groups if it has no validation split, so that every one of them can be evaluated later.
     """
 
     task: Task | type[Task]  # a class before the task can be built
@@ -37,12 +42,16 @@ class Splits:
     @property
     def holds_out(self) -> bool:
         """Whether validation rows are held out from the training split."""
-        known = self.shards.metadata["splits"]
+        known = self.shards.parts[0].metadata["splits"]
         names = self.task.splits_of(self.config.validation_split, known)
         return self._validates and not any(name in known for name in names)
 
     def training(self) -> np.ndarray:
         """Training rows, including augmented copies."""
+        if len(self.shards.parts) > 1:
+            lengths = [len(part) for part in self.shards.parts]
+            rows = [replace(self, shards=part).training() for part in self.shards.parts]
+            return np.concatenate([own + sum(lengths[:number]) for number, own in enumerate(rows)])
         rows = self._of(self.config.train_split)
         if self.holds_out:
             rows = rows[~self._held_out(rows)]
@@ -61,6 +70,8 @@ class Splits:
 
     def evaluated(self, split: str) -> np.ndarray:
         """Rows of the split (or splits) requested by the user. Raises `UsageError` for a split without samples."""
+        if len(self.shards.parts) > 1:
+            return replace(self, shards=self.shards.parts[0]).evaluated(split)
         if split == self.config.validation_split and self.holds_out:
             rows = self._of(self.config.train_split)
             rows = rows[self._held_out(rows) & (self.shards.columns["copy"][rows] == 0)]
@@ -117,8 +128,44 @@ def positions_of_rank(fit: FitConfig, group: Processes) -> np.ndarray:
 def sampler_of(task: Task, fit: FitConfig, shards: ShardSet, rows: np.ndarray) -> tuple[Sampler, np.ndarray]:
     """Sampler of a configuration and the rows that it can use: P x K excludes identities with a single image.
 
-    Raises `UsageError` if the task has nothing to balance, or if no identity has two images.
+    Raises `UsageError` if the task has nothing to balance, if no identity has two images, or if `fit.mixture` does not
+    have one weight per shard set.
     """
+    parts = shards.parts
+    if fit.mixture and len(fit.mixture) != len(parts):
+        raise UsageError(
+            f"fit.mixture={list(fit.mixture)} has {count(len(fit.mixture), 'weight')} for {count(len(parts), 'shard set')}; "
+            "list one weight per set"
+        )
+    if len(parts) == 1:
+        return _sampler_of(task, fit, shards, rows)
+    set_of = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    labels = task.sampling_labels(task.config, shards.columns)
+    chosen: list[tuple[Sampler, np.ndarray]] = []
+    for number in range(len(parts)):
+        own = rows[set_of[rows] == number]
+        if not len(own):
+            raise UsageError(f"{parts[number].location}: has no image to train on; leave this shard set out")
+        # Images without labels, or without partners, still train the losses that need none.
+        usable = (
+            own
+            if labels is None
+            else with_partners(labels, own)
+            if fit.sampler == "identities"
+            else own[labels[own] != ""]
+        )
+        orders = fit.sampler in ("shuffled", "windowed") or labels is None or len(usable)
+        chosen.append(_sampler_of(task, fit, shards, own) if orders else (shuffled, own))
+    if all(sampler is shuffled for sampler, _ in chosen) and fit.sampler != "shuffled":
+        return _sampler_of(task, fit, shards, rows)  # which says why
+    samplers, members = zip(*chosen, strict=True)
+    adjacent = fit.samples_per_identity if fit.sampler == "identities" else 1
+    weights = fit.mixture or tuple(float(len(own)) for own in members)
+    return Mixture(samplers, members, weights, adjacent), np.sort(np.concatenate(members))
+
+
+def _sampler_of(task: Task, fit: FitConfig, shards: ShardSet, rows: np.ndarray) -> tuple[Sampler, np.ndarray]:
+    """Sampler of one set, or of one of several sets."""
     if fit.sampler == "shuffled":
         return shuffled, rows
     if fit.sampler == "windowed":

@@ -13,7 +13,8 @@ from fschemas.publish import publish_json
 from fschemas.shard_set import ShardSet
 from fschemas.wording import count
 from ftrain.data.config import RunConfig
-from ftrain.data.remote import open_shards
+from ftrain.data.joined_shards import open_sets
+from ftrain.data.plan import Mixture
 from ftrain.data.split_lock import check_lock
 from ftrain.fit.checkpoint_state import step_folder
 from ftrain.fit.config import load_config
@@ -32,7 +33,7 @@ from ftrain.tasks.task import Task, build_task
 class TrainOptions:
     """Command-line options besides the configuration: paths, device and logging. They do not affect what is learned."""
 
-    shards: str
+    shards: str | tuple[str, ...]  # one shard set, or several to train on together
     run: Path
     params: Path | None = None
     profile: str | None = None
@@ -54,8 +55,9 @@ def train(task_name: str, options: TrainOptions) -> dict[str, Any]:
     options = replace(options, run=claim_output(Path(options.run), "run"))
     config = load_config(task_name, options.params, options.profile, options.overrides, options.section)
     cv2.setNumThreads(0)
-    shards = open_shards(options.shards)
-    check_lock(config.split_lock, shards)
+    shards = open_sets([options.shards] if isinstance(options.shards, str) else options.shards)
+    for part in shards.parts:
+        check_lock(config.split_lock, part)
     with processes(options.device, options.workers, options.threads) as group:
         if not group.is_main:
             return _train(config, shards, options, group)
@@ -106,6 +108,11 @@ def _tracker(config: RunConfig, options: TrainOptions, group: Processes) -> Trac
 
 
 def _describe(trainer: Trainer, task: Task, group: Processes) -> None:
+    if isinstance(trainer.plan.sampler, Mixture):
+        mixture = trainer.plan.sampler
+        parts = zip(mixture.shares, mixture.members, trainer.shards.parts, strict=True)
+        text = ", ".join(f"{share:.0%} of {part.location} ({len(rows)})" for share, rows, part in parts)
+        print(f"each batch (training images): {text}", file=sys.stderr)
     num_parameters = sum(parameter.numel() for parameter in task.parameters())
     print(
         f"{task.name}: {num_parameters / 1e6:.2f} M parameters, {count(len(trainer.plan.rows), 'training sample')}, "

@@ -17,38 +17,11 @@ from fschemas import wording
 from fschemas.failures import UsageError
 from fschemas.shard_set import ShardSet
 from ftrain.data.image import decode
+from ftrain.data.joined_shards import Translation
 from ftrain.data.stream import RawSample
 from ftrain.tasks.task import Task
 
 _BY_NAME = ("category", "style")  # columns that hold a class name, "" if unknown
-_LISTS = ("attributes_positive", "attributes_unknown", "attributes_maybe")
-
-
-@dataclass(frozen=True)
-class Translation:
-    """Maps annotations of a shard set to the vocabularies of a run.
-
-    `known` holds the known class names per column. `ids` maps attribute ids of the set to those of the run, for the
-    attributes that the run knows; it is None if attributes need no translation. `unseen` are attributes of the run that
-    the set does not annotate.
-    """
-
-    known: Mapping[str, frozenset[str]]
-    ids: Mapping[int, int] | None = None
-    unseen: tuple[int, ...] = ()
-
-    def __call__(self, annotation: dict[str, Any]) -> dict[str, Any]:
-        """Return the annotation with unknown names as "" and attributes as ids of the run."""
-        changed = {name: "" for name, known in self.known.items() if annotation.get(name, "") not in known}
-        if self.ids is None:
-            return {**annotation, **changed}
-        lists = {
-            name: [self.ids[one] for one in annotation[name] if one in self.ids]
-            for name in _LISTS
-            if name in annotation
-        }
-        lists["attributes_unknown"] = sorted({*lists.get("attributes_unknown", ()), *self.unseen})
-        return {**annotation, **changed, **lists}
 
 
 @dataclass(frozen=True)
