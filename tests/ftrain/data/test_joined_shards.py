@@ -254,10 +254,32 @@ def options_of(sets: tuple[Path, ...], run: Path, **changes: Any) -> TrainOption
     return TrainOptions(tuple(map(str, sets)), run, **given)
 
 
+def assert_same_end(run: Path, whole: Path) -> None:
+    found, expected = (newest(folder / "checkpoints") for folder in (run, whole))
+    assert found is not None
+    assert expected is not None
+    assert found[1] == expected[1]
+    for file in ("model", "optimizer"):
+        name = f"{file}.safetensors"
+        assert (found[0] / name).read_bytes() == (expected[0] / name).read_bytes()
+
+
+def test_a_resumed_run_on_two_sets_ends_with_the_same_bits(items: Path, categories: Path, tmp_path: Path) -> None:
+    """Retrieval with items from one set and categories from both; the run folder records both plans."""
+    sets, run = (items, categories), tmp_path / "run"
+    train("retrieval", options_of(sets, tmp_path / "whole"))
+    train("retrieval", options_of(sets, run, limit_steps=3))
+    train("retrieval", options_of(sets, run, workers=2, resume="required"))
+    assert_same_end(run, tmp_path / "whole")
+    known = RunFolder(run).dataset()["sets"]
+    assert [one["plan_id"] for one in known] == [ShardSet.open(one).plan_id for one in sets]
+    assert RunFolder(run).load()[0].dataset["vocabularies"]["category"]["values"] == list(CATEGORIES)
+
+
+@pytest.mark.slow
 def test_a_killed_run_on_two_sets_ends_with_the_same_bits(
     items: Path, categories: Path, tmp_path: Path, forks: ForkServer, one_thread: None
 ) -> None:
-    """Retrieval with items from one set and categories from both; the run folder records both plans."""
     sets = items, categories
     train("retrieval", options_of(sets, tmp_path / "whole"))
     arguments = ["retrieval", *map(str, sets), "--run", str(tmp_path / "run"), "--workers", "1", "--device", "cpu"]
@@ -267,16 +289,7 @@ def test_a_killed_run_on_two_sets_ends_with_the_same_bits(
     child.send(signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL
     train("retrieval", options_of(sets, tmp_path / "run", workers=2, resume="required"))
-    found, expected = (newest(tmp_path / name / "checkpoints") for name in ("run", "whole"))
-    assert found is not None
-    assert expected is not None
-    assert found[1] == expected[1]
-    for file in ("model", "optimizer"):
-        name = f"{file}.safetensors"
-        assert (found[0] / name).read_bytes() == (expected[0] / name).read_bytes()
-    known = RunFolder(tmp_path / "run").dataset()["sets"]
-    assert [one["plan_id"] for one in known] == [ShardSet.open(one).plan_id for one in sets]
-    assert RunFolder(tmp_path / "run").load()[0].dataset["vocabularies"]["category"]["values"] == list(CATEGORIES)
+    assert_same_end(tmp_path / "run", tmp_path / "whole")
 
 
 def test_a_changed_or_missing_set_is_refused(items: Path, categories: Path, tmp_path: Path) -> None:
