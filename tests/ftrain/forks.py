@@ -164,6 +164,42 @@ def evaluate(shards: str, out: str, rows: int, batch_size: int, workers: int) ->
         np.savez(f"{out}-{group.rank}.npz", **results)
 
 
+def gradients(sets: dict[str, str], out: str) -> None:
+    """Write losses and gradients of one batch of every test case, shared by the processes of the group."""
+    import torch
+    from safetensors.torch import save_file
+    from tests.ftrain.tasks.cases import CASES, batch_of, fresh_task
+
+    from fschemas.shard_set import ShardSet
+    from ftrain.fit.distributed import processes
+    from ftrain.fit.gradients import GlobalBatch, accumulate
+    from ftrain.fit.sync_batch_norm import synchronize_batch_norm
+
+    with processes("cpu") as group:
+        for name, case in CASES.items():
+            shards = ShardSet.open(sets[name])
+            task = fresh_task(case, shards)
+            for module in task.modules():
+                if isinstance(module, torch.nn.modules.dropout._DropoutNd):
+                    module.eval()
+            batch, model = batch_of(task, shards), task
+            if group.world_size > 1:
+                synchronize_batch_norm(task, group.device)
+                model = torch.nn.parallel.DistributedDataParallel(task)
+            part = {key: values.chunk(group.world_size)[group.rank] for key, values in batch.items()}
+            losses = accumulate([part], lambda batch, _, model=model: model(batch), model, GlobalBatch(task, group))
+            means = group.mean({f"loss/{key}": float(value) for key, value in losses.items()})
+            found = {key: p.grad.contiguous() for key, p in task.named_parameters() if p.grad is not None}
+            found |= {
+                f"statistics/{key}": value.contiguous() for key, value in task.named_buffers() if "running" in key
+            }
+            if group.is_main:
+                save_file(
+                    found | {key: torch.tensor(value) for key, value in means.items()},
+                    f"{out}/{name}-{group.world_size}.safetensors",
+                )
+
+
 def cli(arguments: list[str]) -> None:
     """The console script `ftrain`."""
     from ftrain.cli import main
@@ -187,7 +223,7 @@ def _serve() -> None:
         if "wait" in request:
             answer = {"code": _wait(request["wait"], request["timeout"])}
         else:
-            if request["function"] == "cli":
+            if request["function"] in ("cli", "gradients"):
                 ftrain.tasks.task.tasks()  # imported once, for all children
             pid = os.fork()
             if pid == 0:
@@ -224,7 +260,7 @@ def _child(request: dict[str, Any]) -> None:
         for number in (1, 2):
             os.dup2(descriptor, number)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # otherwise a child could read the server's requests
-        function = {"tiny": tiny, "evaluate": evaluate, "cli": cli}[request["function"]]
+        function = {"tiny": tiny, "evaluate": evaluate, "gradients": gradients, "cli": cli}[request["function"]]
         if function is cli:
             cli(**request["arguments"])
         else:

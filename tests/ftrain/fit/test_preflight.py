@@ -201,7 +201,7 @@ NETWORKS: dict[str, tuple[str, dict[str, Any], str]] = {
     "no such loss": ("category", {"fit": {"stages": [{"loss_weights": {"triplets": 2}}]}}, "the task has no loss 'triplets'"),
     "no such parameter": ("category", {"fit": {"stages": [{"freeze": ["backbon"]}]}}, "no parameter's name starts with 'backbon'"),
     "nothing thawed": ("category", {"fit": {"stages": [{"until": 0.5}, {"freeze": [""]}]}}, "leaves nothing to train"),
-    "a batch that is no number of parts": ("category", {"fit": {"micro_batches": 3}}, "must divide into fit.micro_batches=3"),
+    "a batch that is no number of parts": ("category", {"fit": {"micro_batches": 3}}, r"cannot be divided into 3 micro-batches on 1 process; use fit\.batch_size="),
     "more than there is": ("category", {"fit": {"batch_size": 64}}, "fewer than fit.batch_size=64"),
     "weights that are not there": ("category", {"model": {**TINY, "weights": "nowhere.pt"}}, "nowhere.pt: no such weight file"),
 }  # fmt: skip

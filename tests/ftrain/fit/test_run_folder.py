@@ -21,7 +21,7 @@ from fschemas.publish import exclusive
 from fschemas.shard_set import ShardSet
 from ftrain.data.config import FitConfig, RunConfig
 from ftrain.fit import config as config_module
-from ftrain.fit.loop import load_weights
+from ftrain.fit.checkpoint import load_weights
 from ftrain.fit.run_folder import RunFolder
 from ftrain.fit.tracking import CsvTracker
 from ftrain.use.evaluate import evaluate_run

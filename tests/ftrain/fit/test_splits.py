@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tests.ftrain.tiny.task import Tiny, TinyConfig
 from tests.shard_sets import write_label_set
 
@@ -14,7 +16,8 @@ from fschemas.failures import UsageError
 from fschemas.shard_set import ShardSet
 from ftrain.data.config import FitConfig, RunConfig
 from ftrain.data.plan import ClassBalanced, Identities, shuffled
-from ftrain.fit.splits import Splits, sampler_of
+from ftrain.fit.distributed import Processes
+from ftrain.fit.splits import Splits, positions_of_rank, sampler_of
 
 
 class ByItem(Tiny):
@@ -61,22 +64,29 @@ def test_samplers_go_by_the_labels_of_the_task(tmp_path: Path, sampler: str, kin
     assert len(rows) == (4 if sampler == "identities" else 18)
 
 
+def test_identities_need_pairs(tmp_path: Path) -> None:
+    splits = splits_of(tmp_path, {"train": 18, "val": 4}, items=18)
+    with pytest.raises(UsageError, match="no item has two training images"):
+        sampler_of(splits.task, FitConfig(sampler="identities", batch_size=8), splits.shards, splits.training())
+
+
 @pytest.mark.parametrize(
-    ("fit", "items", "sentence"),
+    ("batch_size", "micro_batches", "world_size", "per_identity", "sentence"),
     [
-        ({"sampler": "identities", "batch_size": 8}, 18, "no item has two training images"),
-        ({"sampler": "identities", "batch_size": 6, "samples_per_identity": 4}, 8, "does not divide into identities"),
-        (
-            {"sampler": "identities", "batch_size": 8, "micro_batches": 4, "samples_per_identity": 4},
-            8,
-            "does not divide into identities",
-        ),
+        (6, 1, 1, 4, "cannot be divided into 1 micro-batch on 1 process of whole identities (fit.samples_per_identity=4); use fit.batch_size=4 or 8"),
+        (8, 4, 1, 4, "4 micro-batches on 1 process of whole identities (fit.samples_per_identity=4); use fit.batch_size=16"),
+        (24, 1, 4, 4, "4 micro-batches on 4 processes of whole identities (fit.samples_per_identity=4); use fit.batch_size=16 or 32"),
+        (24, 6, 4, 2, "fit.micro_batches=6 cannot be divided among 4 processes; use fit.micro_batches=8"),
     ],
-)
-def test_what_cannot_be_sampled_is_refused(tmp_path: Path, fit: dict[str, Any], items: int, sentence: str) -> None:
-    splits = splits_of(tmp_path, {"train": 18, "val": 4}, items=items)
-    with pytest.raises(UsageError, match=sentence):
-        sampler_of(splits.task, FitConfig(**fit), splits.shards, splits.training())
+)  # fmt: skip
+def test_identities_are_not_divided(
+    batch_size: int, micro_batches: int, world_size: int, per_identity: int, sentence: str
+) -> None:
+    fit = FitConfig(
+        sampler="identities", batch_size=batch_size, micro_batches=micro_batches, samples_per_identity=per_identity
+    )
+    with pytest.raises(UsageError, match=re.escape(sentence) + "$"):
+        positions_of_rank(fit, Processes(0, world_size, torch.device("cpu")))
 
 
 def test_a_task_without_classes_cannot_be_balanced(tmp_path: Path) -> None:

@@ -131,6 +131,8 @@ class FitConfig(BaseModel):
     """Micro-batches per step, computed one after the other to save memory."""
     exact: bool = False
     """Sum micro-batches in index order, so that results are bit-identical for any number of processes."""
+    sync_batch_norm: bool = True
+    """Batch normalization uses the statistics of all processes; no effect with one process or with `exact`."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """AdamW, or SGD with momentum."""
     learning_rate: float = Field(1e-3, gt=0)

@@ -158,15 +158,26 @@ def model_seed(seed: int, step: int, micro_batch: int) -> int:
     return int(np.random.SeedSequence((seed, step, micro_batch)).generate_state(1, np.uint64)[0])
 
 
-def micro_batches_of_rank(batch_size: int, micro_batches: int, rank: int, world_size: int) -> np.ndarray:
+def micro_batches_of_rank(
+    batch_size: int, micro_batches: int, rank: int, world_size: int, together: int = 1
+) -> np.ndarray:
     """Positions in a global batch of the micro-batches of a rank: (micro_batches / world_size, micro-batch size).
 
-    Rank r takes the micro-batches m with m mod world_size = r. Raises `UsageError` if the numbers do not divide evenly.
+    Rank r takes the micro-batches m with m mod world_size = r. `together` adjacent samples (the images of an identity)
+    share a micro-batch. Raises `UsageError`, with numbers that fit, if the numbers do not divide evenly.
     """
-    if batch_size % micro_batches or micro_batches % world_size:
+    if micro_batches % world_size:
+        more = -(-micro_batches // world_size) * world_size
         raise UsageError(
-            f"fit.batch_size={batch_size} must divide into fit.micro_batches={micro_batches}, "
-            f"and those into {world_size} processes; change one of them"
+            f"fit.micro_batches={micro_batches} cannot be divided among {world_size} processes; use fit.micro_batches={more}"
+        )
+    unit = micro_batches * together
+    if batch_size % unit:
+        fitting = [str(size) for size in (batch_size // unit * unit, (batch_size // unit + 1) * unit) if size]
+        parts = f"{count(micro_batches, 'micro-batch', 'micro-batches')} on {count(world_size, 'process', 'processes')}"
+        whole = f" of whole identities (fit.samples_per_identity={together})" if together > 1 else ""
+        raise UsageError(
+            f"fit.batch_size={batch_size} cannot be divided into {parts}{whole}; use fit.batch_size={' or '.join(fitting)}"
         )
     positions = np.arange(batch_size).reshape(micro_batches, -1)
     return positions[rank::world_size]

@@ -247,3 +247,16 @@ def unpack_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, tensors
         is_moment = tensor.shape == parameter.shape and entry != "step"
         empty = torch.empty_like(parameter if is_moment else tensor, dtype=tensor.dtype, requires_grad=False)
         optimizer.state[parameter][entry] = empty.copy_(tensor)
+
+
+def load_weights(task: nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Load a state dict into a task. Raises `IntegrityError` with the first tensor that does not fit."""
+    own = task.state_dict()
+    for name in sorted(own.keys() ^ tensors.keys()):
+        raise IntegrityError(f"{path}: tensor {name} is {'missing' if name in own else 'unknown to this model'}")
+    for name, tensor in own.items():
+        if tensor.shape != tensors[name].shape:
+            shapes = f"{tuple(tensors[name].shape)} instead of {tuple(tensor.shape)}"
+            remedy = "it belongs to another model or landmark set"
+            raise IntegrityError(f"{path}: tensor {name} has shape {shapes}; {remedy}")
+    task.load_state_dict(tensors)

@@ -28,7 +28,7 @@ from ftrain.fit.checkpoint_state import TrainingState, amend_state
 from ftrain.fit.clock import Clock
 from ftrain.fit.distributed import Processes
 from ftrain.fit.evaluation import results_of_split, to_device
-from ftrain.fit.gradients import Losses, accumulate, accumulate_exactly, split_batch
+from ftrain.fit.gradients import GlobalBatch, Losses, accumulate, accumulate_exactly, split_batch
 from ftrain.fit.optimization import (
     check_stages,
     ema_decay_at,
@@ -42,6 +42,7 @@ from ftrain.fit.optimization import (
 )
 from ftrain.fit.signals import StopSignals, stop_for
 from ftrain.fit.splits import Splits, positions_of_rank, sampler_of
+from ftrain.fit.sync_batch_norm import synchronize_batch_norm
 from ftrain.fit.tracking import Tracker
 from ftrain.tasks.task import Task, task_function
 
@@ -77,6 +78,8 @@ class Trainer:
         self.validate_every = max(1, round(fit.validate_every_epochs * self.plan.steps_per_epoch))
         self.positions = positions_of_rank(fit, processes)
         task.to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if processes.world_size > 1 and fit.sync_batch_norm and not fit.exact:
+            synchronize_batch_norm(task, processes.device)
         check_stages(task, fit.stages)
         self.optimizer = make_optimizer(task, fit)
         self.ema: AveragedModel | None = None
@@ -87,6 +90,7 @@ class Trainer:
         )
         self.compiled: Any = torch.compile(task) if fit.compile else task
         self.forward: Callable[[Batch], Losses] = self.compiled
+        self.global_batch = GlobalBatch(task, processes, compiled=fit.compile)
         self.wrapped_for: list[str] = []  # names of its trainable parameters
         self.stage: Stage | None = None
         self.signals, self.stop = StopSignals(), 0
@@ -118,10 +122,10 @@ class Trainer:
         path, state, _ = found
         if (state.config_digest, state.plan_id) != (self.state.config_digest, self.state.plan_id):
             raise IntegrityError(f"{path}: belongs to another configuration or shard set; train into another folder")
-        load_weights(self.task, checkpoint.load_tensors(path, "model"), path)
+        checkpoint.load_weights(self.task, checkpoint.load_tensors(path, "model"), path)
         checkpoint.unpack_optimizer(self.optimizer, self.task, checkpoint.load_tensors(path, "optimizer"))
         if self.ema is not None:
-            load_weights(self.ema, checkpoint.load_tensors(path, "ema"), path)
+            checkpoint.load_weights(self.ema, checkpoint.load_tensors(path, "ema"), path)
         now, before = self.state.made_with, state.made_with
         changed = [f"{name} {before.get(name)} -> {now[name]}" for name in now if now[name] != before.get(name)]
         if changed:
@@ -156,9 +160,9 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         micro_batches = split_batch(batch, len(self.positions))
         if self.fit.exact:
-            losses = accumulate_exactly(micro_batches, self._losses, self.task, self.processes)
+            losses = accumulate_exactly(micro_batches, self._losses, self.task, self.global_batch)
         else:
-            losses = accumulate(micro_batches, self._losses, self.forward, self.processes)
+            losses = accumulate(micro_batches, self._losses, self.forward, self.global_batch)
         norm = nn.utils.clip_grad_norm_(self.task.parameters(), self.fit.max_grad_norm)
         # One transfer for all scalars: on a GPU, each separate transfer would wait for the device.
         metrics = torch.stack([norm.float(), *(value.float() for value in losses.values())]).tolist()
@@ -182,7 +186,7 @@ class Trainer:
 
     def _enter_stage(self, stage: Stage) -> Stage:
         if stage is not self.stage:
-            self.stage = stage
+            self.stage, self.global_batch.compares = stage, True
             self.task.train()
             enter_stage(self.task, stage)
             self._wrap()
@@ -286,19 +290,6 @@ class Trainer:
     def _log_line(self, sentence: str) -> None:
         if self.processes.is_main:
             log_line(sentence)
-
-
-def load_weights(task: nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """Load a state dict into a task. Raises `IntegrityError` with the first tensor that does not fit."""
-    own = task.state_dict()
-    for name in sorted(own.keys() ^ tensors.keys()):
-        raise IntegrityError(f"{path}: tensor {name} is {'missing' if name in own else 'unknown to this model'}")
-    for name, tensor in own.items():
-        if tensor.shape != tensors[name].shape:
-            shapes = f"{tuple(tensors[name].shape)} instead of {tuple(tensor.shape)}"
-            remedy = "it belongs to another model or landmark set"
-            raise IntegrityError(f"{path}: tensor {name} has shape {shapes}; {remedy}")
-    task.load_state_dict(tensors)
 
 
 def _environment(processes: Processes, fit: FitConfig) -> dict[str, Any]:

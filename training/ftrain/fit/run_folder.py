@@ -27,7 +27,6 @@ from ftrain.fit import checkpoint
 from ftrain.fit.checkpoint import CONFIG_FILE, DATASET_FILE
 from ftrain.fit.checkpoint_state import TrainingState
 from ftrain.fit.config import read_config
-from ftrain.fit.loop import load_weights
 from ftrain.layers.weights import weights_to_come
 from ftrain.tasks.task import Task, build_task
 
@@ -162,7 +161,7 @@ class RunFolder:
             tensors = checkpoint.load_tensors(path, "model")
         with weights_to_come():
             task = build_task(config, self.dataset())
-        load_weights(task, tensors, path)
+        checkpoint.load_weights(task, tensors, path)
         return task.eval(), config, state
 
     def _checkpoint(self, which: str) -> Path:

@@ -122,7 +122,8 @@ def positions_of_rank(fit: FitConfig, group: Processes) -> np.ndarray:
     """
     # One micro-batch per process by default, but with `exact` their number affects the bits, so the user chooses it.
     micro_batches = fit.micro_batches if fit.exact else max(fit.micro_batches, group.world_size)
-    return micro_batches_of_rank(fit.batch_size, micro_batches, group.rank, group.world_size)
+    together = fit.samples_per_identity if fit.sampler == "identities" else 1
+    return micro_batches_of_rank(fit.batch_size, micro_batches, group.rank, group.world_size, together)
 
 
 def sampler_of(task: Task, fit: FitConfig, shards: ShardSet, rows: np.ndarray) -> tuple[Sampler, np.ndarray]:
@@ -182,12 +183,6 @@ def _sampler_of(task: Task, fit: FitConfig, shards: ShardSet, rows: np.ndarray) 
                 f"{shards.location}: fit.sampler=balanced needs labels, and no training sample has one; use shuffled"
             )
         return ClassBalanced(labels), known
-    part = fit.batch_size // fit.micro_batches
-    if part % fit.samples_per_identity:
-        raise UsageError(
-            f"fit.batch_size={fit.batch_size} in {fit.micro_batches} parts does not divide into identities with "
-            f"fit.samples_per_identity={fit.samples_per_identity} images; change one of them"
-        )
     paired = with_partners(labels, rows)
     if len(paired) == 0:
         raise UsageError(f"{shards.location}: no item has two training images, so there are no positive pairs")

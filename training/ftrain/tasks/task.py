@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal, Self, overload
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fschemas.failures import UsageError
 from ftrain.data.config import BackboneConfig, RunConfig, TaskConfig, ViewConfig, Views
@@ -119,6 +119,15 @@ class Task(nn.Module):
 
         `batch` holds the arrays of the task's encoder, stacked to B, ..., such as `image` (uint8 B, S, S, 3).
         """
+
+    def gather(self, values: Tensor) -> Tensor:
+        """Return `values` B, ... of the whole global batch, in the order of its images and with their gradients.
+
+        A loss that compares images, such as a triplet loss, passes the embeddings and labels it compares through here;
+        otherwise, it would see only the images of its micro-batch and process. All other losses must be means over the
+        images of `batch`. The training loop replaces this method; elsewhere, the batch is all there is.
+        """
+        return values
 
     @abstractmethod
     def predict(self, batch: Batch) -> Batch:

@@ -202,7 +202,7 @@ class FashionNet(Task):
             parts["attributes"] = binary_loss(seen.attributes, batch["attributes"])
         if seen.embedding is not None:
             options: Any = {"margin": config.triplet_margin, "mining": config.mining}
-            parts["triplet"] = triplet_loss(seen.embedding, batch["item"], **options)
+            parts["triplet"] = triplet_loss(self.gather(seen.embedding), self.gather(batch["item"]), **options)
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
     def _pose_losses(self, pose: PoseOutputs, batch: Batch, inside: Tensor) -> dict[str, Tensor]:

@@ -173,19 +173,21 @@ class Retrieval(Task):
         """
         config = self.config
         parts: dict[str, Tensor] = {}
-        deep = self.embed(self.pool(self.backbone(batch["image"])[-1]))
-        neck_features = self.neck(deep)
+        own = self.embed(self.pool(self.backbone(batch["image"])[-1]))
+        deep = self.gather(own)
+        neck_features = self.gather(self.neck(own)) if config.bn_neck else deep
+        labels = {name: self.gather(batch[name]) for name in ("identity", "category", "item_class")}
         if self.classifier is not None:
-            labels = batch["category" if config.classify == "category" else "item_class"]
-            parts["classification"] = config.classification_loss_weight * self._cross_entropy(neck_features, labels)
+            classes = labels["category" if config.classify == "category" else "item_class"]
+            parts["classification"] = config.classification_loss_weight * self._cross_entropy(neck_features, classes)
         if config.triplet_loss_weight:
             loss = triplet_loss(
-                deep if config.distance == "cosine" else F.normalize(deep.float(), dim=1), batch["identity"],
+                deep if config.distance == "cosine" else F.normalize(deep.float(), dim=1), labels["identity"],
                 margin=config.triplet_margin, mining=config.mining, distance=config.distance,
             )  # fmt: skip
             parts["triplet"] = config.triplet_loss_weight * loss
         if self.proxies is not None:
-            parts["proxy"] = config.proxy_loss_weight * self.proxies(neck_features, batch["item_class"])
+            parts["proxy"] = config.proxy_loss_weight * self.proxies(neck_features, labels["item_class"])
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
     def predict(self, batch: Batch) -> Batch:

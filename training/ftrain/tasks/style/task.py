@@ -207,7 +207,7 @@ class Style(Task):
             inputs, num_values = self._evaluated(embedding, deep), [len(known) for known in self.labels.values]
             cost = value_loss(self.heads, inputs, values, num_values, config.label_smoothing)
             parts["classes"] = config.classes_loss_weight * cost
-        parts["triplet"] = config.triplet_loss_weight * triplets(embedding, values)
+        parts["triplet"] = config.triplet_loss_weight * triplets(self.gather(embedding), self.gather(values))
         if self.category_head is not None and deep is not None:
             named = self.category_head(deep.mean(dim=(2, 3)))
             cost = class_loss(named, batch["category"], config.label_smoothing)
@@ -217,8 +217,8 @@ class Style(Task):
             rows = torch.arange(attributes.shape[0], device=attributes.device)
             second = self.local(batch["image"], maps[rows, attributes], self.attribute_vectors[attributes])
             seen = torch.where(F.one_hot(attributes, values.shape[1]).bool(), values, -1)
-            repeated = second[:, None].expand(-1, values.shape[1], -1)
-            parts["local"] = config.local_loss_weight * triplets(repeated, seen)
+            repeated = self.gather(second)[:, None].expand(-1, values.shape[1], -1)
+            parts["local"] = config.local_loss_weight * triplets(repeated, self.gather(seen))
             alike = F.cosine_similarity(embedding[rows, attributes], second, dim=1)
             parts["align"] = config.align_loss_weight * (1 - alike).mean()
             self.local_trained.fill_(True)
