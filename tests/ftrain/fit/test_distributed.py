@@ -96,7 +96,7 @@ def test_exact_refuses_numbers_that_would_change_the_bits(shards: ShardSet, tmp_
 def test_two_processes_learn_what_one_learns(forks: ForkServer, shard_folder: Path, tmp_path: Path, sync: bool) -> None:
     """Without dropout. Without common statistics, each process normalizes its half of the batch, like a micro-batch."""
     options: dict[str, Any] = {
-        "model": {"dropout": 0.0}, "ema_decay": 0.0, "epochs": 5, "sync_batch_norm": sync,
+        "model": {"dropout": 0.0}, "ema_decay": 0.0, "epochs": 3, "sync_batch_norm": sync,
     }  # fmt: skip
     train(forks, shard_folder, tmp_path / "one", 1, micro_batches=1 if sync else 2, **options)
     train(forks, shard_folder, tmp_path / "two", 2, **options)
@@ -106,7 +106,7 @@ def test_two_processes_learn_what_one_learns(forks: ForkServer, shard_folder: Pa
         column(tmp_path / "one", "training", "gradient_norm")[0], rel=1e-4
     )
     assert two == pytest.approx(one, rel=1e-3 if sync else 0.02)
-    assert two[-1] < 0.9 * two[0]
+    assert two[-1] < 0.95 * two[0]
     assert checkpoint_ledger(tmp_path / "one") == checkpoint_ledger(tmp_path / "two")
 
 
