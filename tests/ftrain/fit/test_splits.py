@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from tests.ftrain.tiny.task import Tiny, TinyConfig
 from tests.shard_sets import write_label_set
 
@@ -16,8 +18,10 @@ from fschemas.failures import UsageError
 from fschemas.shard_set import ShardSet
 from ftrain.data.config import FitConfig, RunConfig
 from ftrain.data.plan import ClassBalanced, Identities, shuffled
+from ftrain.fit.config import load_config
 from ftrain.fit.distributed import Processes
 from ftrain.fit.splits import Splits, positions_of_rank, sampler_of
+from ftrain.tasks.task import find_task
 
 
 class ByItem(Tiny):
@@ -48,6 +52,50 @@ def test_a_split_of_the_set_is_taken_as_it_is(tmp_path: Path) -> None:
     assert len(splits.training()) == 16
     with pytest.raises(UsageError, match="the split 'test' has no samples; there are train"):
         splits.evaluated("test")
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ({"train": 40, "val": 4}, "holdout"),  # K-Fashion
+        ({"train": 40, "val": 4, "test": 4}, "val"),
+        ({"train": 40, "test": 4}, "val"),  # which is held out, too
+        ({"train": 40}, "holdout"),
+    ],
+)
+def test_auto_validates_on_val_beside_a_test_split(tmp_path: Path, counts: dict[str, int], expected: str) -> None:
+    splits = splits_of(tmp_path, counts, items=40, validation_split="auto", hold_out=0.3)
+    assert splits.validation_split == expected
+    assert splits.holds_out == (expected == "holdout" or "val" not in counts)
+    assert set(splits.validation()) <= set(splits.shards.rows("train" if splits.holds_out else "val"))
+    assert not set(splits.validation()) & set(splits.training())
+    if "val" in counts:
+        assert splits.evaluated("val").tolist() == splits.shards.rows("val").tolist()
+    else:
+        assert splits.evaluated("val").tolist() == splits.validation().tolist()
+
+
+ROOT = Path(__file__).parents[3]
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
+
+
+@pytest.mark.parametrize(
+    ("model", "profile"),
+    [(model, profile) for model in PARAMS["models"] for profile, value in PARAMS[model].items() if isinstance(value, dict)],
+)  # fmt: skip
+def test_no_profile_selects_on_the_split_that_evaluates_it(tmp_path: Path, model: str, profile: str) -> None:
+    """`style full` chose its checkpoint on K-Fashion's `val`, which was then its evaluation split."""
+    entry = PARAMS["models"][model]
+    config = load_config(entry["task"], ROOT / "params.yaml", profile, [], section=model)
+    tree = ROOT / "tests/raw" / entry["dataset"].replace("-", "_")
+    known = json.loads((tree / "expected.json").read_text()).get("splits") or {"train": 1, "val": 1, "test": 1}  # cut by share
+    counts = {split: 40 if split == "train" else 4 for split in known}
+    shards = ShardSet.open(write_label_set(tmp_path / "set", counts, items=40))
+    splits = Splits(find_task(entry["task"]), config, shards)
+    training, selecting, evaluated = splits.training(), splits.validation(), splits.evaluated(entry["split"])
+    assert len(evaluated)
+    for one, other in ((training, selecting), (training, evaluated), (selecting, evaluated)):
+        assert not set(one.tolist()) & set(other.tolist())
 
 
 def test_too_small_a_share_reports_so(tmp_path: Path) -> None:

@@ -194,7 +194,7 @@ def test_a_missing_validation_split_is_cut_out_of_training_and_reported(
     assert held
     assert not held & trained
     assert len(held | trained) == 40
-    assert f"no split 'val' in the set: {len(held)} training images for validation" in capsys.readouterr().err
+    assert f"{len(held)} training images held out for validation (validation_split=val)" in capsys.readouterr().err
 
 
 def test_a_run_can_do_without_validation(tmp_path: Path) -> None:

@@ -347,6 +347,34 @@ def test_the_best_checkpoint_is_evaluated_unless_another_is_named(folder, run, t
     assert steps["best"][1] != steps["latest"][1]
 
 
+def test_a_split_that_selected_the_checkpoint_is_reported(folder, run, tmp_path, without_sheet):
+    """In text and in JSON; the checkpoint was the best on these very samples."""
+    own = evaluate_run(run, str(folder), tmp_path / "own", split="val", workers=0, device="cpu")
+    assert own["selection"] == {"split": "val", "metric": "ne", "evaluated_samples": 5}
+    warning = "WARNING: 5 of the 5 samples selected the checkpoint (by ne on val), so these metrics are too good"
+    assert warning in (tmp_path / "own/summary.txt").read_text()
+    other = evaluate_run(run, str(folder), tmp_path / "other", workers=0, device="cpu")
+    assert other["selection"] == {"split": "val", "metric": "ne", "evaluated_samples": 0}
+    assert "selected" not in (tmp_path / "other/summary.txt").read_text()
+    strange = ShardSet.open(folder)
+    strange.metadata["dataset"] = "other squares"
+    unselected = write_run(tmp_path / "run", strange)
+    elsewhere = evaluate_run(unselected, str(folder), tmp_path / "elsewhere", split="val", workers=0, device="cpu")
+    assert elsewhere["selection"]["evaluated_samples"] == 0
+
+
+def test_a_run_without_validation_is_evaluated_at_its_last_checkpoint(folder, run, tmp_path, without_sheet):
+    shards = ShardSet.open(folder)
+    mine = write_run(tmp_path / "run", shards)
+    state = checkpoint.check(mine / "checkpoints/step-00000007")
+    state.step, state.best = 9, {}
+    checkpoint.save_checkpoint(mine / "checkpoints", state, {"model": tiny_task(shards.metadata).state_dict()}, keep=1)
+    checkpoint.mark_best(mine / "checkpoints", state)
+    metrics = evaluate_run(mine, str(folder), tmp_path / "out", split="val", workers=0, device="cpu")
+    assert (metrics["selection"], metrics["checkpoint_step"]) == (None, 9)
+    assert "NOTE: validation did not select this checkpoint, the last one of the run" in (tmp_path / "out/summary.txt").read_text()
+
+
 def _refusals(folder, shard_folder, run, tmp_path):
     strange = tmp_path / "strange"
     strange.mkdir()

@@ -191,7 +191,7 @@ class RunConfig(BaseModel):
     train_split: str = "train"
     """Split to train on."""
     validation_split: str = "val"
-    """Split that selects the best checkpoint; holdout: a part of the training split; none: the last one is the best."""
+    """Split that selects the checkpoint; holdout: part of train; auto: val beside a test split, else holdout; none: use the last."""
     hold_out: float = Field(0.1, gt=0, lt=1)
     """Fraction of the training groups held out for validation with `holdout`, or without a validation split."""
     split_lock: str = ""

@@ -67,7 +67,7 @@ class Trainer:
         self.plan = TrainingPlan(rows, fit.batch_size, fit.seed, sampler)
         if splits.holds_out:
             self._log_line(
-                f"no split {config.validation_split!r} in the set: {count(len(self.validation_rows), 'training image')} for validation"
+                f"{count(len(self.validation_rows), 'training image')} held out for validation (validation_split={config.validation_split})"
             )
         if len(rows) < len(training_rows):
             self._log_line(

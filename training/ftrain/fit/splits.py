@@ -22,17 +22,19 @@ from ftrain.data.plan import (
 from ftrain.fit.distributed import Processes
 from ftrain.tasks.task import Task, find_task
 
+HOLDOUT = "holdout"  # the held-out groups, as the name of a split
+
 
 @dataclass(frozen=True)
 class Splits:
     """Rows of a shard set by their use in a run.
 
-    If the set has no validation split, a fraction of the groups of the training split is held out for validation. A
-    group (an item, a shoot) must not be in both. Groups are chosen by a hash of their names, so they are the same in
-    every run.
+    If the set has no third split for validation, a fraction of the groups of the training split is held out. A group
+    (an item, a shoot) must not be in both. Groups are chosen by a hash of their names, so they are the same in every
+    run.
 
     Of several sets, the training splits of all are used for training, and the first alone for validation. Each holds
-    out groups if it has no validation split, so that every one of them can be evaluated later.
+    out groups if it has none, so that every one of them can be evaluated later.
     """
 
     task: Task | type[Task]  # a class before the task can be built
@@ -40,11 +42,16 @@ class Splits:
     shards: ShardSet
 
     @property
+    def validation_split(self) -> str:
+        """Split that selects the checkpoint: `auto` is `val` in a set that also has a test split, else `holdout`."""
+        if self.config.validation_split != "auto":
+            return self.config.validation_split
+        return "val" if self._has("test") else HOLDOUT
+
+    @property
     def holds_out(self) -> bool:
         """Whether validation rows are held out from the training split."""
-        known = self.shards.parts[0].metadata["splits"]
-        names = self.task.splits_of(self.config.validation_split, known)
-        return self._validates and not any(name in known for name in names)
+        return self._validates and not self._has(self.validation_split)
 
     def training(self) -> np.ndarray:
         """Training rows, including augmented copies."""
@@ -59,7 +66,7 @@ class Splits:
 
     def validation(self) -> np.ndarray:
         """Validation rows, which select the best checkpoint; empty if validation is disabled."""
-        return self.evaluated(self.config.validation_split) if self._validates else np.empty(0, dtype=np.int64)
+        return self.evaluated(self.validation_split) if self._validates else np.empty(0, dtype=np.int64)
 
     def training_images(self) -> np.ndarray:
         """Training rows without augmented copies; empty if the set has no training split."""
@@ -72,7 +79,7 @@ class Splits:
         """Rows of the split (or splits) requested by the user. Raises `UsageError` for a split without samples."""
         if len(self.shards.parts) > 1:
             return replace(self, shards=self.shards.parts[0]).evaluated(split)
-        if split == self.config.validation_split and self.holds_out:
+        if self.holds_out and (split == self.validation_split or (split == "val" and not self._has("val"))):
             rows = self._of(self.config.train_split)
             rows = rows[self._held_out(rows) & (self.shards.columns["copy"][rows] == 0)]
             if len(rows) == 0:
@@ -86,6 +93,10 @@ class Splits:
     @property
     def _validates(self) -> bool:
         return self.config.validation_split != "none"
+
+    def _has(self, split: str) -> bool:
+        known = self.shards.parts[0].metadata["splits"]
+        return any(name in known for name in self.task.splits_of(split, known))
 
     def _of(self, split: str) -> np.ndarray:
         known = self.shards.metadata["splits"]

@@ -1,12 +1,13 @@
 """`ftrain evaluate RUN SHARDS`: predict a split on any number of processes; the main process evaluates and writes."""
 
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 
 from fschemas.failures import RejectedError, UsageError
 from fschemas.folders import claim_output
@@ -51,6 +52,9 @@ def evaluate_run(
     `tta` is passed to `Task.set_tta`. Baselines are fitted on the training split of the same shard set, and left out if
     it has none. The shards must carry the split lock that the run was trained under, and `lock` (a file or a digest) if
     given.
+
+    `selection` in the report has the split and metric that selected the checkpoint, and how many of the evaluated
+    samples did; it is null if the checkpoint was not selected.
 
     Raises `UsageError` for a run with another landmark set or vocabulary and for a split without samples,
     `IntegrityError` for shards with another lock, `EnvironmentProblem` if another process is writing, and, unless
@@ -110,7 +114,17 @@ def _evaluate(
         "split": split,
         "samples": len(rows),
         "checkpoint_step": state.step,
+        "selection": None,
     }
+    if state.best.get("step") == state.step:
+        trained_on, chosen = folder.dataset(), np.empty(0, np.int64)
+        if all(given.metadata.get(name) == trained_on.get(name) for name in ("dataset", "vocabularies")):
+            with suppress(UsageError):  # a set without the split that validated
+                chosen = splits.validation()
+        shared = len(np.intersect1d(rows, chosen))
+        header["selection"] = {
+            "split": splits.validation_split, "metric": state.best["metric"], "evaluated_samples": shared,
+        }  # fmt: skip
     if unknown := unknown_labels(task, given, split):
         header["unknown_labels"] = unknown
     if shards.metadata.get("synthetic"):
@@ -129,6 +143,14 @@ def summary_lines(metrics: dict[str, Any]) -> Iterator[str]:
     yield from task_function(find_task(metrics["task"]), "summary")(metrics)
     if collapse := _collapsed(metrics):
         yield f"WARNING: {collapse}"
+    selection = metrics["selection"]
+    if selection is None:
+        yield "NOTE: validation did not select this checkpoint, the last one of the run unless --checkpoint chose another"
+    elif number := selection["evaluated_samples"]:
+        yield (
+            f"WARNING: {number} of the {count(metrics['samples'], 'sample')} selected the checkpoint (by {selection['metric']} on "
+            f"{selection['split']}), so these metrics are too good; evaluate another split, or train with validation_split=holdout"
+        )
     for line in unknown_lines(metrics.get("unknown_labels", {})):
         yield f"NOTE: {line}"
     if "note" in metrics:
