@@ -88,7 +88,11 @@ def test_no_profile_selects_on_the_split_that_evaluates_it(tmp_path: Path, model
     entry = PARAMS["models"][model]
     config = load_config(entry["task"], ROOT / "params.yaml", profile, [], section=model)
     tree = ROOT / "tests/raw" / entry["dataset"].replace("-", "_")
-    known = json.loads((tree / "expected.json").read_text()).get("splits") or {"train": 1, "val": 1, "test": 1}  # cut by share
+    known = json.loads((tree / "expected.json").read_text()).get("splits") or {
+        "train": 1,
+        "val": 1,
+        "test": 1,
+    }  # cut by share
     counts = {split: 40 if split == "train" else 4 for split in known}
     shards = ShardSet.open(write_label_set(tmp_path / "set", counts, items=40))
     splits = Splits(find_task(entry["task"]), config, shards)

@@ -372,7 +372,10 @@ def test_a_run_without_validation_is_evaluated_at_its_last_checkpoint(folder, ru
     checkpoint.mark_best(mine / "checkpoints", state)
     metrics = evaluate_run(mine, str(folder), tmp_path / "out", split="val", workers=0, device="cpu")
     assert (metrics["selection"], metrics["checkpoint_step"]) == (None, 9)
-    assert "NOTE: validation did not select this checkpoint, the last one of the run" in (tmp_path / "out/summary.txt").read_text()
+    assert (
+        "NOTE: validation did not select this checkpoint, the last one of the run"
+        in (tmp_path / "out/summary.txt").read_text()
+    )
 
 
 def _refusals(folder, shard_folder, run, tmp_path):
