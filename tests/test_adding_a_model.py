@@ -52,6 +52,7 @@ def run(place: Path, *words: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_commands_run(place: Path) -> None:
     """All commands of the page, with two steps of training and a small network."""
     commands = re.findall(r"^    (ftrain .*)$", PAGE, flags=re.MULTILINE)

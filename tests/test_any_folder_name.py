@@ -47,6 +47,7 @@ def write_photos(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_every_command_of_fprep(home: Path) -> None:
     raw, table, shards = write_photos(home / "raw"), home / f"table{NAME}", home / f"set{NAME}"
     call(fprep.cli.app, "doctor", raw)

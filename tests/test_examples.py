@@ -55,6 +55,7 @@ def test_predict(place: Path, trained: Path) -> None:
     assert "'image': 1" in printed[2]
 
 
+@pytest.mark.slow
 def test_snippets_of_the_documentation(place: Path, trained: Path) -> None:
     """Run all code blocks of the page as one script, with other folders for `/data/fashionai` and `runs/cpn`."""
     text = (ROOT / "docs/python-api.md").read_text(encoding="utf-8")

@@ -144,6 +144,7 @@ def temporaries(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob(".tmp.*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", FOLDERS)
 def test_the_next_run_of_a_command_leaves_nothing_of_a_killed_one(inputs: Inputs, tmp_path: Path, command: str) -> None:
     run, out = FOLDERS[command], tmp_path / "work/out"

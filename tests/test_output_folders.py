@@ -24,6 +24,7 @@ from fschemas.folders import claim_output
 from fschemas.publish import exclusive
 from fschemas.shard_set import ShardSet
 from fschemas.table_file import write_table
+from ftrain.tasks import task_names
 
 OUT = "OUT"
 # Arguments of every command that writes a folder, and the kinds of folders that it accepts besides an empty one.
@@ -129,7 +130,13 @@ def test_kinds_are_known(tmp_path, kind):
     assert (found.name if found else None) == (kind if kind in list(MARKS)[:13] else None)
 
 
-@pytest.mark.parametrize("command", FOLDER_COMMANDS)
+TASKS_BUT_ONE = set(task_names()) - {"category"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [pytest.param(command, marks=[pytest.mark.slow] * (command in TASKS_BUT_ONE)) for command in FOLDER_COMMANDS],
+)
 def test_a_folder_of_anything_else_stays_as_it_is(tmp_path, places, command):
     arguments, own = FOLDER_COMMANDS[command]
     for kind in MARKS:

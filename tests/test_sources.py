@@ -91,6 +91,7 @@ def test_help_answers_at_once(command: str) -> None:
     assert best < 0.6
 
 
+@pytest.mark.slow
 def test_trainers_start_without_polars() -> None:
     code = "import sys; sys.modules['polars'] = None; sys.modules['dataframely'] = None; import ftrain.fit.train, ftrain.use.evaluate, ftrain.use.predict, ftrain.use.submit"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

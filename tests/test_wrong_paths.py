@@ -160,6 +160,7 @@ def answer_all(home: Path) -> None:
     print(json.dumps(answers))
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_found_before_torch_is_imported(tmp_path: Path) -> None:
     for kind in set(KIND_OF.values()) - {None} | set(OTHERS[:-2]):
         write_folder(tmp_path / str(kind), str(kind))

@@ -85,6 +85,7 @@ def write_table(root: Path, case: dict[str, object]) -> None:
     (home / f"{case['table']}.csv").write_bytes(b"\xef\xbb\xbf" + content if case["bom"] else content)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, derandomize=True)
 @example(PLAIN)
 @example(PLAIN | {"folder": "-raw", "table": "~t", "columns": ["a=b", "c'd", "x"]})

@@ -82,7 +82,11 @@ def test_coordinates_are_those_of_the_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "samples", "counts"), [({"size": 32}, 23, (1, 2, 3)), ({"copies": 1, "augment": "strong"}, 36, (1, 2))]
+    ("options", "samples", "counts"),
+    [
+        ({"size": 32}, 23, (1, 2)),
+        pytest.param({"copies": 1, "augment": "strong"}, 36, (1, 2, 3), marks=pytest.mark.slow),
+    ],
 )
 def test_bytes_do_not_depend_on_workers_or_place(
     table: Path, tmp_path: Path, options: dict[str, Any], samples: int, counts: tuple[int, ...]

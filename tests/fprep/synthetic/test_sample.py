@@ -148,6 +148,7 @@ def test_points_lie_in_the_image_and_fit_the_category(sample):
             assert all(0 <= int(x) < width and 0 <= int(y) < height for x, y, _ in known.values())
 
 
+@pytest.mark.slow
 def test_every_point_of_every_category_is_seen_and_left_is_left(images):
     seen, swapped, pairs = Counter(), 0, 0
     for image in images:

@@ -60,7 +60,7 @@ def test_every_module_named_after_a_dataset_is_found():
     assert set(layouts()) == modules & set(readers())
 
 
-@pytest.mark.parametrize("name", TREES)
+@pytest.mark.parametrize("name", [TREES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in TREES[1:])])
 def test_same_bytes_for_any_number_of_workers(name, synthetic, tmp_path):
     calls = []
     find_sample(name)(tmp_path / "raw", images=IMAGES, seed=3, workers=2, progress=calls.append)

@@ -185,6 +185,7 @@ def test_plots_are_images_without_dates_or_versions(evaluated):
             assert set(image.info) <= {"dpi"}
 
 
+@pytest.mark.slow
 def test_two_processes_write_the_same_bytes_as_one(evaluated, folder, run, tmp_path, forks):
     metrics, out = evaluated
     options = ["--out", str(tmp_path / "two"), "--workers", "0", "--device", "cpu", "--batch-size", "16"]

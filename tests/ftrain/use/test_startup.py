@@ -58,6 +58,7 @@ def test_a_prediction_imports_nothing_that_it_does_not_use(tmp_path: Path) -> No
     assert not names.intersection(_UNUSED)
 
 
+@pytest.mark.slow
 def test_no_task_imports_more_to_predict() -> None:
     more, names = imported(_ALL_TASKS)
     assert more <= _MAX_MODULES
