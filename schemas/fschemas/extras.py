@@ -6,6 +6,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "index": ("faiss",),
     "export": ("onnx", "onnxscript", "onnxruntime"),
     "tracking": ("tensorboard", "mlflow"),
+    "coco": ("pycocotools",),
 }
 
 

@@ -6,16 +6,24 @@ from typing import Any
 
 import numpy as np
 
-from fschemas.landmarks import LandmarkSet
+from fschemas.landmarks import DEEPFASHION2_294, LandmarkSet
 from fschemas.publish import publish_bytes
 from fschemas.wording import count
 from ftrain.data.csv_text import csv_bytes
 from ftrain.data.types import EvaluatedSplit
 from ftrain.metrics.normalized_error import UNITS, PointErrors
+from ftrain.reports.label_report import finite, notes_of
 from ftrain.reports.landmark_report import error_sums, landmark_labels, landmark_metrics
 from ftrain.reports.text_table import aligned
+from ftrain.tasks.keypoints import oks
 from ftrain.tasks.keypoints.sheet import contact_sheet
 from ftrain.tasks.keypoints.task import Keypoints
+
+_LABELS = {
+    "garment_accuracy": "garment accuracy",
+    "oks_ap": "OKS-AP, visible and occluded",
+    "oks_ap_visible": "OKS-AP, visible",
+}
 
 
 def report(task: Keypoints, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
@@ -25,6 +33,12 @@ def report(task: Keypoints, evaluated: EvaluatedSplit, out: Path) -> dict[str, A
     """
     landmarks = task.landmarks
     numbers, errors, subtitle = landmark_metrics(landmarks, evaluated, out, knows_box=task.config.crop == "box")
+    if landmarks.name == DEEPFASHION2_294.name and "box" in evaluated.results:
+        if oks.MISSING:
+            numbers["oks_left_out"] = oks.MISSING
+        else:
+            images = [annotation["image"] for annotation in notes_of(evaluated)]
+            numbers["model"] |= finite(oks.oks_metrics(evaluated.results, images, landmarks))
     rows = _image_rows(landmarks, evaluated, errors)
     publish_bytes(out / "images.csv", csv_bytes(("key", "garment", "ne", "points"), rows))
     publish_bytes(out / "predictions.png", contact_sheet(landmarks, evaluated, errors, subtitle))
@@ -36,9 +50,9 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
     model, baseline = metrics["model"], metrics.get("mean_pose", {})
     columns = ["model", *(["mean pose"] if baseline else [])]
     rows = [["metric, with 95% interval", *columns]]
-    for name, label in {**landmark_labels(metrics, "keypoints"), "garment_accuracy": "garment accuracy"}.items():
+    for name, label in {**landmark_labels(metrics, "keypoints"), **_LABELS}.items():
         if name in model:
-            rows.append([label, *(_share(part, name) for part in (model, baseline) if part)])
+            rows.append([label, *(_share(part, name) for part in (model, baseline) if name in part)])
     if metrics.get("garments"):
         rows.append([f"NE of each garment, of {UNITS[metrics['unit']]}", *columns])
     for garment, part in metrics.get("garments", {}).items():
@@ -54,6 +68,8 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
     if metrics.get("excluded_images"):
         images, lost = metrics["excluded_images"], metrics["excluded_points"]
         yield f"left out: {count(images, 'image')} without a reference length, with {count(lost, 'visible landmark')}"
+    if "oks_left_out" in metrics:
+        yield f"NOTE: OKS-AP is left out: {metrics['oks_left_out']}"
     if metrics.get("ratio_to_mean_pose_high", 0) >= 1:
         yield "WARNING: not clearly better than a model that ignores the image"
 

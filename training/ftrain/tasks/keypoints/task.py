@@ -64,7 +64,7 @@ class Keypoints(Task):
     needs = ("landmarks",)
     Config = KeypointsConfig
     selected_by = ("ne", "min")
-    key_metrics = ("ne", "ne_image", "ne_box", "pck_5", "pck_10", "pck_20", "pck_auc", "garment_accuracy")
+    key_metrics = ("ne", "oks_ap", "ne_image", "ne_box", "pck_5", "pck_10", "pck_20", "pck_auc", "garment_accuracy")
     view_kinds = ("flip", "rotations", "scales")
 
     def __init__(self, config: KeypointsConfig, dataset: dict[str, Any]) -> None:
