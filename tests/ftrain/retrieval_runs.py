@@ -41,7 +41,9 @@ def batch_of(task: Retrieval, shards: ShardSet, rows: list[int]) -> dict[str, to
     return {name: torch.from_numpy(np.stack([one[name] for one in encoded])) for name in encoded[0]}
 
 
-def trainer_of(shards: ShardSet, run: Path, **fit: Any) -> Trainer:
+def trainer_of(
+    shards: ShardSet, run: Path, model: dict[str, Any] | None = None, limit_steps: int | None = None, **fit: Any
+) -> Trainer:
     settings = {
         "batch_size": 8,
         "epochs": 2,
@@ -50,12 +52,12 @@ def trainer_of(shards: ShardSet, run: Path, **fit: Any) -> Trainer:
         "samples_per_identity": 2,
         **fit,
     }
-    task = task_of(shards)
+    task = task_of(shards, **(model or {}))
     config = RunConfig(
         task="retrieval", model=task.config.model_dump(mode="json"), fit=FitConfig(**settings), hold_out=0.4
     )
-    run.mkdir()
-    return Trainer(task, config, shards, run, ALONE, Trackers(), workers=0)
+    run.mkdir(exist_ok=True)
+    return Trainer(task, config, shards, run, ALONE, Trackers(), workers=0, limit_steps=limit_steps)
 
 
 def write_run(folder: Path, shards: ShardSet, **model: Any) -> Path:

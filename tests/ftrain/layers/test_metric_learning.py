@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ftrain.layers.metric_learning import ProxyAnchor, distances, triplet_loss
+from ftrain.layers.metric_learning import ProxyAnchor, distances, triplet_loss, with_angular_margin
 
 MARGIN = 0.3
 
@@ -157,3 +157,18 @@ def test_they_compile_in_one_piece_and_hold_under_bf16(mining):
     torch.testing.assert_close(torch.compile(both, backend="aot_eager", fullgraph=True)(embedding, labels), plain)
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(both(embedding, labels), plain)
+
+
+def test_a_margin_is_added_to_the_angle_of_the_true_class():
+    angles = torch.tensor([[0.3, 1.0, 2.0]])
+    true = torch.tensor([[False, True, False]])
+    found = with_angular_margin(angles.cos(), true, 0.5)
+    torch.testing.assert_close(found, torch.tensor([[0.3, 1.5, 2.0]]).cos())
+
+
+def test_proxies_are_cut_to_the_dimensions_of_the_embedding():
+    torch.manual_seed(0)
+    loss, (embedding, labels) = ProxyAnchor(6, 8), random_batch(0)
+    cut = ProxyAnchor(6, 5)
+    cut.proxies.data = loss.proxies.data[:, :5]
+    torch.testing.assert_close(loss(embedding[:, :5], labels), cut(embedding[:, :5], labels))

@@ -70,6 +70,9 @@ CASES = {
     "retrieval-necked": Case(
         "retrieval", {**_TINY, "embedding_dim": 32, "identity": "category", "bn_neck": True, "pooling": "gem", "mining": "all"}, LABELS, PAIRS,
     ),
+    "retrieval-memory": Case(
+        "retrieval", {**_TINY, "embedding_dim": 32, "nested_dims": [8], "cosine_scale": 16.0, "cosine_margin": 0.2, "subcenters": 2, "memory_size": 20}, FEW_ITEMS, PAIRS, learns=0.6,
+    ),
 }  # fmt: skip
 CASES |= {name: Case(name, _TINY) for name in task_names() if name not in {case.task for case in CASES.values()}}
 

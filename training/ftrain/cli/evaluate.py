@@ -9,7 +9,7 @@ from fschemas.command_line import print_result
 from fschemas.folders import claim_output
 from fschemas.preflight import check_checkpoint, check_run, check_shards
 from fschemas.progress import Reporter
-from ftrain.cli.options import AsJson, BatchSize, Checkpoint, Device, Quiet, Run, Shards, Tta, Workers
+from ftrain.cli.options import AsJson, BatchSize, Checkpoint, Device, Dim, Quiet, Run, Shards, Tta, Workers
 
 _ALLOW_COLLAPSE = "Do not fail (exit code 3) if a single class dominates the predictions."
 _LOCK = "Split lock that the shards must match, in addition to that of the run."
@@ -25,6 +25,7 @@ def evaluate(
     device: Device = "auto",
     batch_size: BatchSize = 32,
     tta: Tta = None,
+    dim: Dim = None,
     allow_collapse: Annotated[bool, typer.Option(help=_ALLOW_COLLAPSE)] = False,
     lock: Annotated[Path | None, typer.Option(help=_LOCK)] = None,
     quiet: Quiet = False,
@@ -46,6 +47,7 @@ def evaluate(
             split=split, checkpoint=checkpoint, workers=workers, device=device, batch_size=batch_size, tta=tta,
             allow_collapse=True,  # refused below, after the output is printed
             lock=digest,
+            dim=dim,
         )  # fmt: skip
     if metrics:  # only the main process of torchrun has metrics
         print_result(metrics, "\n".join([*summary_lines(metrics), f"written to {target}"]), as_json=as_json)

@@ -11,7 +11,7 @@ from fschemas.folders import claim_output
 from fschemas.preflight import check_checkpoint, check_run, check_shards
 from fschemas.progress import Reporter
 from fschemas.wording import count
-from ftrain.cli.options import AsJson, BatchSize, Checkpoint, Device, Quiet, Run, Shards, Workers
+from ftrain.cli.options import AsJson, BatchSize, Checkpoint, Device, Dim, Quiet, Run, Shards, Workers
 
 _KIND = "Exact search, or approximate search with faiss: inverted lists or a graph, tuned by a sweep."
 _SPLIT = "Split, or several: query+gallery; by default the gallery, or all splits if there is none."
@@ -25,6 +25,7 @@ def index(
     recall: Annotated[float, typer.Option(help="Target recall@20 of approximate search.")] = 0.98,
     split: Annotated[str | None, typer.Option(help=_SPLIT)] = None,
     color: Annotated[bool, typer.Option("--color/--no-color", help="Also index colors.")] = True,
+    dim: Dim = None,
     checkpoint: Checkpoint = "best",
     workers: Workers = 2,
     device: Device = "auto",
@@ -46,7 +47,7 @@ def index(
     with Reporter(quiet=quiet):
         metadata = build_index(
             run, shards, out,
-            splits=split.split("+") if split else None, kind=kind, recall=recall, color=color,
+            splits=split.split("+") if split else None, kind=kind, recall=recall, color=color, dim=dim,
             checkpoint=checkpoint, workers=workers, device=device, batch_size=batch_size,
         )  # fmt: skip
     lines = Approximation.from_json(metadata["approximate"]).lines() if metadata["approximate"] else []

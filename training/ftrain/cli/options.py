@@ -21,6 +21,8 @@ BatchSize = Annotated[int, typer.Option(min=1, help="Images per batch.")]
 _DETECTOR = "Category run that predicts the bounding box, for a run trained with model.crop=box."
 Detector = Annotated[Path | None, typer.Option(help=_DETECTOR)]
 Garment = Annotated[str | None, typer.Option(help="Garment in the images; by default predicted by the model.")]
+_DIM = "First dimensions of the embedding to use, of a run trained with model.nested_dims; by default all."
+Dim = Annotated[int | None, typer.Option(min=2, help=_DIM)]
 _TTA = "Test-time augmentation: all views of the task, or the plain image only; by default the setting of the run."
 Tta = Annotated[bool | None, typer.Option("--tta/--no-tta", help=_TTA)]
 

@@ -41,7 +41,8 @@ class _Synchronized(nn.Module):
             variance = _mean_over_processes(centered.square().mean(axes))
             result = centered * (variance + layer.eps).rsqrt().view(shape)
             if layer.affine:
-                result = result * layer.weight.view(shape) + layer.bias.view(shape)
+                result = result * layer.weight.view(shape)
+                result = result if layer.bias is None else result + layer.bias.view(shape)
             _update_statistics(layer, mean.detach(), variance.detach(), values.numel() // values.shape[1])
         result = result.to(values.dtype)
         return layer.act(layer.drop(result)) if hasattr(layer, "act") else result  # timm's layers with an activation

@@ -1,4 +1,4 @@
-"""Losses for embeddings: triplet loss with mining within the batch, and proxy anchor.
+"""Losses for embeddings: triplet loss with mining within the batch, proxy anchor, and the angular margin of ArcFace.
 
 A label below 0 is unknown: such an image is neither anchor nor positive nor negative, because it may show the very item
 it would be pushed away from. All shapes depend on the batch size alone, nothing is random, and the gradient is finite
@@ -63,6 +63,18 @@ def triplet_loss(
     return _mean(hardest, semi_hard.any(dim=2))
 
 
+def with_angular_margin(cosines: Tensor, true: Tensor, margin: float) -> Tensor:
+    """Add `margin` (radians) to the angles of the true classes (ArcFace, Deng et al., CVPR 2019).
+
+    `cosines` are ..., C, `true` is bool ..., C. Beyond 180 degrees the cosine continues linearly (`easy_margin` off in
+    the paper's code), so that a wider angle is never rewarded.
+    """
+    sines = (1 - cosines.square()).clamp_min(1e-6).sqrt()
+    widened = cosines * math.cos(margin) - sines * math.sin(margin)
+    widened = torch.where(cosines <= -math.cos(margin), cosines - margin * math.sin(margin), widened)
+    return torch.where(true, widened, cosines)
+
+
 class ProxyAnchor(nn.Module):
     """Proxy-anchor loss (Kim et al., CVPR 2020, equation 4): one learnable proxy per class.
 
@@ -78,9 +90,13 @@ class ProxyAnchor(nn.Module):
         nn.init.kaiming_normal_(self.proxies, mode="fan_out")
 
     def forward(self, embedding: Tensor, labels: Tensor) -> Tensor:
-        """Return the scalar loss of embeddings B, D and int64 labels B in 0 … num_classes - 1; below 0 is unknown."""
+        """Return the scalar loss of embeddings B, D and int64 labels B in 0 … num_classes - 1; below 0 is unknown.
+
+        Of embeddings with fewer dimensions than the proxies, the first dimensions of the proxies are compared.
+        """
         with torch.autocast(embedding.device.type, enabled=False):
-            cosine = F.normalize(embedding.float(), dim=1) @ F.normalize(self.proxies, dim=1).T
+            proxies = self.proxies[:, : embedding.shape[1]]
+            cosine = F.normalize(embedding.float(), dim=1) @ F.normalize(proxies, dim=1).T
         known = (labels >= 0)[:, None]
         own = labels[:, None] == torch.arange(len(self.proxies), device=labels.device)[None, :]
         pull = _log_one_plus_sum(-self.scale * (cosine - self.margin), own & known)

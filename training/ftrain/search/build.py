@@ -43,6 +43,7 @@ def build_index(
     kind: Literal["exact"] | Kind = "exact",
     recall: float = 0.98,
     color: bool = True,
+    dim: int | None = None,
     checkpoint: str = "best",
     batch_size: int = 64,
     workers: int = 2,
@@ -51,7 +52,7 @@ def build_index(
     """Index the images of some splits and return the content of `out/index.json`; an index in `out` is replaced.
 
     Without `splits`, the gallery is indexed if the set has one, otherwise all splits. Colors come from the network if
-    the task predicts them, otherwise from the center of the image. Labels are not required. Raises `UsageError` for a
+    the task predicts them, otherwise from the center of the image. `dim` is passed to `Task.set_dim`. Labels are not required. Raises `UsageError` for a
     task without embeddings and for a set without the bounding boxes that the run needs, `EnvironmentProblem` if `kind`
     needs faiss and it is missing, and `NonFiniteError` for embeddings of length 0.
     """
@@ -64,6 +65,8 @@ def build_index(
     with one_process(device, workers) as target, exclusive(out):
         task, _, state = folder.load(checkpoint)
         opened.require(task.config.groups_to_view())
+        if dim is not None:
+            task.set_dim(dim)
         require_embeddings(to_device(task, target), target)
         encoder = None if has_annotations(task, opened) else ImageEncoder(task)
         digest = weights_digest(task)
@@ -77,7 +80,7 @@ def build_index(
             "dataset": opened.metadata.get("dataset"),
             "splits": sorted(set(opened.columns["split"][rows].tolist())),
             "color": source,
-            "run": {"path": _relative(run, out), **_trained(task, state, digest)},
+            "run": {"path": _relative(run, out), "dim": dim, **_trained(task, state, digest)},
             "shards": {"path": shards if "://" in shards else _relative(Path(shards), out), "plan_id": opened.plan_id},
         }
         return write_index(out, features, _items(opened, rows), metadata, approximate)

@@ -40,7 +40,7 @@ _ROWS_AT_ONCE = 65_536
 ITEM_COLUMNS = ("key", "split", "item", "category", "image", "sha256", "row")
 _SHAPE = {
     "samples": COUNT, "dimensions": COUNT, "color_dimensions": COUNT, "approximate": (None, APPROXIMATION_SHAPE),
-    "files": {"*": {"bytes": COUNT, "sha256": DIGEST}}, "run": {"path": str}, "shards": {"path": str},
+    "files": {"*": {"bytes": COUNT, "sha256": DIGEST}}, "run": {"path": str, "dim?": (None, COUNT)}, "shards": {"path": str},
 }  # fmt: skip
 
 

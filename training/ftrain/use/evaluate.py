@@ -46,12 +46,13 @@ def evaluate_run(
     tta: bool | None = None,
     allow_collapse: bool = False,
     lock: str = "",
+    dim: int | None = None,
 ) -> dict[str, Any]:
     """Evaluate a run on a split and return the content of `out/report.json` ({} on all processes but the main one).
 
-    `tta` is passed to `Task.set_tta`. Baselines are fitted on the training split of the same shard set, and left out if
-    it has none. The shards must carry the split lock that the run was trained under, and `lock` (a file or a digest) if
-    given.
+    `tta` is passed to `Task.set_tta`, `dim` to `Task.set_dim`. Baselines are fitted on the training split of the same
+    shard set, and left out if it has none. The shards must carry the split lock that the run was trained under, and
+    `lock` (a file or a digest) if given.
 
     `selection` in the report has the split and metric that selected the checkpoint, and how many of the evaluated
     samples did; it is null if the checkpoint was not selected.
@@ -68,7 +69,7 @@ def evaluate_run(
         folder.check_curve(name)
     cv2.setNumThreads(0)
     with processes(device, workers) as group, exclusive(out) if group.is_main else nullcontext():
-        task, evaluated, header = _evaluate(folder, opened, group, split, checkpoint, workers, batch_size, tta)
+        task, evaluated, header = _evaluate(folder, opened, group, split, checkpoint, workers, batch_size, tta, dim)
         if not group.is_main:
             return {}
         metrics = {**header, **task_function(task, "report")(task, evaluated, out)}
@@ -89,11 +90,13 @@ def refuse_collapse(run: Path, metrics: dict[str, Any]) -> None:
 
 def _evaluate(
     folder: RunFolder, shards: ShardSet, group: Processes, split: str, checkpoint: str, workers: int, batch_size: int,
-    tta: bool | None,
+    tta: bool | None, dim: int | None,
 ) -> tuple[Task, EvaluatedSplit, dict[str, Any]]:  # fmt: skip
     task, config, state = folder.load(checkpoint)
     given, shards = shards, agree(task, folder.path, shards)
     task.set_tta(tta)
+    if dim is not None:
+        task.set_dim(dim)
     to_device(task, group.device)
     splits = Splits(task, config, shards)
     rows = splits.evaluated(split)
@@ -114,11 +117,15 @@ def _evaluate(
         "split": split,
         "samples": len(rows),
         "checkpoint_step": state.step,
+        **({"dim": dim} if dim is not None else {}),
         "selection": None,
     }
     if state.best.get("step") == state.step:
         trained_on, chosen = folder.dataset(), np.empty(0, np.int64)
-        if all(given.metadata.get(name) == trained_on.get(name) for name in ("dataset", "vocabularies")):
+        first = trained_on.get("sets", [trained_on])[0]  # the set that validated; several have united vocabularies
+        if given.metadata.get("dataset") == first.get("dataset") and (
+            "sets" in trained_on or given.metadata["vocabularies"] == trained_on["vocabularies"]
+        ):
             with suppress(UsageError):  # a set without the split that validated
                 chosen = splits.validation()
         shared = len(np.intersect1d(rows, chosen))

@@ -1,8 +1,8 @@
 """Configuration of the retrieval task."""
 
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ftrain.data.config import Distance, TripletConfig
 
@@ -14,6 +14,8 @@ class RetrievalConfig(TripletConfig):
 
     embedding_dim: int = Field(512, ge=2, le=65_536)
     """Dimension of the embedding."""
+    nested_dims: tuple[Annotated[int, Field(ge=2)], ...] = ()
+    """First dimensions that are embeddings of their own, for `--dim` (Kusupati et al., NeurIPS 2022)."""
     pooling: Literal["average", "gem"] = "average"
     """Pooling of the feature map: average, or generalized mean."""
     bn_neck: bool = False
@@ -30,6 +32,14 @@ class RetrievalConfig(TripletConfig):
     """Weight of the proxy loss."""
     cosine_scale: float = Field(0.0, ge=0)
     """0: linear classifier; else scale of a cosine classifier (Zhai and Wu, BMVC 2019)."""
+    cosine_margin: float = Field(0.0, ge=0, lt=1.57)
+    """Angular margin of the cosine classifier, radians (ArcFace, Deng et al., CVPR 2019)."""
+    subcenters: int = Field(1, ge=1)
+    """Directions per class of the cosine classifier; the nearest counts (Deng et al., ECCV 2020)."""
+    memory_size: int = Field(0, ge=0)
+    """Embeddings of earlier batches in the contrastive loss (XBM, Wang et al., CVPR 2020); 0: no such loss."""
+    memory_loss_weight: float = Field(1.0, ge=0)
+    """Weight of the contrastive loss with the memory."""
     distance: Distance = "cosine"
     """Distance of two embeddings in the triplet loss."""
     proxy_margin: float = 0.1
@@ -38,3 +48,13 @@ class RetrievalConfig(TripletConfig):
     """Scale of the proxy loss."""
     score_threshold: float = Field(0.2, ge=0, le=1)
     """Minimum score at which `ftrain predict` returns a category."""
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if list(self.nested_dims) != sorted({dim for dim in self.nested_dims if dim < self.embedding_dim}):
+            raise ValueError(f"nested_dims must be ascending and below embedding_dim={self.embedding_dim}")
+        if not self.cosine_scale and (self.cosine_margin or self.subcenters > 1):
+            raise ValueError(
+                "cosine_margin and subcenters need a cosine classifier; set cosine_scale, for example to 32"
+            )
+        return self

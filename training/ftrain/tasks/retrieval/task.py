@@ -24,10 +24,11 @@ from ftrain.data.stream import Batch, RawSample
 from ftrain.data.types import Rows
 from ftrain.data.view import item_number, names_as_ids, view_of_sample
 from ftrain.layers.backbone import Backbone
-from ftrain.layers.metric_learning import ProxyAnchor, triplet_loss
+from ftrain.layers.metric_learning import ProxyAnchor, triplet_loss, with_angular_margin
 from ftrain.tasks.label_checks import has_pairs, lack_of_classes
 from ftrain.tasks.published import published_dataset
 from ftrain.tasks.retrieval.config import RetrievalConfig
+from ftrain.tasks.retrieval.memory import CrossBatchMemory, contrastive_loss
 from ftrain.tasks.retrieval.pooling import AveragePooling, GeneralizedMean, activation_map
 from ftrain.tasks.task import Task
 
@@ -85,7 +86,9 @@ class Retrieval(Task):
             self.neck.register_parameter("bias", None)
         num_classes = {"category": len(self.categories), "item": len(items), "none": 0}[config.classify]
         self.classifier = (
-            nn.Linear(config.embedding_dim, num_classes, bias=not (config.cosine_scale or config.bn_neck))
+            nn.Linear(
+                config.embedding_dim, num_classes * config.subcenters, bias=not (config.cosine_scale or config.bn_neck)
+            )
             if num_classes
             else None
         )
@@ -94,6 +97,10 @@ class Retrieval(Task):
             if config.proxy_loss_weight
             else None
         )
+        self.memory: CrossBatchMemory | None = None
+        if config.memory_size and config.memory_loss_weight:
+            self.memory = CrossBatchMemory(config.memory_size, config.embedding_dim)
+        self.dim = config.embedding_dim  # of the embeddings that are predicted
         self.trained = True  # False: embeddings are the backbone features
 
     @classmethod
@@ -142,12 +149,14 @@ class Retrieval(Task):
             )
         elif config.triplet_loss_weight and (why := lack_of_classes(sought, config.identity)):
             lacks["triplet_loss_weight"] = f"{why}; {several}"
+        if self.memory is not None and not has_pairs(sought):
+            lacks["memory_size"] = f"no {config.identity} has two training images, so there are no pairs to learn from"
         classifies = self.classifier is not None and config.classification_loss_weight
         if classifies and (why := lack_of_classes(rows.names(config.classify), config.classify)):
             lacks["classification_loss_weight"] = f"{why}; {several}"
         if self.proxies is not None and len(set(rows.names("item").tolist())) < 2:
             lacks["proxy_loss_weight"] = f"there are not two items; {several}"
-        learning = [config.triplet_loss_weight, classifies, self.proxies is not None]
+        learning = [config.triplet_loss_weight, classifies, self.proxies is not None, self.memory is not None]
         if len(lacks) == sum(map(bool, learning)):
             name, why = next(iter(lacks.items()))
             raise UsageError(f"model.{name}: {why}; choose a set with more images, or another loss")
@@ -167,16 +176,30 @@ class Retrieval(Task):
         return published_dataset(("item", "category"), items=3997, category="deepfashion-inshop-category-17")
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Return `loss` and its configured, weighted parts `classification`, `triplet`, `proxy`.
+        """Return `loss` and its configured, weighted parts `classification`, `triplet`, `proxy`, `memory`.
 
-        `batch` holds `image` uint8 B, S, S, 3 and the labels of `RetrievalEncoder`, int64 B.
+        With `nested_dims`, each part is the mean of that loss over the nested dimensions and the whole embedding. `batch`
+        holds `image` uint8 B, S, S, 3, the labels of `RetrievalEncoder`, int64 B, and, for a memory, `row` int64 B.
         """
         config = self.config
-        parts: dict[str, Tensor] = {}
         own = self.embed(self.pool(self.backbone(batch["image"])[-1]))
         deep = self.gather(own)
         neck_features = self.gather(self.neck(own)) if config.bn_neck else deep
         labels = {name: self.gather(batch[name]) for name in ("identity", "category", "item_class")}
+        earlier = None
+        if self.memory is not None:
+            earlier = self.memory.exchange(deep, labels["identity"], self.gather(batch["row"]))
+        parts = self._parts(deep, neck_features, labels, earlier)
+        if config.nested_dims:
+            nested = [self._parts(deep[:, :dim], neck_features[:, :dim], labels, earlier) for dim in config.nested_dims]
+            parts = {name: torch.stack([part, *(one[name] for one in nested)]).mean() for name, part in parts.items()}
+        return {"loss": torch.stack(list(parts.values())).sum(), **parts}
+
+    def _parts(
+        self, deep: Tensor, neck_features: Tensor, labels: Batch, earlier: tuple[Tensor, Tensor] | None
+    ) -> dict[str, Tensor]:
+        """Return the weighted losses of embeddings B, D before and after the neck, or of their first dimensions."""
+        config, parts = self.config, dict[str, Tensor]()
         if self.classifier is not None:
             classes = labels["category" if config.classify == "category" else "item_class"]
             parts["classification"] = config.classification_loss_weight * self._cross_entropy(neck_features, classes)
@@ -188,7 +211,10 @@ class Retrieval(Task):
             parts["triplet"] = config.triplet_loss_weight * loss
         if self.proxies is not None:
             parts["proxy"] = config.proxy_loss_weight * self.proxies(neck_features, labels["item_class"])
-        return {"loss": torch.stack(list(parts.values())).sum(), **parts}
+        if earlier is not None:
+            memory = earlier[0][:, : deep.shape[1]]
+            parts["memory"] = config.memory_loss_weight * contrastive_loss(deep, labels["identity"], memory, earlier[1])
+        return parts
 
     def predict(self, batch: Batch) -> Batch:
         """Return what `validate` does and `color` B, 125, which is not part of an exported graph."""
@@ -215,6 +241,14 @@ class Retrieval(Task):
             found["class_scores"] = scores
         return found | {name: batch[name] for name in ("identity", "category", "role") if name in batch}
 
+    def set_dim(self, dim: int) -> None:
+        """Predict the first `dim` dimensions of the embedding; raises `UsageError` unless the run was trained for it."""
+        if not self.config.nested_dims:
+            raise UsageError("--dim: the embedding was not trained to be truncated; train with model.nested_dims")
+        if not 2 <= dim <= self.config.embedding_dim:
+            raise UsageError(f"--dim {dim}: choose 2 to {self.config.embedding_dim}, the dimension of the embedding")
+        self.dim = dim
+
     def untrained(self) -> Self:
         """Return a task with the pooled initial backbone features, of another dimension, as the embedding."""
         baseline = self.fresh()
@@ -238,22 +272,27 @@ class Retrieval(Task):
         scores = None
         if self.classifier is not None and self.config.classify == "category":
             scores = self._logits(neck_features).softmax(dim=1)
-        return F.normalize(neck_features.float(), dim=1), scores, activation_map(features)
+        return F.normalize(neck_features[:, : self.dim].float(), dim=1), scores, activation_map(features)
 
-    def _logits(self, neck_features: Tensor) -> Tensor:
+    def _logits(self, neck_features: Tensor, true: Tensor | None = None) -> Tensor:
+        """Return float32 logits B, C; those of the `true` classes B (training) have the margin."""
         assert self.classifier is not None
-        if not self.config.cosine_scale:
-            return self.classifier(neck_features).float()
-        return (
-            self.config.cosine_scale
-            * F.linear(F.normalize(neck_features, dim=1), F.normalize(self.classifier.weight, dim=1)).float()
-        )
+        config, weight = self.config, self.classifier.weight[:, : neck_features.shape[1]]
+        if not config.cosine_scale:
+            return F.linear(neck_features, weight, self.classifier.bias).float()
+        with torch.autocast(weight.device.type, enabled=False):
+            cosines = F.normalize(neck_features.float(), dim=1) @ F.normalize(weight, dim=1).T
+        cosines = cosines.unflatten(1, (-1, config.subcenters)).amax(dim=2)
+        if true is not None and config.cosine_margin:
+            mask = F.one_hot(true.clamp_min(0), cosines.shape[1]).bool()
+            cosines = with_angular_margin(cosines, mask, config.cosine_margin)
+        return config.cosine_scale * cosines
 
     def _cross_entropy(self, neck_features: Tensor, labels: Tensor) -> Tensor:
         """Return the mean over known labels; 0, not NaN as in torch, if there are none."""
         known = labels >= 0
         losses = F.cross_entropy(
-            self._logits(neck_features), labels.clamp_min(0), reduction="none", label_smoothing=self.config.label_smoothing
+            self._logits(neck_features, labels), labels.clamp_min(0), reduction="none", label_smoothing=self.config.label_smoothing
         )  # fmt: skip
         return torch.where(known, losses, 0.0).sum() / known.sum().clamp_min(1)
 
@@ -271,6 +310,7 @@ def _categories(config: RetrievalConfig, dataset: dict[str, Any]) -> tuple[str, 
     if not (
         config.triplet_loss_weight
         or config.proxy_loss_weight
+        or (config.memory_size and config.memory_loss_weight)
         or (config.classify != "none" and config.classification_loss_weight)
     ):
         raise UsageError(

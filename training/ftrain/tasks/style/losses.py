@@ -1,13 +1,12 @@
 """Losses for images with at most one known value per attribute, and ArcFace, a classifier with an angular margin."""
 
-import math
 from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ftrain.layers.metric_learning import Mining, triplet_loss
+from ftrain.layers.metric_learning import Mining, triplet_loss, with_angular_margin
 
 
 class ArcFace(nn.Module):
@@ -29,18 +28,7 @@ class ArcFace(nn.Module):
 
     def with_margin(self, embedding: Tensor, true: Tensor) -> Tensor:
         """Return training logits ..., C of embeddings ..., width; `true` (bool ..., C) marks the true classes."""
-        cosines = self._cosines(embedding)
-        return self.scale * torch.where(true, self._add_margin(cosines), cosines)
-
-    def _add_margin(self, cosines: Tensor) -> Tensor:
-        """Return the cosines of the angles plus the margin.
-
-        Beyond 180 degrees the cosine continues linearly (`easy_margin` off in the paper's code), so that a wider angle
-        is never rewarded.
-        """
-        sines = (1 - cosines.square()).clamp_min(1e-6).sqrt()
-        widened = cosines * math.cos(self.margin) - sines * math.sin(self.margin)
-        return torch.where(cosines <= -math.cos(self.margin), cosines - self.margin * math.sin(self.margin), widened)
+        return self.scale * with_angular_margin(self._cosines(embedding), true, self.margin)
 
     def _cosines(self, embedding: Tensor) -> Tensor:
         with torch.autocast(embedding.device.type, enabled=False):
