@@ -147,3 +147,35 @@ def test_a_task_without_classes_cannot_be_balanced(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="neither classes nor identities"):
         sampler_of(task, FitConfig(sampler="balanced"), shards, shards.rows("train"))
     assert sampler_of(task, FitConfig(), shards, shards.rows("train"))[0] is shuffled
+
+
+def domains_of(folder: Path) -> Splits:
+    """16 images of 4 items; items 0 to 2 have consumer and shop images, item 3 has shop images only."""
+    splits = splits_of(folder, {"train": 16}, items=4)
+    number = np.arange(16)
+    splits.shards.columns["domain"] = np.where((number % 4 == 3) | (number < 12), "shop", "consumer")
+    return splits
+
+
+def test_every_identity_of_a_batch_has_images_of_both_domains(tmp_path: Path) -> None:
+    splits = domains_of(tmp_path)
+    columns, rows = splits.shards.columns, splits.shards.rows("train")
+    fit = FitConfig(batch_size=8, sampler="identities", samples_per_identity=4, across_domains=True)
+    sampler, usable = sampler_of(splits.task, fit, splits.shards, rows)
+    assert set(columns["item"][usable]) == {"item-0", "item-1", "item-2"}
+    assert len(usable) == 12
+    order = sampler(usable, np.random.default_rng(0))
+    for group in order.reshape(-1, 4):
+        assert len(set(columns["item"][group])) == 1
+        assert sorted(columns["domain"][group]) == ["consumer", "consumer", "shop", "shop"]  # item 0 has 3 shop images
+    assert len({row for row in order if columns["domain"][row] == "shop"}) > 3
+
+
+def test_domains_are_needed_to_cross_them(tmp_path: Path) -> None:
+    splits = domains_of(tmp_path)
+    rows = splits.shards.rows("train")
+    with pytest.raises(UsageError, match=r"across_domains needs fit\.sampler=identities, not shuffled"):
+        sampler_of(splits.task, FitConfig(across_domains=True), splits.shards, rows)
+    del splits.shards.columns["domain"]
+    with pytest.raises(UsageError, match="no item has images of two domains"):
+        sampler_of(splits.task, FitConfig(sampler="identities", across_domains=True), splits.shards, rows)

@@ -163,6 +163,8 @@ class FitConfig(BaseModel):
     """Order: shuffled, windowed (a few shards at a time), balanced (classes equally often) or identities (P x K)."""
     samples_per_identity: int = Field(4, ge=2)
     """K of the sampler `identities`: images per identity in a batch."""
+    across_domains: bool = False
+    """With `identities`: every identity of a batch has images of all its domains (consumer and shop)."""
     mixture: tuple[Annotated[float, Field(gt=0)], ...] = ()
     """Weights of several shard sets in each batch, in their order; empty: in proportion to their training images."""
     validate_every_epochs: float = Field(1.0, gt=0, le=1e9)

@@ -55,7 +55,7 @@ class Identities:
         _, identity = np.unique(self.labels[order], return_inverse=True)
         by_identity = np.split(order[np.argsort(identity, kind="stable")], np.cumsum(np.bincount(identity))[:-1])
         for number in generator.permutation(len(by_identity)):
-            images = by_identity[number]
+            images = self._arranged(by_identity[number])
             groups = np.resize(images, (-(-len(images) // self.per_identity), self.per_identity))
             for round_index, group in enumerate(groups):
                 if round_index == len(rounds):
@@ -63,11 +63,39 @@ class Identities:
                 rounds[round_index].append(group)
         return np.resize(np.concatenate([group for groups in rounds for group in groups]), len(rows))
 
+    def _arranged(self, images: np.ndarray) -> np.ndarray:
+        """Order the images of an identity; each K in a row are a group."""
+        return images
+
+
+@dataclass(frozen=True)
+class AcrossDomains(Identities):
+    """P x K sampling with the domains of an identity in turn, so that all are in every group.
+
+    Consumer and shop images of an item are then always positives of each other. In the domain with fewer images, they
+    are repeated.
+    """
+
+    domains: np.ndarray  # one domain per row of the index
+
+    def _arranged(self, images: np.ndarray) -> np.ndarray:
+        parts = [images[self.domains[images] == domain] for domain in np.unique(self.domains[images])]
+        longest = max(map(len, parts))
+        return np.stack([np.resize(part, longest) for part in parts], axis=1).reshape(-1)
+
 
 def with_partners(labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Rows with a known identity that has another image among `rows`: a single image has no positive to learn from."""
     _, identity, counts = np.unique(labels[rows], return_inverse=True, return_counts=True)
     return rows[(counts[identity] > 1) & (labels[rows] != "")]
+
+
+def in_several_domains(labels: np.ndarray, domains: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Rows with a known domain whose identity has images of another known domain among `rows`."""
+    known = rows[~np.isin(domains[rows], ("", "unknown"))]
+    pairs = np.unique(np.stack([labels[known], domains[known]], axis=1), axis=0)
+    names, counts = np.unique(pairs[:, 0], return_counts=True)
+    return known[np.isin(labels[known], names[counts > 1])]
 
 
 @dataclass(frozen=True)

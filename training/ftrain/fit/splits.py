@@ -10,11 +10,13 @@ from fschemas.shard_set import ShardSet
 from fschemas.wording import count
 from ftrain.data.config import FitConfig, RunConfig
 from ftrain.data.plan import (
+    AcrossDomains,
     ClassBalanced,
     Identities,
     Mixture,
     Sampler,
     Windowed,
+    in_several_domains,
     micro_batches_of_rank,
     shuffled,
     with_partners,
@@ -144,6 +146,8 @@ def sampler_of(task: Task, fit: FitConfig, shards: ShardSet, rows: np.ndarray) -
     have one weight per shard set.
     """
     parts = shards.parts
+    if fit.across_domains and fit.sampler != "identities":
+        raise UsageError(f"fit.across_domains needs fit.sampler=identities, not {fit.sampler}")
     if fit.mixture and len(fit.mixture) != len(parts):
         raise UsageError(
             f"fit.mixture={list(fit.mixture)} has {count(len(fit.mixture), 'weight')} for {count(len(parts), 'shard set')}; "
@@ -197,4 +201,12 @@ def _sampler_of(task: Task, fit: FitConfig, shards: ShardSet, rows: np.ndarray) 
     paired = with_partners(labels, rows)
     if len(paired) == 0:
         raise UsageError(f"{shards.location}: no item has two training images, so there are no positive pairs")
-    return Identities(labels, fit.samples_per_identity), paired
+    if not fit.across_domains:
+        return Identities(labels, fit.samples_per_identity), paired
+    domains = shards.columns.get("domain", np.full(len(shards), ""))
+    paired = in_several_domains(labels, domains, paired)
+    if len(paired) == 0:
+        raise UsageError(
+            f"{shards.location}: fit.across_domains: no item has images of two domains, such as consumer and shop; set it to false"
+        )
+    return AcrossDomains(labels, fit.samples_per_identity, domains), paired
