@@ -17,9 +17,10 @@ from tests.shard_sets import write_shard_set
 from fschemas.failures import UsageError
 from fschemas.landmarks import FASHIONAI_24
 from fschemas.shard_set import ShardSet
-from ftrain.fit.init_from import backbones, init_from
+from ftrain.data.config import BackboneConfig
+from ftrain.fit.init_from import init_from
 from ftrain.fit.run_folder import RunFolder
-from ftrain.layers.backbone import Backbone
+from ftrain.layers.backbone import Backbone, timm_networks
 from ftrain.layers.cut_backbone import cut_after
 from ftrain.layers.weights import backbone_weights
 
@@ -34,7 +35,9 @@ class Other(Tiny):
     def __init__(self, network: str = BACKBONE, num: int = 1) -> None:
         super().__init__(TinyConfig(), {})
         del self.backbone
-        self.branches = torch.nn.ModuleDict({f"branch_{number}": Backbone(network) for number in range(num)})
+        self.branches = torch.nn.ModuleDict(
+            {f"branch_{number}": Backbone(BackboneConfig(backbone=network)) for number in range(num)}
+        )
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +119,7 @@ def test_weight_files_fill_the_backbone(suffix: str, origin: str, tmp_path: Path
     save_file(state, path) if suffix == ".safetensors" else torch.save({"state_dict": state}, path)
     task = Other("resnet18")
     sentence = init_from(task, path)
-    (network,) = backbones(task).values()
+    (network,) = timm_networks(task).values()
     own = network.state_dict()
     assert f"{len(own)} of {len(task.state_dict())} tensors, the backbone's, come from {path}" == sentence
     assert len(own) == 120
@@ -179,9 +182,9 @@ def test_a_backbone_that_a_task_has_cut_in_two_fills_a_whole_one(
     wanted = state_of(whole.features)
     deep = cut_after(whole, "resnet10t", 8)
     source.branches["deep"] = deep
-    assert len(backbones(source)) == 2
+    assert len(timm_networks(source)) == 2
     monkeypatch.setattr(RunFolder, "load", lambda self: (source, None, None))
     sentence = init_from(task, tmp_path)
     assert f"({len(wanted)} of {len(wanted)} of the backbone)" in sentence
-    (network,) = backbones(task).values()
+    (network,) = timm_networks(task).values()
     assert all(torch.equal(tensor, wanted[name]) for name, tensor in network.state_dict().items())

@@ -6,8 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from ftrain.data.config import FitConfig
+from fschemas.failures import UsageError
+from ftrain.data.config import BackboneConfig, FitConfig
 from ftrain.fit.optimization import ema_decay_at, layer_heights, make_optimizer, set_rate
+from ftrain.layers.backbone import Backbone
+from ftrain.tasks.fashionnet.config import NetworkConfig
+from ftrain.tasks.fashionnet.network import FashionNetwork, Heads
 
 DECAY = 0.7
 
@@ -16,14 +20,12 @@ class Model(nn.Module):
     """A network and a head, with the attribute names of the tasks."""
 
     def __init__(self, name: str, prefix: str) -> None:
-        import timm
-
         super().__init__()
-        network = timm.create_model(name, features_only=True)
+        backbone = Backbone(BackboneConfig(backbone=name, input_size=224))
         if prefix == "network.backbone":
-            self.network = nn.ModuleDict({"backbone": network})
+            self.network = nn.ModuleDict({"backbone": backbone.features})
         else:
-            self.backbone = nn.ModuleDict({"features": network})
+            self.backbone = backbone
         self.head = nn.Linear(4, 2)
 
 
@@ -34,14 +36,18 @@ def rates_of(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, fl
 
 @pytest.mark.parametrize("prefix", ["network.backbone", "backbone.features"])
 @pytest.mark.parametrize(
-    "network", ["resnet10t", "test_efficientnet", "test_convnext", "test_vit", "swin_s3_tiny_224", "vgg11"]
-)
+    "network",
+    [
+        "resnet10t", "test_efficientnet", "test_convnext", "swin_s3_tiny_224", "vgg11", "densenet121", "coatnet_nano_cc_224", "hiera_tiny_224",
+        "test_vit", "vit_small_patch14_reg4_dinov2", "vit_base_patch16_siglip_224", "vit_small_patch16_dinov3", "eva02_tiny_patch14_224",
+    ],
+)  # fmt: skip
 def test_layers_decay_as_those_of_timm(network: str, prefix: str) -> None:
     import timm
     from timm.optim import param_groups_layer_decay
 
     with torch.device("meta"):
-        model, classifier = Model(network, prefix), timm.create_model(network, num_classes=2)
+        model, classifier = Model(network, prefix), timm.create_model(network)
     optimizer = make_optimizer(model, FitConfig(layer_lr_decay=DECAY))
     set_rate(optimizer, 1.0, {})
     rates = rates_of(optimizer, model)
@@ -54,11 +60,29 @@ def test_layers_decay_as_those_of_timm(network: str, prefix: str) -> None:
     assert rates["head.weight"] == rates["head.bias"] == 1.0
     inside = {name.removeprefix(f"{prefix}."): rate for name, rate in rates.items() if not name.startswith("head")}
     expected = {name: scales[name.removeprefix("model.").replace(".", "_")] for name in inside}
-    top = max(expected.values())  # timm counts the layers between the last block and the head as one more
-    assert {name: rate / DECAY for name, rate in inside.items()} == pytest.approx(
-        {name: scale / top for name, scale in expected.items()}
-    )
+    assert inside == pytest.approx(expected)
     assert len(set(inside.values())) > 3
+
+
+def test_embeddings_do_not_decay() -> None:
+    model = Model("test_vit", "backbone.features")
+    optimizer = make_optimizer(model, FitConfig(weight_decay=0.1))
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    decayed = {names[id(p)] for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]}
+    assert "backbone.features.model.blocks.0.attn.qkv.weight" in decayed
+    assert not [name for name in decayed if name.endswith(("pos_embed", "cls_token", "norm.weight", "bias"))]
+
+
+def test_new_levels_and_stages_learn_at_the_rate_of_the_head() -> None:
+    """A feature pyramid and the stage behind a transformer have no pretrained weights."""
+    network = FashionNetwork(NetworkConfig(backbone="test_vit", input_size=64), Heads(points=2, category=3))
+    optimizer = make_optimizer(network, FitConfig(backbone_lr_scale=0.5, layer_lr_decay=0.5))
+    rates = {names: group["share"] for group in optimizer.param_groups for names in map(id, group["params"])}
+    of = {name: rates[id(parameter)] for name, parameter in network.named_parameters()}
+    assert {rate for name, rate in of.items() if not name.startswith("backbone.features.")} == {1.0}
+    assert any(name.startswith("backbone.levels.") for name in of)
+    assert any(name.startswith("pose.backbone.") for name in of)
+    assert max(rate for name, rate in of.items() if name.startswith("backbone.features.")) == 0.5 * 0.5  # last block
 
 
 def test_without_decay_there_are_the_same_groups_and_rates_as_ever() -> None:
@@ -80,19 +104,19 @@ def test_backbone_rate_and_decay_multiply() -> None:
     assert {group["share"] for group in optimizer.param_groups} == {1.0, *(0.5 * 0.5**height for height in range(1, 6))}
 
 
-def test_two_backbones_have_heights_of_their_own() -> None:
-    names = [
-        "backbone.conv1.weight",
-        "backbone.layer1.0.weight",
-        "backbone.layer1.0.bn.weight",
-        "local.backbone_b.blocks.0.weight",
-    ]
-    assert list(layer_heights([*names, "head.weight"]).items()) == [
-        (names[0], 2),
-        (names[1], 1),
-        (names[2], 1),
-        (names[3], 1),
-    ]
+def test_stages_behind_a_cut_are_nearer_to_the_head() -> None:
+    network = FashionNetwork(NetworkConfig(backbone="resnet10t", input_size=64), Heads(points=2, category=3))
+    heights = layer_heights(network)
+    assert {heights[f"{branch}.backbone.layer4.0.conv1.weight"] for branch in ("pose", "whole")} == {1}
+    assert heights["backbone.features.layer3.0.conv1.weight"] == 2
+    assert heights["backbone.features.conv1.0.weight"] == 5
+
+
+def test_layers_that_timm_does_not_list_are_a_sentence() -> None:
+    with torch.device("meta"):
+        model = Model("poolformer_s12", "backbone.features")
+    with pytest.raises(UsageError, match=r"layers of 'poolformer_s12'; set fit\.layer_lr_decay=1"):
+        make_optimizer(model, FitConfig(layer_lr_decay=0.5))
 
 
 @pytest.mark.parametrize(("steps", "decay"), [(20, 0.998), (690, 0.998), (690, 0.9), (10_000, 0.999)])

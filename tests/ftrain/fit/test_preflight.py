@@ -193,10 +193,12 @@ NETWORKS: dict[str, tuple[str, dict[str, Any], str]] = {
         "batch normalization one value",
     ),
     "unknown backbone": ("category", {"model": {"backbone": "resnet19", "input_size": 64}}, "timm has no backbone 'resnet19'; did you mean resnet1"),
-    "no such strides": ("keypoints", {"model": {"backbone": "vit_tiny_patch16_224", "input_size": 64}}, "strides"),
-    "a fixed size": ("retrieval", {"model": {"backbone": "test_vit", "input_size": 64, **ITEMS}}, "test_vit"),
-    "windows that do not divide": (
-        "retrieval", {"model": {"backbone": "swin_tiny_patch4_window7_224", "input_size": 64, **ITEMS}}, r"cannot take images of 64 x 64 pixels",
+    "no such strides": ("keypoints", {"model": {"backbone": "efficientvit_m0", "input_size": 64}}, r"strides \[16, 32, 64\], none at \[4, 8\]"),
+    "a size between patches": (
+        "retrieval", {"model": {"backbone": "vit_small_patch14_dinov2", "input_size": 96, **ITEMS}}, "not a multiple of the 14 pixels.* choose 224",
+    ),
+    "a fixed size": (
+        "retrieval", {"model": {"backbone": "efficientformer_l1", "input_size": 64, **ITEMS}}, r"cannot take images of 64 x 64 pixels",
     ),
     "no such loss": ("category", {"fit": {"stages": [{"loss_weights": {"triplets": 2}}]}}, "the task has no loss 'triplets'"),
     "no such parameter": ("category", {"fit": {"stages": [{"freeze": ["backbon"]}]}}, "no parameter's name starts with 'backbon'"),

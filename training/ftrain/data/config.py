@@ -96,7 +96,13 @@ class BackboneConfig(ViewConfig):
     backbone: str = "resnet18"
     """timm name of the network, with its tag if it has one."""
     weights: str = "none"
-    """Initial weights of the backbone: none, imagenet, or the path of a file."""
+    """Initial weights of the backbone: none, imagenet (timm's default), a tag of timm, hf-hub:NAME, or a path."""
+    patch_size: int = Field(0, ge=0, le=64)
+    """Side of a patch of a vision transformer, pixels; pretrained patches are resampled. 0: as published."""
+    drop_path: float = Field(0.0, ge=0, lt=1)
+    """Stochastic depth: probability that the last residual block is skipped, rising linearly from 0 at the first."""
+    gradient_checkpointing: bool = False
+    """Recompute the activations of the backbone in the backward pass, which saves memory and costs time."""
     tta: Views = Views()
     """Test-time augmentation, unless `--tta` or `--no-tta` is given."""
 

@@ -5,8 +5,9 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from fschemas.failures import UsageError
+from ftrain.data.config import BackboneConfig
 from ftrain.fit.run_folder import RunFolder
-from ftrain.layers.backbone import load_backbone_state
+from ftrain.layers.backbone import fitting_state, load_backbone_state, timm_networks
 from ftrain.layers.weights import read_weights
 from ftrain.tasks.task import Task
 
@@ -34,7 +35,7 @@ def _from_run(task: Task, source: Path) -> str:
         )
     for key, tensor in taken.items():
         own[key].copy_(tensor)
-    prefixes = list(backbones(task))
+    prefixes = list(timm_networks(task))
     left = [name if at is None else f"{prefixes[at]} {name}" for at, name in own if (at, name) not in taken]
     rest = f"; new are {', '.join(left[:3])}{' …' if len(left) > 3 else ''}" if left else ""
     return (
@@ -45,24 +46,17 @@ def _from_run(task: Task, source: Path) -> str:
 
 def _from_file(task: Task, source: Path) -> str:
     state = read_weights(source)
-    modules = backbones(task)
+    modules = timm_networks(task)
     if not modules:
         raise UsageError(f"the task {task.name} has no backbone that a weight file could fill; use a run folder")
     for module in modules.values():
         try:
-            load_backbone_state(module, state)
+            given = fitting_state(task.config, module, state) if isinstance(task.config, BackboneConfig) else state
+            load_backbone_state(module, given)
         except UsageError as error:
             raise UsageError(f"{source}: {error}") from None
     num_tensors = sum(len(module.state_dict()) for module in modules.values())
     return f"{num_tensors} of {len(task.state_dict())} tensors, the backbone's, come from {source}"
-
-
-def backbones(task: nn.Module) -> dict[str, nn.Module]:
-    """The outermost timm networks of a task by name; without timm networks, the modules named backbone."""
-    modules = [(name, module) for name, module in task.named_modules() if name]
-    networks = {name: module for name, module in modules if hasattr(module, "feature_info")}
-    found = networks or {name: module for name, module in modules if name.rpartition(".")[2] == "backbone"}
-    return {name: module for name, module in found.items() if not any(name.startswith(f"{outer}.") for outer in found)}
 
 
 # Task-independent key of a tensor: (index of the backbone, name in it with `_` for `.`), or (None, name).
@@ -70,7 +64,7 @@ _Key = tuple[int | None, str]
 
 
 def _by_key(task: nn.Module) -> dict[_Key, Tensor]:
-    prefixes = list(backbones(task))
+    prefixes = list(timm_networks(task))
     tensors: dict[_Key, Tensor] = {}
     for name, tensor in task.state_dict().items():
         number = next((number for number, prefix in enumerate(prefixes) if name.startswith(f"{prefix}.")), None)

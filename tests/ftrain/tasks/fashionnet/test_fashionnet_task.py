@@ -302,7 +302,7 @@ def test_heads_are_there_where_the_set_has_labels(tmp_path, shop):
         (write_shard_set, {}, "needs category or attributes besides landmarks, but the shard set has landmarks"),
         (partial(write_label_set, without=("landmarks",)), {}, "has no landmarks; the task fashionnet needs them"),
         (write_label_set, {"targets": []}, "leaves nothing but landmarks to learn"),
-        (write_label_set, {"backbone": "test_vit"}, "no"),
+        (write_label_set, {"backbone": "hrnet_w18_small"}, "cannot be cut after stride 16"),
     ],
 )
 def test_a_set_or_network_that_does_not_fit_is_refused_in_a_sentence(tmp_path, write, model, message):

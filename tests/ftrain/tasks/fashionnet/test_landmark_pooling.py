@@ -6,6 +6,7 @@ import torch
 
 from fschemas.failures import UsageError
 from fschemas.landmarks import Visibility
+from ftrain.data.config import BackboneConfig
 from ftrain.layers.backbone import Backbone
 from ftrain.layers.cut_backbone import cut_after
 from ftrain.tasks.fashionnet.landmark_pooling import gates, pool_landmarks, visibility_classes
@@ -115,7 +116,7 @@ def test_trunk_and_deep_stages_are_the_network_that_was_cut(name, stride):
     import timm
 
     torch.manual_seed(0)
-    backbone = Backbone(name, "none", (stride,)).eval()
+    backbone = Backbone(BackboneConfig(backbone=name), (stride,)).eval()
     whole = {place: value.clone() for place, value in backbone.features.state_dict().items()}
     deep = cut_after(backbone, name, stride).eval()
     reference = timm.create_model(name, features_only=True).eval()
@@ -135,8 +136,8 @@ def test_trunk_and_deep_stages_are_the_network_that_was_cut(name, stride):
 
 def test_a_network_that_is_no_chain_is_refused():
     with pytest.raises(
-        UsageError, match=r"'test_vit' cannot be cut after stride 16; choose a sequential network such as vgg16"
+        UsageError, match=r"'hrnet_w18_small' cannot be cut after stride 16; choose a sequential network such as vgg16"
     ):
-        cut_after(Backbone("test_vit", "none", (16,)), "test_vit", 16)
+        cut_after(Backbone(BackboneConfig(backbone="hrnet_w18_small"), (16,)), "hrnet_w18_small", 16)
     with pytest.raises(UsageError, match="cannot be cut after stride 32"):
-        cut_after(Backbone("test_resnet", "none", (32,)), "test_resnet", 32)
+        cut_after(Backbone(BackboneConfig(backbone="test_resnet"), (32,)), "test_resnet", 32)

@@ -4,9 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from fschemas.failures import UsageError
+from ftrain.data.config import BackboneConfig
 from ftrain.layers.backbone import load_backbone_state, outputs_at
 from ftrain.layers.heatmap import decode, gaussian_targets, pyramid_sigmas
 from ftrain.tasks.keypoints.losses import hard_keypoint_loss, mean_keypoint_loss, per_point_loss
@@ -38,7 +40,7 @@ def test_refine_net_has_the_parameters_of_its_description():
 
 
 def test_resnet50_network_has_the_parameters_of_its_parts():
-    network = CascadedPyramidNetwork(num_points=24, backbone="resnet50")
+    network = CascadedPyramidNetwork(num_points=24, backbone=BackboneConfig(backbone="resnet50"))
     assert num_parameters(network.backbone) == 25_557_032 - (2048 * 1000 + 1000)  # ResNet-50 without its classifier
     assert num_parameters(network) == 23_508_032 + 1_667_936 + 1_914_392
 
@@ -56,7 +58,7 @@ def test_resnet50_network_has_the_parameters_of_its_parts():
 )
 def test_every_backbone_gives_quarter_size_maps_near_zero_and_trains_every_weight(backbone, height, width):
     torch.manual_seed(0)
-    network = CascadedPyramidNetwork(num_points=5, backbone=backbone, channels=16)
+    network = CascadedPyramidNetwork(num_points=5, backbone=BackboneConfig(backbone=backbone), channels=16)
     maps = network(torch.randn(2, 3, height, width))
     assert len(maps.global_maps) == 4
     for predicted in (*maps.global_maps, maps.refined):
@@ -73,7 +75,7 @@ def test_of_several_features_at_one_stride_the_deepest_serves():
 
 
 def test_levels_are_listed_finest_first():
-    network = CascadedPyramidNetwork(num_points=1, backbone="test_resnet", channels=8).eval()
+    network = CascadedPyramidNetwork(num_points=1, backbone=BackboneConfig(backbone="test_resnet"), channels=8).eval()
     for layer in network.global_net.predict:
         nn.init.normal_(layer.weight)
     with torch.no_grad():
@@ -84,7 +86,7 @@ def test_levels_are_listed_finest_first():
 
 def test_compiles_whole_and_runs_in_bfloat16_and_channels_last():
     torch.manual_seed(0)
-    network = CascadedPyramidNetwork(num_points=3, backbone="test_resnet", channels=16).eval()
+    network = CascadedPyramidNetwork(num_points=3, backbone=BackboneConfig(backbone="test_resnet"), channels=16).eval()
     image = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         expected = network(image)
@@ -100,11 +102,13 @@ def test_compiles_whole_and_runs_in_bfloat16_and_channels_last():
     torch.testing.assert_close(half.refined.float(), expected.refined, rtol=0.1, atol=5e-3)
 
 
-def test_takes_backbone_weights_of_the_classifier_and_names_what_does_not_fit():
+def test_takes_backbone_weights_of_the_classifier_and_names_what_does_not_fit(tmp_path):
     timm = pytest.importorskip("timm")
     torch.manual_seed(1)
     classifier = timm.create_model("convnext_atto", pretrained=False)
-    network = CascadedPyramidNetwork(2, "convnext_atto", pretrained_state=classifier.state_dict(), channels=8)
+    path = tmp_path / "weights.safetensors"
+    save_file(classifier.state_dict(), path)
+    network = CascadedPyramidNetwork(2, BackboneConfig(backbone="convnext_atto", weights=str(path)), channels=8)
     assert torch.equal(network.backbone.state_dict()["stem_0.weight"], classifier.state_dict()["stem.0.weight"])
     with pytest.raises(UsageError, match=r"have no stem_0\.weight"):
         load_backbone_state(network.backbone, {})
@@ -115,15 +119,15 @@ def test_takes_backbone_weights_of_the_classifier_and_names_what_does_not_fit():
 
 @pytest.mark.parametrize(
     ("backbone", "sentence"),
-    [("resnet81", "did you mean resnet"), ("vit_tiny_patch16_224", "none at"), ("!", "timm.list_models")],
+    [("resnet81", "did you mean resnet"), ("efficientvit_m0", "none at"), ("!", "timm.list_models")],
 )
 def test_an_unfit_backbone_is_a_sentence(backbone, sentence):
     with pytest.raises(UsageError, match=sentence):
-        CascadedPyramidNetwork(num_points=2, backbone=backbone)
+        CascadedPyramidNetwork(num_points=2, backbone=BackboneConfig(backbone=backbone))
 
 
 def test_an_odd_image_size_is_a_sentence():
-    network = CascadedPyramidNetwork(num_points=2, backbone="test_resnet", channels=8)
+    network = CascadedPyramidNetwork(num_points=2, backbone=BackboneConfig(backbone="test_resnet"), channels=8)
     with pytest.raises(UsageError, match="100x64 pixels"):
         network(torch.zeros(1, 3, 64, 100))
 
@@ -132,7 +136,7 @@ def test_an_odd_image_size_is_a_sentence():
 def test_learns_to_find_bright_and_dark_spots():
     """Network, targets, losses and decoding together: one keypoint on the bright spot, one on the dark."""
     torch.manual_seed(0)
-    network = CascadedPyramidNetwork(num_points=2, backbone="test_resnet", channels=16)
+    network = CascadedPyramidNetwork(num_points=2, backbone=BackboneConfig(backbone="test_resnet"), channels=16)
     points = torch.rand(8, 2, 2) * 44 + 10
     grid = gaussian_targets(points, torch.ones(8, 2), (64, 64), stride=1, sigma=2.0)
     image = (grid[:, :1] - grid[:, 1:]).expand(-1, 3, -1, -1) * 3

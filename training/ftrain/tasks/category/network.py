@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ftrain.data.config import BackboneConfig
 from ftrain.layers.backbone import Backbone
 from ftrain.tasks.category.box import BoxHead, BoxMaps, pool_box
 
@@ -70,16 +71,16 @@ class CategoryNetwork(nn.Module):
     """
 
     def __init__(
-        self, backbone: str, weights: str, input_size: int, num_categories: int, num_attributes: int, *,
+        self, config: BackboneConfig, num_categories: int, num_attributes: int, *,
         types: Mapping[str, Sequence[int]] | None = None, roi_cells: int = 3, roi_stride: int = 32, box_head: str = "maps",
         box_gradient: bool = True, true_boxes: bool = True, hidden_dim: int = 0, dropout: float = 0.0,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.backbone = Backbone(backbone, weights, strides=(roi_stride, 32) if roi_stride != 32 else (32,))
+        self.backbone = Backbone(config, (roi_stride, 32) if roi_stride != 32 else (32,))
         self.roi_cells, self.box_gradient = roi_cells, box_gradient
         last = self.backbone.widths[-1]
         self.flat_box = box_head == "linear"
-        cells = input_size // (32 if self.flat_box else roi_stride)
+        cells = config.input_size // (32 if self.flat_box else roi_stride)
         self.box: nn.Module | None = None
         if true_boxes or (roi_cells and box_gradient):
             self.box = BoxHead(last, cells) if self.flat_box else BoxMaps(self.backbone.widths, cells)

@@ -106,7 +106,7 @@ class Category(Task):
             self.labels.has_boxes,
         )
         self.network = CategoryNetwork(
-            config.backbone, config.weights, config.input_size, len(self.labels.categories), len(self.labels.attributes),
+            config, len(self.labels.categories), len(self.labels.attributes),
             types=self.labels.types if config.heads == "per_type" else None, roi_cells=config.roi_cells,
             roi_stride=config.roi_stride, box_head=config.box_head, box_gradient=config.box_gradient,
             true_boxes=self.labels.has_boxes, hidden_dim=config.hidden_dim, dropout=config.dropout,

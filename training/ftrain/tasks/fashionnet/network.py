@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ftrain.layers.backbone import Backbone
-from ftrain.layers.cut_backbone import DeepStages, cut_after
+from ftrain.layers.cut_backbone import DeepStages, NewStage, cut_after
 from ftrain.tasks.fashionnet.config import Gate, NetworkConfig
 from ftrain.tasks.fashionnet.landmark_pooling import gates, pool_landmarks
 from ftrain.tasks.fashionnet.soft_argmax import soft_argmax
@@ -64,12 +64,11 @@ class FashionNetwork(nn.Module):
     def __init__(self, config: NetworkConfig, heads: Heads) -> None:
         super().__init__()
         self.config = config
-        strides = [stride for stride in (4, 8, 16) if stride <= config.trunk_stride]
-        self.backbone = Backbone(config.backbone, config.weights, tuple(strides))
+        finest = config.map_stride if config.landmark_head == "heatmap" else config.trunk_stride
+        strides = tuple(stride for stride in (4, 8, 16) if finest <= stride <= config.trunk_stride)
+        self.backbone = Backbone(config, strides)
         deep = cut_after(self.backbone, config.backbone, config.trunk_stride)
-        used = strides.index(config.map_stride) if config.landmark_head == "heatmap" else len(strides) - 1
-        self.pose = PoseBranch(config, heads, deep, self.backbone.widths[used:])
-        self._pose_levels = used
+        self.pose = PoseBranch(config, heads, deep, self.backbone.widths)
         self.local = LocalBranch(config, heads.points, self.backbone.widths[-1])
         self.whole = GlobalBranch(config, copy.deepcopy(deep))
         self.fusion = Fusion(config, heads, config.local_dim + config.global_dim)
@@ -77,7 +76,7 @@ class FashionNetwork(nn.Module):
     def forward(self, image: Tensor) -> FashionNetOutputs:
         """Map images, uint8 B, S, S, 3, to the outputs of all branches and heads."""
         levels = self.backbone(image)
-        pose = self.pose(levels[self._pose_levels :])
+        pose = self.pose(levels)
         local = self.local(levels[-1], pose)
         return self.fusion(torch.cat([self.whole(levels[-1]), local], dim=1), pose)
 
@@ -85,7 +84,7 @@ class FashionNetwork(nn.Module):
 class PoseBranch(nn.Module):
     """conv5_pose, fc6, fc7: landmark positions and visibility. `levels` are the trunk's features, finest first."""
 
-    def __init__(self, config: NetworkConfig, heads: Heads, deep: DeepStages, widths: Sequence[int]) -> None:
+    def __init__(self, config: NetworkConfig, heads: Heads, deep: DeepStages | NewStage, widths: Sequence[int]) -> None:
         super().__init__()
         self.input_size, self.num_points, self.map_stride = config.input_size, heads.points, config.map_stride
         self.backbone = deep
@@ -169,7 +168,7 @@ class LocalBranch(nn.Module):
 class GlobalBranch(nn.Module):
     """conv5_global and fc6_global."""
 
-    def __init__(self, config: NetworkConfig, deep: DeepStages) -> None:
+    def __init__(self, config: NetworkConfig, deep: DeepStages | NewStage) -> None:
         super().__init__()
         self.backbone, self.fc_input = deep, config.fc_input
         cells = (config.input_size // deep.stride) ** 2 if config.fc_input == "flatten" else 1

@@ -6,7 +6,6 @@ path precedes its upsampling (they commute, because there is neither normalizati
 times cheaper; and the last convolutions are initialized near zero, so that the initial maps are empty.
 """
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -14,7 +13,8 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from fschemas.failures import UsageError
-from ftrain.layers.backbone import feature_backbone, gives_channels_last, load_backbone_state, outputs_at
+from ftrain.data.config import BackboneConfig
+from ftrain.layers.backbone import feature_pyramid
 
 PYRAMID_STRIDES = (4, 8, 16, 32)
 
@@ -144,25 +144,16 @@ class CascadedPyramidNetwork(nn.Module):
     """GlobalNet and RefineNet on a timm backbone with features at strides 4, 8, 16 and 32.
 
     `channels` is the width of the pyramid (256 in the paper; 64 to 96 for a small network), `refine_channels` that
-    inside RefineNet's bottlenecks (default: half of it). `pretrained_state` holds backbone weights under timm's names,
-    of the classifier or of the features-only network; nothing is downloaded. Raises `UsageError` for an unknown
-    backbone, a backbone without these strides, and weights that do not fit.
+    inside RefineNet's bottlenecks (default: half of it). Raises `UsageError` for an unknown backbone, a backbone without
+    these strides, and weights that do not fit.
     """
 
     def __init__(
-        self,
-        num_points: int,
-        backbone: str = "resnet18",
-        pretrained_state: Mapping[str, Tensor] | None = None,
-        channels: int = 256,
-        refine_channels: int | None = None,
+        self, num_points: int, backbone: BackboneConfig, channels: int = 256, refine_channels: int | None = None
     ) -> None:
         super().__init__()
-        self.backbone = feature_backbone(backbone)
-        self._outputs, widths = outputs_at(backbone, self.backbone, PYRAMID_STRIDES)
-        self._channels_last_output = gives_channels_last(self.backbone)
-        if pretrained_state is not None:
-            load_backbone_state(self.backbone, pretrained_state)
+        self.backbone, self.levels = feature_pyramid(backbone, PYRAMID_STRIDES)
+        widths = self.levels.widths
         self.coarsest_channels = widths[-1]
         self.global_net = GlobalNet(widths, num_points, channels)
         self.refine_net = RefineNet(len(widths), num_points, channels, refine_channels or max(1, channels // 2))
@@ -176,9 +167,6 @@ class CascadedPyramidNetwork(nn.Module):
         if image.shape[-2] % PYRAMID_STRIDES[-1] or image.shape[-1] % PYRAMID_STRIDES[-1]:
             size = f"{image.shape[-1]}x{image.shape[-2]}"
             raise UsageError(f"the image is {size} pixels; width and height must be multiples of 32")
-        features = self.backbone(image)
-        pyramid = [features[output] for output in self._outputs]
-        if self._channels_last_output:
-            pyramid = [level.permute(0, 3, 1, 2) for level in pyramid]
+        pyramid = self.levels(self.backbone(image))
         fused, maps = self.global_net(pyramid)
         return KeypointMaps(global_maps=maps, refined=self.refine_net(fused)), pyramid[-1]

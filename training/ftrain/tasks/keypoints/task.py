@@ -23,7 +23,6 @@ from ftrain.data.view import known_landmarks, landmarks_in_view, view_of_sample
 from ftrain.layers.affine import points_of_source, rotate
 from ftrain.layers.backbone import Normalize
 from ftrain.layers.heatmap import decode, flip_maps, gaussian_targets, pyramid_sigmas
-from ftrain.layers.weights import backbone_weights
 from ftrain.tasks.keypoints.config import KeypointsConfig
 from ftrain.tasks.keypoints.losses import hard_keypoint_loss, mean_keypoint_loss, per_point_loss
 from ftrain.tasks.keypoints.network import PYRAMID_STRIDES, CascadedPyramidNetwork, KeypointMaps
@@ -74,15 +73,14 @@ class Keypoints(Task):
         if config.garment is not None:
             self.landmarks.valid_landmarks(config.garment)  # raises for an unknown garment
         self.encoder = KeypointEncoder(config, self.landmarks)
-        state = backbone_weights(config.backbone, config.weights)
-        self.network = CascadedPyramidNetwork(len(self.landmarks), config.backbone, state, config.channels)
+        self.network = CascadedPyramidNetwork(len(self.landmarks), config, config.channels)
         self.garment_head = nn.Linear(self.network.coarsest_channels, len(self.landmarks.garments))
         valid = torch.zeros(len(self.landmarks.garments), len(self.landmarks), dtype=torch.bool)
         for row, points in enumerate(self.landmarks.garments.values()):
             valid[row, list(points)] = True
         self.register_buffer("valid", valid, persistent=False)
         self.valid: Tensor
-        self.normalize = Normalize(config.backbone)
+        self.normalize = Normalize(config)
 
     @classmethod
     def rows_of_interest(cls, config: TaskConfig, columns: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:

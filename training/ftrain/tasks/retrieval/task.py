@@ -75,7 +75,7 @@ class Retrieval(Task):
         items = _items(config, dataset)
         numbers = names_as_ids(dataset, "category") if self.categories else {}
         self.encoder = RetrievalEncoder(config, numbers, {name: number for number, name in enumerate(items)})
-        self.backbone = Backbone(config.backbone, config.weights)
+        self.backbone = Backbone(config)
         self.pool = GeneralizedMean() if config.pooling == "gem" else AveragePooling()
         self.embed = nn.Linear(self.backbone.widths[-1], config.embedding_dim)
         nn.init.orthogonal_(self.embed.weight)  # the initial embedding preserves the angles between backbone features

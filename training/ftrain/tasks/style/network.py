@@ -9,21 +9,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fschemas.failures import UsageError
+from ftrain.data.config import BackboneConfig
 from ftrain.layers.backbone import Backbone
 from ftrain.layers.cut_backbone import cut_after
 from ftrain.tasks.style.attention import AttributeAttention, attended_boxes, crops
+from ftrain.tasks.style.config import StyleConfig
 
 ATTENDED_STRIDE, DEEP_STRIDE = 16, 32  # of the features for attention, and of the final features
 
 
-def attended_backbone(name: str, weights: str) -> Backbone:
+def attended_backbone(config: BackboneConfig) -> Backbone:
     """Create a network up to stride 16, without the later stages, which would never be trained."""
-    backbone = Backbone(name, weights, (ATTENDED_STRIDE,))
+    backbone = Backbone(config, (ATTENDED_STRIDE,))
     try:
-        cut_after(backbone, name, ATTENDED_STRIDE)
+        cut_after(backbone, config.backbone, ATTENDED_STRIDE)
     except UsageError:
         raise UsageError(
-            f"backbone {name!r} is not a sequence of stages that ends at stride {ATTENDED_STRIDE}; choose a ResNet or an EfficientNet"
+            f"backbone {config.backbone!r} is not a sequence of stages that ends at stride {ATTENDED_STRIDE}; choose a ResNet or an EfficientNet"
         ) from None
     return backbone
 
@@ -31,18 +33,17 @@ def attended_backbone(name: str, weights: str) -> Backbone:
 class LocalBranch(nn.Module):
     """Local branch: crops the attended square from a larger image and embeds it under the attribute that selected it.
 
-    `threshold` cuts the attention map; the square covers at least `size` pixels of the image, so that it is never
-    upscaled.
+    The threshold of the configuration cuts the attention map; the square covers at least `local_input_size` pixels of
+    the image, so that it is never upscaled.
     """
 
-    def __init__(
-        self, backbone: str, weights: str, size: int, threshold: float, attribute_width: int, embedding: int
-    ) -> None:  # fmt: skip
+    def __init__(self, config: StyleConfig) -> None:
         super().__init__()
-        self.size, self.threshold = size, threshold
-        self.backbone = attended_backbone(backbone, weights)
+        self.size, self.threshold = config.local_input_size, config.attention_threshold
+        own = {"backbone": config.local_backbone, "weights": config.local_weights, "input_size": self.size}
+        self.backbone = attended_backbone(config.model_copy(update=own))
         width = self.backbone.widths[0]
-        self.attention = AttributeAttention(width, attribute_width, width, embedding)
+        self.attention = AttributeAttention(width, config.attribute_dim, width, config.embedding_dim)
 
     def boxes(self, image_size: int, maps: Tensor) -> Tensor:
         """Return the squares B, 4 (shares of the image) attended by maps B, h, w."""

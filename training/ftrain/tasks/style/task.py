@@ -92,9 +92,9 @@ class Style(Task):
         categories = self._categories(of_style)
         self.encoder = StyleEncoder(config, self.labels, categories)
         if of_style:
-            self.backbone = Backbone(config.backbone, config.weights, (ATTENDED_STRIDE, DEEP_STRIDE))
+            self.backbone = Backbone(config, (ATTENDED_STRIDE, DEEP_STRIDE))
         else:
-            self.backbone = attended_backbone(config.backbone, config.weights)
+            self.backbone = attended_backbone(config)
         self.attribute_vectors = nn.Parameter(torch.randn(len(self.labels.attributes), config.attribute_dim))
         # The common space has half the dimension of the features, as published: 512 of 1,024.
         width = self.backbone.widths[0]
@@ -112,10 +112,7 @@ class Style(Task):
         self.category_head = nn.Linear(self.backbone.widths[1], num_categories) if categories else None
         self.local: LocalBranch | None = None
         if config.local_backbone:
-            self.local = LocalBranch(
-                config.local_backbone, config.local_weights, config.local_input_size, config.attention_threshold, config.attribute_dim,
-                config.embedding_dim,
-            )  # fmt: skip
+            self.local = LocalBranch(config)
         # An untrained local branch does not contribute to the similarity.
         self.register_buffer("local_trained", torch.tensor(False))
         self.local_trained: Tensor
