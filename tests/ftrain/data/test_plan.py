@@ -18,6 +18,7 @@ from ftrain.data.plan import (
     Sampler,
     TrainingPlan,
     Windowed,
+    anchors_with_positive,
     evaluation_batches,
     extend_ledger,
     micro_batches_of_rank,
@@ -30,7 +31,8 @@ ROWS = np.arange(100, 143)  # the split does not begin at row 0
 LABELS = np.repeat([7, 8, 9], [130, 3, 10])  # of the whole index; 30, 3 and 10 are in the split
 SHARDS = np.arange(200) // 6
 SAMPLERS: dict[str, Sampler] = {
-    "shuffled": shuffled, "class-balanced": ClassBalanced(LABELS), "windowed": Windowed(SHARDS, window=3),
+    "shuffled": shuffled, "class-balanced": ClassBalanced(LABELS), "square-root": ClassBalanced(LABELS, 0.5),
+    "windowed": Windowed(SHARDS, window=3),
 }  # fmt: skip
 samplers = pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS)
 
@@ -185,3 +187,23 @@ def test_ledger_is_a_chain_of_digests() -> None:
 def test_model_seeds_do_not_collide() -> None:
     seeds = {model_seed(seed, step, part) for seed in (0, 1, 2**62) for step in range(500) for part in range(4)}
     assert len({value % 2**32 for value in seeds}) == 6000, "torch uses the low 32 bits on the CPU"
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+def test_classes_get_their_share_of_an_epoch(power: float) -> None:
+    """n ** power / sum of n ** power (Kang et al., ICLR 2020, equation 1), up to rounding."""
+    drawn = ClassBalanced(LABELS, power)(ROWS, np.random.default_rng(0))
+    sizes = np.array([30, 3, 10]) ** power
+    counts = np.array([(LABELS[drawn] == label).sum() for label in (7, 8, 9)])
+    assert len(drawn) == len(ROWS)
+    assert np.abs(counts - len(ROWS) * sizes / sizes.sum()).max() <= 2
+    for label in (7, 8, 9):  # the rows of a class are used equally often
+        own = np.bincount(drawn[LABELS[drawn] == label])[ROWS[LABELS[ROWS] == label]]
+        assert own.max() - own.min() <= 2 if power == 0 else 1
+
+
+def test_anchors_with_a_positive_are_counted_by_hand() -> None:
+    labels = np.array([[4, -1], [4, 2], [5, 2], [-1, 3], [4, 2]])
+    assert anchors_with_positive(labels) == (3 + 3, 4 + 4)
+    assert anchors_with_positive(np.full((3, 1), -1)) == (0, 0)
+    assert anchors_with_positive(np.arange(6)[:, None]) == (0, 6)

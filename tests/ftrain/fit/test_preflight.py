@@ -225,6 +225,41 @@ def test_a_batch_of_one_passes_where_statistics_have_more_than_one_value(labels:
     assert preflight("category", labels, fit={"batch_size": 1}) == []
 
 
+SILENT = "of the anchors of the triplet loss have a positive in their batch"
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "fit", "silent"),
+    [
+        ("retrieval", {"classify": "none"}, {}, True),  # 2 of 40 items have two images, and batches have 4
+        ("retrieval", {"classify": "none"}, {"sampler": "identities", "samples_per_identity": 2}, False),
+        ("retrieval", {"triplet_loss_weight": 0, "classify": "category"}, {}, False),
+        ("fashionnet", {}, {}, True),
+        ("fashionnet", {"targets": ["category"]}, {}, False),
+        ("style", {}, {}, False),  # three styles
+        ("style", {"target": "attributes"}, {}, False),
+    ],
+)  # fmt: skip
+def test_a_triplet_loss_without_positives_is_noted(
+    tmp_path: Path, task: str, model: dict[str, Any], fit: dict[str, Any], silent: bool
+) -> None:
+    """FashionNet's published profile compared random images: 1.3% of them had a positive in their batch."""
+    place = label_set(tmp_path / "set", train=42, items=40, val=42)
+    notes = [note for note in preflight(task, place, model, fit=fit) if SILENT in note]
+    assert len(notes) == silent
+    if silent:
+        assert "use fit.sampler=identities" in notes[0]
+
+
+def test_what_auto_chose_is_noted(tmp_path: Path) -> None:
+    fit = {"sampler": "auto", "samples_per_identity": 2}
+    few = label_set(tmp_path / "few", train=20, items=16, val=32)
+    assert "fit.sampler=auto: 8 of 20 training images in groups of 2 per item" in preflight("fashionnet", few, fit=fit)
+    none = label_set(tmp_path / "none", without=("item",))
+    shuffled = "fit.sampler=auto: no item has two training images, so the order is shuffled"
+    assert shuffled in preflight("fashionnet", none, fit=fit)
+
+
 def test_weights_of_another_network_are_refused(labels: str, tmp_path: Path) -> None:
     import timm
     from safetensors.torch import save_file

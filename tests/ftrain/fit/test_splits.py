@@ -17,7 +17,7 @@ from tests.shard_sets import write_label_set
 from fschemas.failures import UsageError
 from fschemas.shard_set import ShardSet
 from ftrain.data.config import FitConfig, RunConfig
-from ftrain.data.plan import ClassBalanced, Identities, shuffled
+from ftrain.data.plan import ClassBalanced, Identities, Mixture, shuffled
 from ftrain.fit.config import load_config
 from ftrain.fit.distributed import Processes
 from ftrain.fit.splits import Splits, positions_of_rank, sampler_of
@@ -107,7 +107,41 @@ def test_too_small_a_share_reports_so(tmp_path: Path) -> None:
         splits_of(tmp_path, {"train": 16}, hold_out=0.001).evaluated("val")
 
 
-@pytest.mark.parametrize(("sampler", "kind"), [("balanced", ClassBalanced), ("identities", Identities)])
+@pytest.mark.parametrize(
+    ("items", "kind", "grouped"), [(9, Identities, 18), (16, Mixture, 4), (18, None, 0)]
+)  # fmt: skip
+def test_auto_groups_the_items_with_partners_and_keeps_the_others(
+    tmp_path: Path, items: int, kind: type | None, grouped: int
+) -> None:
+    """P x K needs pairs, but landmarks, categories and attributes learn from single images, too."""
+    splits = splits_of(tmp_path, {"train": 18, "val": 4}, items=items)
+    rows, fit = splits.training(), FitConfig(batch_size=6, sampler="auto", samples_per_identity=2)
+    sampler, kept = sampler_of(splits.task, fit, splits.shards, rows)
+    assert kept.tolist() == rows.tolist()
+    assert sampler is shuffled if kind is None else isinstance(sampler, kind)
+    order = sampler(rows, np.random.default_rng(0))
+    assert set(order.tolist()) == set(rows.tolist())
+    labels = splits.shards.columns["item"]
+    pairs = labels[order[: len(order) // 2 * 2]].reshape(-1, 2)
+    assert 2 * (pairs[:, 0] == pairs[:, 1]).sum() >= grouped
+    group = Processes(0, 1, torch.device("cpu"))
+    odd = fit.model_copy(update={"batch_size": 9})
+    if kind is None:  # nothing has to stay together
+        assert positions_of_rank(odd, group, sampler).shape == (1, 9)
+    else:
+        with pytest.raises(UsageError, match="whole identities"):
+            positions_of_rank(odd, group, sampler)
+
+
+def test_auto_needs_no_items(tmp_path: Path) -> None:
+    shards = ShardSet.open(write_label_set(tmp_path, {"train": 8}, without=("item",)))
+    task = Tiny(TinyConfig(), shards.metadata)
+    assert sampler_of(task, FitConfig(sampler="auto"), shards, shards.rows("train"))[0] is shuffled
+
+
+@pytest.mark.parametrize(
+    ("sampler", "kind"), [("balanced", ClassBalanced), ("square_root", ClassBalanced), ("identities", Identities)]
+)  # fmt: skip
 def test_samplers_go_by_the_labels_of_the_task(tmp_path: Path, sampler: str, kind: type) -> None:
     splits = splits_of(tmp_path, {"train": 18, "val": 4}, items=16)  # two items have two images
     fit = FitConfig(batch_size=4, sampler=sampler, samples_per_identity=2)
@@ -138,7 +172,9 @@ def test_identities_are_not_divided(
         sampler="identities", batch_size=batch_size, micro_batches=micro_batches, samples_per_identity=per_identity
     )
     with pytest.raises(UsageError, match=re.escape(sentence) + "$"):
-        positions_of_rank(fit, Processes(0, world_size, torch.device("cpu")))
+        positions_of_rank(
+            fit, Processes(0, world_size, torch.device("cpu")), Identities(np.empty(0, dtype=str), per_identity)
+        )
 
 
 def test_a_task_without_classes_cannot_be_balanced(tmp_path: Path) -> None:

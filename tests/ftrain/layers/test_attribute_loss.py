@@ -8,11 +8,13 @@ import torch
 import torch.nn.functional as F
 
 from ftrain.layers.attribute_loss import (
+    asymmetric_loss,
     attribute_targets,
     binary_loss,
     class_loss,
     exclusive_loss,
     exclusive_probabilities,
+    logit_adjustment,
 )
 
 GROUPS = ((0, 1, 2), (3, 4))
@@ -50,6 +52,46 @@ def test_without_balance_it_is_the_plain_mean_over_known_ids():
     logits, targets = torch.tensor([[0.3, -2.0, 1.0]]), torch.tensor([[1, 0, -1]])
     expected = F.binary_cross_entropy_with_logits(logits[:, :2], targets[:, :2].float())
     torch.testing.assert_close(binary_loss(logits, targets, balanced=False), expected)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0, 1.7])
+def test_the_adjusted_loss_is_that_of_the_paper(weight):
+    """-log of prior^w e^f of the class over the sum of that of all classes; w = 1 is the balanced softmax."""
+    counts = np.array([900, 90, 9, 1])
+    logits, labels = torch.randn(5, 4, generator=torch.Generator().manual_seed(2)), torch.tensor([0, 1, 2, 3, -1])
+    prior = torch.tensor(counts / counts.sum()).float() ** weight
+    odds = prior * logits.exp()
+    expected = -(odds[range(4), range(4)] / odds[:4].sum(dim=1)).log().sum() / 5
+    torch.testing.assert_close(class_loss(logits, labels, adjustment=logit_adjustment(counts, weight)), expected)
+    if weight == 0:
+        assert torch.equal(
+            class_loss(logits, labels, 0.1), class_loss(logits, labels, 0.1, logit_adjustment(counts, 0))
+        )
+
+
+def test_a_class_without_images_has_a_finite_adjustment():
+    assert torch.isfinite(logit_adjustment(np.array([3, 0]), 1.0)).all()
+    assert torch.isfinite(logit_adjustment(np.zeros(2), 1.0)).all()
+
+
+def test_the_asymmetric_loss_is_that_of_the_paper():
+    generator = torch.Generator().manual_seed(3)
+    logits, targets = torch.randn(6, 5, generator=generator) * 4, torch.randint(-1, 2, (6, 5), generator=generator)
+    expected = 0.0
+    for scores, row in zip(logits.sigmoid().tolist(), targets.tolist(), strict=True):
+        for p, target in zip(scores, row, strict=True):
+            shifted = max(p - 0.05, 0)
+            expected -= {1: math.log(p), 0: shifted**4 * math.log(1 - shifted), -1: 0.0}[target] / 6
+    assert asymmetric_loss(logits, targets).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_extreme_scores_have_a_finite_asymmetric_loss():
+    logits = torch.tensor([[-200.0, 200.0, -200.0, 200.0]], requires_grad=True)
+    loss = asymmetric_loss(logits, torch.tensor([[1, 1, 0, 0]]))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(logits.grad).all()
+    assert logits.grad[0, 2] == 0  # a negative below the shift costs nothing
 
 
 @pytest.mark.parametrize("options", [{}, {"balanced": False}, {"positive_rate": 0.2}])
@@ -106,6 +148,7 @@ def test_losses_are_means_over_rows_whatever_is_known_of_the_others():
     for loss in (
         lambda rows: binary_loss(logits[rows], targets[rows]),
         lambda rows: binary_loss(logits[rows], targets[rows], positive_rate=0.1),
+        lambda rows: asymmetric_loss(logits[rows], targets[rows]),
         lambda rows: exclusive_loss(logits[rows], targets[rows], GROUPS),
         lambda rows: class_loss(logits[rows], labels[rows]),
     ):

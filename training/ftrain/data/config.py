@@ -165,10 +165,10 @@ class FitConfig(BaseModel):
     """Compile the model with torch.compile."""
     seed: int = Field(0, ge=0, lt=2**63)
     """Seed of initial weights, sample order and augmentation."""
-    sampler: Literal["shuffled", "windowed", "balanced", "identities"] = "shuffled"
-    """Order: shuffled, windowed (a few shards at a time), balanced (classes equally often) or identities (P x K)."""
+    sampler: Literal["shuffled", "windowed", "balanced", "square_root", "identities", "auto"] = "shuffled"
+    """Order; balanced: equally many of all classes; square_root: between; identities: P x K; auto: P x K if there are items."""
     samples_per_identity: int = Field(4, ge=2)
-    """K of the sampler `identities`: images per identity in a batch."""
+    """K of the samplers `identities` and `auto`: images per identity in a batch."""
     across_domains: bool = False
     """With `identities`: every identity of a batch has images of all its domains (consumer and shop)."""
     mixture: tuple[Annotated[float, Field(gt=0)], ...] = ()

@@ -24,15 +24,21 @@ def shuffled(rows: np.ndarray, generator: np.random.Generator) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ClassBalanced:
-    """Class-balanced sampling: every class equally often, its rows cycled in random order; as many samples as rows."""
+    """Class c of n rows gets a share proportional to n ** `power`, its rows cycled in random order.
+
+    0: every class equally often (class-aware sampling, Shen et al., ECCV 2016); 0.5: square-root sampling (Mahajan et
+    al., ECCV 2018; Kang et al., ICLR 2020, section 3). An epoch has as many samples as rows.
+    """
 
     labels: np.ndarray  # one label per row of the index
+    power: float = 0.0
 
     def __call__(self, rows: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        """Round-robin over the classes, then shuffle."""
+        """Take the share of each class, then shuffle."""
         classes = [generator.permutation(rows[self.labels[rows] == label]) for label in np.unique(self.labels[rows])]
-        share = -(-len(rows) // len(classes))
-        drawn = np.concatenate([np.resize(members, share) for members in classes])
+        sizes = np.array([len(members) for members in classes], dtype=float) ** self.power
+        shares = np.ceil(len(rows) * sizes / sizes.sum()).astype(int)
+        drawn = np.concatenate([np.resize(members, share) for members, share in zip(classes, shares, strict=True)])
         return generator.permutation(drawn)[: len(rows)]
 
 
@@ -47,6 +53,11 @@ class Identities:
 
     labels: np.ndarray  # one identity per row of the index
     per_identity: int
+
+    @property
+    def adjacent(self) -> int:
+        """Samples that stay adjacent."""
+        return self.per_identity
 
     def __call__(self, rows: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """Split the images of every identity into groups of K, then take one group of each in turn."""
@@ -98,6 +109,15 @@ def in_several_domains(labels: np.ndarray, domains: np.ndarray, rows: np.ndarray
     return known[np.isin(labels[known], names[counts > 1])]
 
 
+def anchors_with_positive(labels: np.ndarray) -> tuple[int, int]:
+    """Count the known labels of a batch that another image shares, and all known labels.
+
+    `labels` is int64 B, A: what a triplet loss compares, -1 if unknown.
+    """
+    counts = [np.unique(column[column >= 0], return_counts=True)[1] for column in labels.T]
+    return int(sum(own[own > 1].sum() for own in counts)), int((labels >= 0).sum())
+
+
 @dataclass(frozen=True)
 class Windowed:
     """Every row once: random order of shards, shuffled within windows of a few shards; remote reads stay sequential."""
@@ -114,7 +134,9 @@ class Windowed:
 
 @dataclass(frozen=True)
 class Mixture:
-    """Several sets in one plan: every batch has images of each in the proportion of the weights, evenly interleaved.
+    """Several parts in one plan: every batch has images of each in the proportion of the weights, evenly interleaved.
+
+    The parts are shard sets, or the images of one set with and without a partner.
 
     An epoch has as many samples as the sets have rows together. A set that has fewer rows than its weight asks for is
     repeated, each time in a new order.

@@ -23,6 +23,7 @@ from fschemas.wording import count
 from ftrain.data.config import FitConfig, RunConfig, Stage
 from ftrain.data.plan import TrainingPlan, extend_ledger, model_seed
 from ftrain.data.stream import Batch, training_batches
+from ftrain.data.types import Rows
 from ftrain.fit import checkpoint
 from ftrain.fit.checkpoint_state import TrainingState, amend_state
 from ftrain.fit.clock import Clock
@@ -65,6 +66,7 @@ class Trainer:
         training_rows = splits.training()
         sampler, rows = sampler_of(task, fit, shards, training_rows)
         self.plan = TrainingPlan(rows, fit.batch_size, fit.seed, sampler)
+        task.observe_training(Rows(shards, training_rows))
         if splits.holds_out:
             self._log_line(
                 f"{count(len(self.validation_rows), 'training image')} held out for validation (validation_split={config.validation_split})"
@@ -76,7 +78,7 @@ class Trainer:
         self.num_steps = max(1, round(fit.epochs * self.plan.steps_per_epoch))
         self.stop_at = min(self.num_steps, limit_steps or self.num_steps)
         self.validate_every = max(1, round(fit.validate_every_epochs * self.plan.steps_per_epoch))
-        self.positions = positions_of_rank(fit, processes)
+        self.positions = positions_of_rank(fit, processes, sampler)
         task.to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if processes.world_size > 1 and fit.sync_batch_norm and not fit.exact:
             synchronize_batch_norm(task, processes.device)

@@ -14,8 +14,9 @@ import torch
 
 from fschemas.failures import EnvironmentProblem, UsageError
 from fschemas.shard_set import ShardSet
+from fschemas.wording import count
 from ftrain.data.config import FitConfig, RunConfig
-from ftrain.data.plan import TrainingPlan
+from ftrain.data.plan import Mixture, Sampler, TrainingPlan, anchors_with_positive, shuffled
 from ftrain.data.stream import Batch, encode_row, usable_annotations
 from ftrain.data.types import Rows
 from ftrain.fit.distributed import Processes
@@ -24,6 +25,7 @@ from ftrain.fit.splits import Splits, positions_of_rank, sampler_of
 from ftrain.tasks.task import Task
 
 _TIMM = str(Path(find_spec("timm").origin).parent)  # type: ignore[union-attr,arg-type]
+_SEARCHED = 8  # batches, for positives
 _REHEARSED = 2  # images: any failure of a larger batch also occurs with two
 
 
@@ -37,10 +39,11 @@ def check_before_training(task: Task, config: RunConfig, shards: ShardSet, group
     training, validation = splits.training(), splits.validation()
     sampler, rows = sampler_of(task, fit, shards, training)
     plan = TrainingPlan(rows, fit.batch_size, fit.seed, sampler)
-    positions = positions_of_rank(fit, group)
+    positions = positions_of_rank(fit, group, sampler)
     check_stages(task, fit.stages)
     with _named(shards.location, ""), usable_annotations(shards):
         notes = task.check_training(Rows(shards, rows))
+        notes += [*_order_of_auto(fit, shards, sampler, rows), *_lonely_anchors(task, fit, plan, shards)]
     if len(validation):
         other = "increase hold_out" if splits.holds_out else f"use a shard set with a split {config.validation_split!r}"
         remedy = f"; {other}, or train with --set validation_split=none"
@@ -52,6 +55,37 @@ def check_before_training(task: Task, config: RunConfig, shards: ShardSet, group
     )
     rehearse(task, fit, {name: tensor.to(group.device) for name, tensor in batch.items()})
     return notes
+
+
+def _order_of_auto(fit: FitConfig, shards: ShardSet, sampler: Sampler, rows: np.ndarray) -> list[str]:
+    """Say what `fit.sampler=auto` chose for a single set; of several, each chooses for itself."""
+    if fit.sampler != "auto" or len(shards.parts) > 1:
+        return []
+    if sampler is shuffled:
+        return ["fit.sampler=auto: no item has two training images, so the order is shuffled"]
+    number = len(sampler.members[0]) if isinstance(sampler, Mixture) else len(rows)
+    return [
+        f"fit.sampler=auto: {number} of {count(len(rows), 'training image')} in groups of {fit.samples_per_identity} per item"
+    ]
+
+
+def _lonely_anchors(task: Task, fit: FitConfig, plan: TrainingPlan, shards: ShardSet) -> list[str]:
+    """Say so if less than half of the images in the first batches have another one with the same label to compare."""
+    counted = np.zeros(2, dtype=np.int64)
+    for step in range(min(_SEARCHED, plan.steps_per_epoch)):
+        labels = task.compared(Rows(shards, plan.batch(step)))
+        if labels is None:
+            return []
+        counted += anchors_with_positive(labels)
+    having, anchors = counted.tolist()
+    everything = Rows(shards, plan.rows)
+    if 2 * having >= anchors or not (having or anchors_with_positive(np.asarray(task.compared(everything)))[0]):
+        return []  # without any pair, `check_training` says so
+    sentence = (
+        f"only {having / anchors:.1%} of the anchors of the triplet loss have a positive in their batch, so it learns little "
+        f"(fit.sampler={fit.sampler}, fit.batch_size={fit.batch_size}); use fit.sampler=identities, or a larger batch"
+    )
+    return [sentence]
 
 
 def example_batch(task: Task, shards: ShardSet, row: int, size: int) -> Batch:

@@ -21,9 +21,11 @@ from ftrain.data.plan import (
     shuffled,
     with_partners,
 )
+from ftrain.data.types import Rows
 from ftrain.fit.distributed import Processes
 from ftrain.tasks.task import Task, find_task
 
+_WITHOUT_LABELS = ("shuffled", "windowed", "auto")  # samplers that can order any set
 HOLDOUT = "holdout"  # the held-out groups, as the name of a split
 
 
@@ -128,15 +130,19 @@ def names_to_learn(config: RunConfig, shards: ShardSet) -> dict[str, list[str]]:
     return task.names_to_learn(task_config, shards.columns, Splits(task, config, shards).training())
 
 
-def positions_of_rank(fit: FitConfig, group: Processes) -> np.ndarray:
+def positions_of_rank(fit: FitConfig, group: Processes, sampler: Sampler) -> np.ndarray:
     """Positions of this process in a global batch: (micro-batches, micro-batch size).
 
     Raises `UsageError` if the numbers do not divide evenly.
     """
     # One micro-batch per process by default, but with `exact` their number affects the bits, so the user chooses it.
     micro_batches = fit.micro_batches if fit.exact else max(fit.micro_batches, group.world_size)
-    together = fit.samples_per_identity if fit.sampler == "identities" else 1
-    return micro_batches_of_rank(fit.batch_size, micro_batches, group.rank, group.world_size, together)
+    return micro_batches_of_rank(fit.batch_size, micro_batches, group.rank, group.world_size, _adjacent(sampler))
+
+
+def _adjacent(sampler: Sampler) -> int:
+    """Samples that a sampler keeps adjacent, such as the images of an identity."""
+    return sampler.adjacent if isinstance(sampler, Identities | Mixture) else 1
 
 
 def sampler_of(task: Task, fit: FitConfig, shards: ShardSet, rows: np.ndarray) -> tuple[Sampler, np.ndarray]:
@@ -156,7 +162,7 @@ def sampler_of(task: Task, fit: FitConfig, shards: ShardSet, rows: np.ndarray) -
     if len(parts) == 1:
         return _sampler_of(task, fit, shards, rows)
     set_of = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-    labels = task.sampling_labels(task.config, shards.columns)
+    labels = task.labels_to_sample(Rows(shards, rows)) if fit.sampler not in _WITHOUT_LABELS else None
     chosen: list[tuple[Sampler, np.ndarray]] = []
     for number in range(len(parts)):
         own = rows[set_of[rows] == number]
@@ -170,12 +176,12 @@ def sampler_of(task: Task, fit: FitConfig, shards: ShardSet, rows: np.ndarray) -
             if fit.sampler == "identities"
             else own[labels[own] != ""]
         )
-        orders = fit.sampler in ("shuffled", "windowed") or labels is None or len(usable)
+        orders = labels is None or len(usable)
         chosen.append(_sampler_of(task, fit, shards, own) if orders else (shuffled, own))
-    if all(sampler is shuffled for sampler, _ in chosen) and fit.sampler != "shuffled":
+    if all(sampler is shuffled for sampler, _ in chosen) and fit.sampler not in _WITHOUT_LABELS:
         return _sampler_of(task, fit, shards, rows)  # which says why
     samplers, members = zip(*chosen, strict=True)
-    adjacent = fit.samples_per_identity if fit.sampler == "identities" else 1
+    adjacent = max(map(_adjacent, samplers))
     weights = fit.mixture or tuple(float(len(own)) for own in members)
     return Mixture(samplers, members, weights, adjacent), np.sort(np.concatenate(members))
 
@@ -186,18 +192,31 @@ def _sampler_of(task: Task, fit: FitConfig, shards: ShardSet, rows: np.ndarray) 
         return shuffled, rows
     if fit.sampler == "windowed":
         return Windowed(shards.columns["shard"]), rows
-    labels = task.sampling_labels(task.config, shards.columns)
+    if fit.sampler == "auto":
+        if "item" not in shards.metadata["column_groups"]:
+            return shuffled, rows
+        items = shards.columns["item"]
+        paired = with_partners(items, rows)
+        if len(paired) == 0:
+            return shuffled, rows
+        identities = Identities(items, fit.samples_per_identity)
+        if len(paired) == len(rows):
+            return identities, rows
+        parts = paired, np.setdiff1d(rows, paired)  # images without a partner still train the other losses
+        weights = float(len(parts[0])), float(len(parts[1]))
+        return Mixture((identities, shuffled), parts, weights, identities.adjacent), rows
+    labels = task.labels_to_sample(Rows(shards, rows))
     if labels is None:
         raise UsageError(
             f"fit.sampler={fit.sampler}: the task {task.name} has neither classes nor identities; use shuffled"
         )
-    if fit.sampler == "balanced":
+    if fit.sampler != "identities":
         known = rows[labels[rows] != ""]
         if len(known) == 0:
             raise UsageError(
-                f"{shards.location}: fit.sampler=balanced needs labels, and no training sample has one; use shuffled"
+                f"{shards.location}: fit.sampler={fit.sampler} needs labels, and no training sample has one; use shuffled"
             )
-        return ClassBalanced(labels), known
+        return ClassBalanced(labels, 0.5 if fit.sampler == "square_root" else 0.0), known
     paired = with_partners(labels, rows)
     if len(paired) == 0:
         raise UsageError(f"{shards.location}: no item has two training images, so there are no positive pairs")

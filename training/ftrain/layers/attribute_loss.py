@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_FOCUS, _SHIFT = 4, 0.05  # of negatives in the asymmetric loss
 _NEVER = -1e4  # a logit with an exponential of 0 that does not become NaN when multiplied by 0
 
 
@@ -52,6 +53,21 @@ def binary_loss(
     return 0.5 * (of_positives + of_negatives).mean()
 
 
+def asymmetric_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Asymmetric loss (Ridnik et al., ICCV 2021, equation 7) of `logits` B, A against `targets` B, A as above.
+
+    With the settings of the paper for MS-COCO: positives cost -log p, negatives -q^4 log(1 - q) with q = max(p - 0.05, 0),
+    so that easy negatives cost little, and very easy ones nothing. Summed over the known ids of an image, averaged over
+    images.
+    """
+    scores = logits.float().sigmoid()
+    shifted = (scores - _SHIFT).clamp_min(0)
+    of_positives = -F.logsigmoid(logits.float())
+    of_negatives = -(shifted**_FOCUS) * (1 - shifted).log()
+    losses = torch.where(targets == 1, of_positives, torch.where(targets == 0, of_negatives, 0.0))
+    return losses.sum(dim=1).mean()
+
+
 def exclusive_loss(logits: Tensor, targets: Tensor, groups: Sequence[Sequence[int]], smoothing: float = 0.0) -> Tensor:
     """Softmax cross-entropy within each group of exclusive ids, averaged over the known groups of an image.
 
@@ -83,7 +99,24 @@ def exclusive_probabilities(logits: Tensor, groups: Sequence[Sequence[int]]) -> 
     return shares
 
 
-def class_loss(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Softmax cross-entropy of `logits` B, C against `labels` B (-1: unknown), as a mean over all rows (unknown: 0)."""
-    losses = F.cross_entropy(logits.float(), labels, ignore_index=-1, label_smoothing=smoothing, reduction="sum")
+def class_loss(
+    logits: Tensor, labels: Tensor, smoothing: float = 0.0, adjustment: Tensor | float = 0.0
+) -> Tensor:  # fmt: skip
+    """Softmax cross-entropy of `logits` B, C against `labels` B (-1: unknown), as a mean over all rows (unknown: 0).
+
+    `adjustment` C is added to the logits (see `logit_adjustment`).
+    """
+    adjusted = logits.float() + adjustment
+    losses = F.cross_entropy(adjusted, labels, ignore_index=-1, label_smoothing=smoothing, reduction="sum")
     return losses / len(labels)
+
+
+def logit_adjustment(counts: np.ndarray, weight: float) -> Tensor:
+    """Return `weight` times the log of the class frequencies, float32 C, to be added to the logits in training only.
+
+    The classifier then needs a larger margin for rare classes, and its unadjusted scores minimize the balanced error
+    (Menon et al., ICLR 2021, equation 10). A weight of 1 is the balanced softmax (Ren et al., NeurIPS 2020, equation
+    4). `counts` C are training images per class; a class without any counts as one.
+    """
+    known = np.maximum(counts, 1)
+    return torch.from_numpy(weight * np.log(known / known.sum())).float()

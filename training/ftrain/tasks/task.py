@@ -80,9 +80,22 @@ class Task(nn.Module):
 
     @classmethod
     def sampling_labels(cls, config: TaskConfig, columns: dict[str, np.ndarray]) -> np.ndarray | None:
-        """Return labels for the samplers `balanced` and `identities`: one string per index row, "" if unknown."""
+        """Return labels for the samplers of classes and of identities: one string per index row, "" if unknown."""
         del config, columns
         return None
+
+    def labels_to_sample(self, rows: Rows) -> np.ndarray | None:
+        """Return `sampling_labels`, or labels that are only in the annotations of `rows`: one string per index row."""
+        return self.sampling_labels(self.config, rows.shards.columns)
+
+    def compared(self, rows: Rows) -> np.ndarray | None:
+        """Return the labels that a triplet loss compares, int64 N, A (-1: unknown); None without such a loss."""
+        del rows
+        return None
+
+    def observe_training(self, rows: Rows) -> None:
+        """Take from the training rows what the losses need, such as class frequencies; called before the first step."""
+        del rows
 
     @classmethod
     def names_to_learn(

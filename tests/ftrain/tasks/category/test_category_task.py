@@ -8,16 +8,20 @@ import pytest
 import simplejpeg
 import torch
 from tests.ftrain.category_runs import names_of, tiny_config, tiny_task, write_run
+from tests.ftrain.tiny_task import ALONE
 from tests.shard_sets import ATTRIBUTES, CATEGORIES, label_sample, write_label_set, write_samples
 
 from fschemas.failures import RejectedError, UsageError
 from fschemas.landmarks import DEEPFASHION_8
 from fschemas.shard_set import ShardSet
 from fschemas.vocabularies import vocabulary
-from ftrain.data.config import BackboneConfig
+from ftrain.data.config import BackboneConfig, FitConfig
 from ftrain.data.stream import RawSample
 from ftrain.data.types import EvaluatedSplit
+from ftrain.fit.loop import Trainer
 from ftrain.fit.splits import Splits
+from ftrain.fit.tracking import Trackers
+from ftrain.layers.attribute_loss import asymmetric_loss
 from ftrain.tasks.category.config import CategoryConfig
 from ftrain.tasks.category.metrics import box_overlap, label_metrics
 from ftrain.tasks.category.network import CategoryNetwork, TypedCategories
@@ -161,6 +165,29 @@ def test_classes_that_no_training_image_has_are_never_answered(shards):
 
 
 # --- boxes ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("heads", ["shared", "per_type"])
+def test_rare_categories_need_a_larger_margin_in_training_only(shards, tmp_path, heads):
+    config = tiny_config(logit_adjustment=1.0, heads=heads)
+    config = config.model_copy(update={"fit": FitConfig(batch_size=8)})
+    task = tiny_task(shards, logit_adjustment=1.0, heads=heads)
+    plain = tiny_task(shards, heads=heads)
+    Trainer(task, config, shards, tmp_path, ALONE, Trackers(), workers=0)
+    counts = np.array([(shards.columns["category"][shards.rows("train")] == name).sum() for name in CATEGORIES])
+    np.testing.assert_allclose(task.adjustment, np.log(counts / counts.sum()), rtol=1e-5)
+    batch = batch_of(task, shards)
+    logits = plain.eval().network(batch["image"]).category
+    expected = torch.nn.functional.cross_entropy(logits + task.adjustment, batch["category"])
+    torch.testing.assert_close(task.eval()(batch)["category"], expected)
+    torch.testing.assert_close(task.predict(batch)["category_scores"], plain.predict(batch)["category_scores"])
+
+
+def test_the_asymmetric_loss_can_be_chosen(shards):
+    task = tiny_task(shards, attribute_loss="asymmetric").eval()
+    batch = batch_of(task, shards)
+    expected = asymmetric_loss(task.network(batch["image"]).attributes, batch["attributes"])
+    torch.testing.assert_close(task(batch)["attributes"], expected)
 
 
 def rectangle_sample(width, height, box):

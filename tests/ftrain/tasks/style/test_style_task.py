@@ -20,6 +20,7 @@ from ftrain.data.config import FitConfig, Stage
 from ftrain.data.plan import ClassBalanced
 from ftrain.data.search_roles import GALLERY, QUERY
 from ftrain.data.stream import RawSample
+from ftrain.data.types import Rows
 from ftrain.fit import checkpoint
 from ftrain.fit.checkpoint_state import TrainingState
 from ftrain.fit.config import resolve
@@ -108,6 +109,45 @@ def test_probabilities_keep_the_scale(shards):
         scores = task.predict(batch)["scores"][0]
     assert scores[0] > 0.95
     torch.testing.assert_close(scores.sum(), torch.tensor(1.0))
+
+
+@pytest.mark.parametrize("target", ["style", "attributes"])
+def test_rare_values_need_a_larger_margin(shards, target):
+    """The frequencies of the training rows are added to the logits in training, and only there."""
+    plain, adjusted = (
+        task_of(shards.metadata, target=target, dropout=0.0, logit_adjustment=weight).eval() for weight in (0, 1)
+    )
+    rows = Rows(shards, shards.rows("train")[:21])
+    for task in (plain, adjusted):
+        task.observe_training(rows)
+    assert not plain.adjustment.any()
+    values = np.stack([adjusted.labels.values_of(note, None) for note in rows.annotations()])
+    known = [
+        np.bincount(own[own >= 0], minlength=len(names))
+        for own, names in zip(values.T, adjusted.labels.values, strict=True)
+    ]
+    expected = np.concatenate([np.log(np.maximum(own, 1) / np.maximum(own, 1).sum()) for own in known])
+    np.testing.assert_allclose(adjusted.adjustment.numpy(), expected, rtol=1e-5)
+    assert "adjustment" not in adjusted.state_dict()
+    batch = batch_of(plain, shards)
+    with torch.no_grad():
+        torch.testing.assert_close(plain.predict(batch)["scores"], adjusted.predict(batch)["scores"])
+        assert plain(batch)["classes"] != adjusted(batch)["classes"]
+
+
+def test_attributes_can_be_balanced(shards):
+    """An image counts for the rarest attribute it has a value of, so that no attribute is left to few images."""
+    task = task_of(shards.metadata, target="attributes")
+    rows = shards.rows("train")
+    labels = task.labels_to_sample(Rows(shards, rows))
+    assert len(labels) == len(shards)
+    assert set(labels[rows]) <= set(task.labels.attributes)
+    values = task.compared(Rows(shards, rows))
+    for row, own in zip(rows, values, strict=True):
+        assert own[task.labels.attributes.index(labels[row])] >= 0
+    sampler, _ = sampler_of(task, FitConfig(sampler="balanced"), shards, rows)
+    _, counts = np.unique(labels[sampler(rows, np.random.default_rng(0))], return_counts=True)
+    assert counts.max() - counts.min() <= len(counts)
 
 
 @pytest.mark.parametrize("model", [{}, LOCAL, {"target": "attributes"}])

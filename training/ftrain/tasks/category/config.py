@@ -26,14 +26,16 @@ class CategoryConfig(BackboneConfig):
     """Width of a hidden layer before the heads; 0: none."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Dropout before the heads."""
-    attribute_loss: Literal["auto", "balanced", "plain"] = "auto"
-    """auto: softmax in exclusive groups, else balanced; plain: unweighted, as in the original."""
+    attribute_loss: Literal["auto", "balanced", "plain", "asymmetric"] = "auto"
+    """auto: softmax in exclusive groups, else balanced; plain: unweighted; asymmetric: easy negatives cost little."""
     positive_rate: float | None = Field(None, gt=0, lt=1)
     """Fraction of positives in the training set, for `balanced`; null: computed per image."""
     attributes_loss_weight: float = Field(1.0, ge=0)
     """Weight of the attribute loss."""
     category_loss_weight: float = Field(1.0, ge=0)
     """Weight of the category loss."""
+    logit_adjustment: float = Field(0.0, ge=0)
+    """Weight of the log class frequencies in the category loss, for rare categories; 1: balanced softmax."""
     box_loss_weight: float = Field(1.0, ge=0)
     """Weight of the box loss."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)

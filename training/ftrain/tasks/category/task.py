@@ -21,11 +21,13 @@ from ftrain.data.types import Rows
 from ftrain.data.view import View, names_as_ids, view_of_sample
 from ftrain.layers.affine import invert_matrices
 from ftrain.layers.attribute_loss import (
+    asymmetric_loss,
     attribute_targets,
     binary_loss,
     class_loss,
     exclusive_loss,
     exclusive_probabilities,
+    logit_adjustment,
 )
 from ftrain.tasks.category.box import box_loss
 from ftrain.tasks.category.config import CategoryConfig
@@ -116,6 +118,8 @@ class Category(Task):
         # Classes of the vocabulary without a training image.
         self.register_buffer("never_seen", never, persistent=False)
         self.never_seen: Tensor
+        self.register_buffer("adjustment", torch.zeros(len(self.labels.categories)), persistent=False)
+        self.adjustment: Tensor
 
     @classmethod
     def names_to_learn(
@@ -132,6 +136,14 @@ class Category(Task):
         """Return the categories, if the index has them."""
         del config
         return columns.get("category")
+
+    def observe_training(self, rows: Rows) -> None:
+        """Count the categories, for the logit adjustment."""
+        if self.config.logit_adjustment and self.labels.categories:
+            names, counts = np.unique(rows.names("category"), return_counts=True)
+            by_name = dict(zip(names.tolist(), counts.tolist(), strict=True))
+            counted = np.array([by_name.get(name, 0) for name in self.labels.categories])
+            self.adjustment.copy_(logit_adjustment(counted, self.config.logit_adjustment))
 
     def check_training(self, rows: Rows) -> list[str]:
         """Require two categories, or attributes, or boxes."""
@@ -177,7 +189,7 @@ class Category(Task):
         parts: dict[str, Tensor] = {}
         if outputs.category is not None:
             parts["category"] = config.category_loss_weight * class_loss(
-                outputs.category, batch["category"], config.label_smoothing
+                outputs.category, batch["category"], config.label_smoothing, self.adjustment
             )
         if outputs.attributes is not None:
             cost = self._attribute_loss(outputs.attributes, batch["attributes"])
@@ -207,6 +219,8 @@ class Category(Task):
         config = self.config
         if self.labels.exclusive and config.attribute_loss == "auto":
             return exclusive_loss(logits, targets, list(self.labels.groups.values()), config.label_smoothing)
+        if config.attribute_loss == "asymmetric":
+            return asymmetric_loss(logits, targets)
         balanced = config.attribute_loss != "plain"
         return binary_loss(logits, targets, balanced=balanced, positive_rate=config.positive_rate)
 

@@ -145,6 +145,13 @@ class FashionNet(Task):
         found = [columns[name] for name in ("item", "category") if name in columns and (columns[name] != "").any()]
         return found[0] if found else None
 
+    def compared(self, rows: Rows) -> np.ndarray | None:
+        """Return the items, N, 1, if there is an embedding."""
+        if self.network.fusion.embedding is None:
+            return None
+        items = rows.shards.columns["item"][rows.rows]
+        return np.where(items == "", -1, np.unique(items, return_inverse=True)[1])[:, None]
+
     def check_training(self, rows: Rows) -> list[str]:
         """Require landmarks or labels; items with a second image for the embedding."""
         known = [("category", len(set(rows.names("category").tolist())) > 1)] if self.labels.categories else []

@@ -139,6 +139,12 @@ class Retrieval(Task):
             return {}
         return {"item": [str(name) for name in np.unique(columns["item"][rows]) if name]}
 
+    def compared(self, rows: Rows) -> np.ndarray | None:
+        """Return the identities, N, 1."""
+        column = rows.shards.columns[self.config.identity][rows.rows]
+        numbers = np.where(column == "", -1, np.unique(column, return_inverse=True)[1])
+        return numbers[:, None] if self.config.triplet_loss_weight else None
+
     def check_training(self, rows: Rows) -> list[str]:
         """Require pairs for triplets, and at least two classes for the cross-entropy and the proxies."""
         config, lacks = self.config, {}

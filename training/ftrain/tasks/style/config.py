@@ -40,6 +40,8 @@ class StyleConfig(TripletConfig):
     """Margin of ArcFace, radians."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """Dropout in the neck before the classifier."""
+    logit_adjustment: float = Field(0.0, ge=0)
+    """Weight of the log class frequencies in the classification loss, for rare values; 1: balanced softmax."""
     classes_loss_weight: float = Field(1.0, ge=0)
     """Weight of the classification loss."""
     triplet_loss_weight: float = Field(0.1, ge=0)

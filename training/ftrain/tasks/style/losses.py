@@ -36,19 +36,21 @@ class ArcFace(nn.Module):
 
 
 def value_loss(
-    heads: Iterable[nn.Module], seen: Sequence[Tensor], values: Tensor, num_values: Sequence[int], smoothing: float
+    heads: Iterable[nn.Module], seen: Sequence[Tensor], values: Tensor, adjustments: Sequence[Tensor], smoothing: float
 ) -> Tensor:
     """Cross-entropy of the known values: mean over the attributes of an image, then over images (0 if none is known).
 
-    For each of A attributes, `heads` has the classifier and `seen` its input B, D; `values` is int64 B, A, -1 unknown.
+    For each of A attributes, `heads` has the classifier, `seen` its input B, D, and `adjustments` what is added to its
+    logits (`logit_adjustment`, or 0), V; `values` is int64 B, A, -1 unknown.
     """
     costs = torch.zeros(values.shape[0], device=values.device)
     for number, (head, evaluated) in enumerate(zip(heads, seen, strict=True)):
         true = values[:, number]
         if isinstance(head, ArcFace):
-            logits = head.with_margin(evaluated, F.one_hot(true.clamp_min(0), num_values[number]).bool())
+            logits = head.with_margin(evaluated, F.one_hot(true.clamp_min(0), len(adjustments[number])).bool())
         else:
             logits = head(evaluated).float()
+        logits = logits + adjustments[number]
         costs = costs + F.cross_entropy(logits, true, ignore_index=-1, label_smoothing=smoothing, reduction="none")
     return (costs / (values >= 0).sum(dim=1).clamp_min(1)).mean()
 

@@ -25,7 +25,7 @@ from ftrain.data.stream import Batch, RawSample
 from ftrain.data.types import Rows
 from ftrain.data.view import encoded_image, names_as_ids, view_of_sample
 from ftrain.layers.affine import region_in_source
-from ftrain.layers.attribute_loss import class_loss
+from ftrain.layers.attribute_loss import class_loss, logit_adjustment
 from ftrain.layers.backbone import Backbone
 from ftrain.tasks.published import published_dataset
 from ftrain.tasks.style.attention import AttributeAttention
@@ -108,6 +108,8 @@ class Style(Task):
             for values in self.labels.values
             if config.head != "none"
         )
+        self.register_buffer("adjustment", torch.zeros(sum(map(len, self.labels.values))), persistent=False)
+        self.adjustment: Tensor
         num_categories = len(categories) - 1  # "" is unknown, not a class
         self.category_head = nn.Linear(self.backbone.widths[1], num_categories) if categories else None
         self.local: LocalBranch | None = None
@@ -152,6 +154,36 @@ class Style(Task):
             return columns["style"]
         groups = main_styles()
         return np.array([groups.get(str(style), "") for style in columns["style"]])
+
+    def labels_to_sample(self, rows: Rows) -> np.ndarray | None:
+        """Return the style, or the attribute that the image has a value of; of several, the rarest among `rows`."""
+        if self.config.target == "style":
+            return self.sampling_labels(self.config, rows.shards.columns)
+        known = self._values(rows) >= 0
+        rarity = np.where(known, known.sum(axis=0), len(known) + 1)
+        labels = np.full(len(rows.shards), "", dtype=object)
+        names = np.array(self.labels.attributes, dtype=object)[rarity.argmin(axis=1)]
+        labels[rows.rows] = np.where(known.any(axis=1), names, "")
+        return labels.astype(str)
+
+    def compared(self, rows: Rows) -> np.ndarray | None:
+        """Return the value of every attribute, N, A."""
+        return self._values(rows) if self.config.triplet_loss_weight else None
+
+    def observe_training(self, rows: Rows) -> None:
+        """Count the values of every attribute, for the logit adjustment."""
+        if self.config.logit_adjustment:
+            columns = zip(self._values(rows).T, self.labels.values, strict=True)
+            counts = [np.bincount(values[values >= 0], minlength=len(names)) for values, names in columns]
+            weight = self.config.logit_adjustment
+            self.adjustment.copy_(torch.cat([logit_adjustment(counted, weight) for counted in counts]))
+
+    def _values(self, rows: Rows) -> np.ndarray:
+        """Return the values of the rows, int64 N, A: -1 if none is known."""
+        if self.labels.classes is None:
+            return np.stack([self.labels.values_of(annotation, None) for annotation in rows.annotations()])
+        names, numbers = np.unique(rows.shards.columns["style"][rows.rows], return_inverse=True)
+        return np.array([self.labels.classes[str(name)] for name in names], np.int64)[numbers][:, None]
 
     def check_training(self, rows: Rows) -> list[str]:
         """Require two styles, or two values of an attribute."""
@@ -201,8 +233,9 @@ class Style(Task):
         triplets = partial(value_triplets, margin=config.triplet_margin, mining=config.mining)
         parts: dict[str, Tensor] = dict.fromkeys(("classes", "triplet", "local", "align"), nothing)
         if len(self.heads):
-            inputs, num_values = self._evaluated(embedding, deep), [len(known) for known in self.labels.values]
-            cost = value_loss(self.heads, inputs, values, num_values, config.label_smoothing)
+            adjustments = self.adjustment.split([len(known) for known in self.labels.values])
+            inputs = self._evaluated(embedding, deep)
+            cost = value_loss(self.heads, inputs, values, adjustments, config.label_smoothing)
             parts["classes"] = config.classes_loss_weight * cost
         parts["triplet"] = config.triplet_loss_weight * triplets(self.gather(embedding), self.gather(values))
         if self.category_head is not None and deep is not None:
