@@ -361,7 +361,9 @@ def test_samples_of_a_shard_set_get_the_points_that_an_evaluation_finds(shards, 
 def test_a_shard_set_can_be_predicted_without_overlays_and_with_turned_views(shards, run, tmp_path):
     options = PredictOptions(device="cpu", limit=2, overlays=False)
     plain = predict_samples(run, shards.location, tmp_path / "out", split="train", options=options)
-    assert [set(answer) for answer in plain] == [{"key", "width", "height", "garment", "garment_score", "points"}] * 2
+    assert [set(answer) for answer in plain] == [
+        {"key", "width", "height", "garment", "garment_score", "box", "points"}
+    ] * 2
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["predictions.jsonl"]
     options = PredictOptions(device="cpu", limit=2, overlays=False, tta=True)
     turned = predict_samples(run, shards.location, tmp_path / "out", split="train", options=options)

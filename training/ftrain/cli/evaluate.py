@@ -9,7 +9,7 @@ from fschemas.command_line import print_result
 from fschemas.folders import claim_output
 from fschemas.preflight import check_checkpoint, check_run, check_shards
 from fschemas.progress import Reporter
-from ftrain.cli.options import AsJson, BatchSize, Checkpoint, Device, Dim, Quiet, Run, Shards, Tta, Workers
+from ftrain.cli.options import AsJson, BatchSize, Checkpoint, Detector, Device, Dim, Quiet, Run, Shards, Tta, Workers
 
 _ALLOW_COLLAPSE = "Do not fail (exit code 3) if a single class dominates the predictions."
 _LOCK = "Split lock that the shards must match, in addition to that of the run."
@@ -23,6 +23,7 @@ def evaluate(
     checkpoint: Checkpoint = "best",
     workers: Workers = 2,
     device: Device = "auto",
+    detector: Detector = None,
     batch_size: BatchSize = 32,
     tta: Tta = None,
     dim: Dim = None,
@@ -36,6 +37,7 @@ def evaluate(
 
     check_run(run)
     check_checkpoint(run, checkpoint)
+    check_run(detector)
     check_shards(shards)
     digest, target = lock_digest(str(lock or "")), claim_output(out or run / "evaluation", "evaluation")
 
@@ -46,8 +48,7 @@ def evaluate(
             run, shards, target,
             split=split, checkpoint=checkpoint, workers=workers, device=device, batch_size=batch_size, tta=tta,
             allow_collapse=True,  # refused below, after the output is printed
-            lock=digest,
-            dim=dim,
+            lock=digest, dim=dim, detector=detector,
         )  # fmt: skip
     if metrics:  # only the main process of torchrun has metrics
         print_result(metrics, "\n".join([*summary_lines(metrics), f"written to {target}"]), as_json=as_json)

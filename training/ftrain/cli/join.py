@@ -15,7 +15,7 @@ from ftrain.cli.options import AsJson, BatchSize, Checkpoint, Device, Quiet, Sha
 
 def join(
     shards: Shards,
-    runs: Annotated[list[Path], typer.Argument(help="Runs to combine; at least one must be a retrieval run.")],
+    runs: Annotated[list[Path], typer.Argument(help="Keypoints runs, or a retrieval run and any others.")],
     run: Annotated[Path, typer.Option(help="Run folder to create.")],
     dim: Annotated[int, typer.Option(min=1, help="Dimension of the joined embedding.")] = 512,
     checkpoint: Checkpoint = "best",
@@ -25,7 +25,7 @@ def join(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Combine several runs into one search model, without training."""
+    """Combine several runs into one search model or keypoints ensemble, without training."""
     check_shards(shards)
     for joined in runs:
         check_run(joined)
@@ -38,8 +38,10 @@ def join(
             shards, runs, run,
             dim=dim, checkpoint=checkpoint, workers=workers, device=device, batch_size=batch_size, command=command_line(),
         )  # fmt: skip
-    text = (
-        f"{run}: {count(metadata['runs'], 'run')}, {count(metadata['parts'], 'part')} in {metadata['dimensions']} dimensions, "
-        f"fitted on {count(metadata['images'], 'training image')}"
-    )
+    text = f"{run}: {count(metadata['runs'], 'run')}, "
+    if "input_size" in metadata:
+        text += f"heat maps averaged at {metadata['input_size']} pixels"
+    else:
+        text += f"{count(metadata['parts'], 'part')} in {metadata['dimensions']} dimensions, "
+        text += f"fitted on {count(metadata['images'], 'training image')}"
     print_result(metadata, text, as_json=as_json)

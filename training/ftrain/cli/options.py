@@ -18,7 +18,7 @@ Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Device to 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Do not show progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout; several as JSON Lines.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images per batch.")]
-_DETECTOR = "Category run that predicts the bounding box, for a run trained with model.crop=box."
+_DETECTOR = "Category or keypoints run that predicts the bounding box, for a run trained with model.crop."
 Detector = Annotated[Path | None, typer.Option(help=_DETECTOR)]
 Garment = Annotated[str | None, typer.Option(help="Garment in the images; by default predicted by the model.")]
 _DIM = "First dimensions of the embedding to use, of a run trained with model.nested_dims; by default all."

@@ -17,6 +17,9 @@ from ftrain.data.config import ViewConfig
 from ftrain.data.image import color_matrix, fit_matrix, transform_points, warp, warp_image
 from ftrain.data.stream import RawSample
 
+# Key of an annotation: the box that a model found (x1, y1, x2, y2), or None for the whole image, instead of the annotated
+# one. Predictions of a run that is cropped have it, too.
+SEEN = "seen"
 _VISIBILITIES = frozenset(value.value for value in Visibility)
 
 
@@ -33,9 +36,9 @@ class View:
 
 
 def view_of_sample(config: ViewConfig, sample: RawSample, generator: np.random.Generator | None) -> View:
-    """View of a sample, augmented if there is a generator."""
+    """View of a sample, augmented if there is a generator; of the box under `SEEN` if the annotation has one."""
     annotation = sample.annotation
-    box = annotation["box"] if config.crop == "box" else None
+    box = annotation[SEEN] if SEEN in annotation else annotation["box"] if config.crop == "box" else None
     matrix, flipped = view_matrix(config, annotation["width"], annotation["height"], box, generator)
     image = warp(sample.image, matrix, (config.input_size, config.input_size))
     if generator is not None:
@@ -69,10 +72,10 @@ def view_matrix(
 def encoded_image(config: ViewConfig, image: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
     """Encode an image (H, W, 3), uint8, without ground truth: `image` (S, S, 3), `matrix` (2, 3) and `size` (w, h).
 
-    Uses the `box` if the configuration crops to boxes, else the full image.
+    Uses the `box` if the configuration crops, else the full image.
     """
     height, width = image.shape[:2]
-    matrix, _ = view_matrix(config, width, height, box if config.crop == "box" else None, None)
+    matrix, _ = view_matrix(config, width, height, None if config.crop == "image" else box, None)
     view = warp_image(image, matrix, (config.input_size, config.input_size))
     return {"image": view, "matrix": matrix.astype(np.float32), "size": np.array([width, height], np.float32)}
 

@@ -1,4 +1,4 @@
-"""`ftrain join SHARDS RUN… --run OUT`: combine several runs into one for search."""
+"""`ftrain join SHARDS RUN… --run OUT`: combine several runs into one, for search or as an ensemble for keypoints."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,10 +22,13 @@ from ftrain.inference.label_mapping import agree
 from ftrain.inference.trained_task import as_batch, to_device
 from ftrain.layers.weights import weights_to_come
 from ftrain.tasks.joined.task import Joined, JoinedConfig, Member, inputs_of, parts_of
+from ftrain.tasks.joined_keypoints.task import JoinedKeypoints, joined_config
+from ftrain.tasks.keypoints.task import Keypoints
 from ftrain.tasks.retrieval.task import Retrieval
 from ftrain.tasks.task import Task
 
 _MAX_IMAGES = 10_000  # for the means and components: 5,000 dimensions take 0.4 GB in double precision
+_ONCE = "a joined run cannot be joined again; join the runs that it consists of"
 _FACTS = ("landmark_set", "vocabularies", "column_groups", "names")  # shard set metadata used to build a task
 
 
@@ -43,7 +46,8 @@ def join_runs(
 ) -> dict[str, Any]:
     """Join runs into the run folder `out`; return `dimensions` and numbers of `runs`, `parts` and training `images`.
 
-    One of the runs, a retrieval run, leads: it defines the retrieved items and the training split, from which the means
+    Keypoints runs become an ensemble of `runs` members with the largest `input_size`; its task is `JoinedKeypoints`.
+    All other runs are joined for search. One of these runs, a retrieval run, leads: it defines the retrieved items and the training split, from which the means
     and components are estimated. Each retrieval run is paired with its untrained backbone. Raises `UsageError` if no
     run is a retrieval run, if the set does not fit the leading run or lacks the bounding boxes that a run needs, and if
     `out` already holds a run. `command` is for the receipt.
@@ -52,22 +56,50 @@ def join_runs(
     opened, folder = open_shards(shards), RunFolder(out)
     _check_output(folder)
     with one_process(device, workers) as target, folder.hold():
-        tasks, members, lead = _members(runs, opened, checkpoint)
-        rows = _rows(tasks[0], lead, opened)
-        joined = _assembled(tasks, members, opened, min(dim, len(rows) - 1))
-        parts = results_of_split(to_device(joined, target), opened, rows, Processes(0, 1, target), batch_size, workers)[
-            "parts"
-        ]
-        joined.cpu().fit(torch.from_numpy(parts))
-        made: dict[str, Any] = {"task": Joined.name, "model": joined.config.model_dump(mode="json")}
-        config = lead.model_copy(update={**made, "fit": FitConfig.model_validate({})})
+        loaded = [RunFolder(run).load(checkpoint)[:2] for run in runs]
+        joined: Task
+        if all(isinstance(task, Keypoints) for task, _ in loaded):
+            joined, config = _join_keypoints(loaded, runs, opened)
+            made = {"runs": len(runs), "input_size": joined.config.input_size}
+        else:
+            tasks, members, config = _members(loaded, runs, opened)
+            rows = _rows(tasks[0], config, opened)
+            joined = _assembled(tasks, members, opened, min(dim, len(rows) - 1))
+            to_device(joined, target)
+            alone = Processes(0, 1, target)
+            parts = results_of_split(joined, opened, rows, alone, batch_size, workers)["parts"]
+            joined.cpu().fit(torch.from_numpy(parts))
+            sizes = joined.config
+            made = {
+                "dimensions": sizes.embedding_dim,
+                "runs": len(runs),
+                "parts": len(sizes.widths),
+                "images": len(rows),
+            }
+        model = joined.config.model_dump(mode="json")
+        config = config.model_copy(update={"task": joined.name, "model": model, "fit": FitConfig.model_validate({})})
         discard(folder.checkpoints)  # left by an interrupted join; the runs may have changed since
         folder.start(config, opened, "never")
         state = TrainingState(plan_id=opened.plan_id, config_digest=config.digest, seed=config.fit.seed)
         save_checkpoint(folder.checkpoints, state, {"model": joined.state_dict()}, keep=1)
         folder.write_receipt(state, command)
-    sizes = joined.config
-    return {"dimensions": sizes.embedding_dim, "runs": len(runs), "parts": len(sizes.widths), "images": len(rows)}
+    return made
+
+
+def _join_keypoints(
+    loaded: Sequence[tuple[Task, RunConfig]], runs: Sequence[Path], shards: ShardSet
+) -> tuple[JoinedKeypoints, RunConfig]:
+    """Return the ensemble of keypoints runs, with their weights, and the configuration of the first run."""
+    for (task, _), run in zip(loaded, runs, strict=True):
+        if isinstance(task, JoinedKeypoints):
+            raise UsageError(_ONCE)
+        agree(task, run, shards)
+    config = joined_config([task.config for task, _ in loaded if isinstance(task, Keypoints)])
+    with weights_to_come():
+        joined = JoinedKeypoints(config, shards.metadata)
+    for own, (task, _) in zip(joined.tasks, loaded, strict=True):
+        own.load_state_dict(task.state_dict())
+    return joined.eval(), loaded[0][1]
 
 
 def _check_output(folder: RunFolder) -> None:
@@ -75,13 +107,14 @@ def _check_output(folder: RunFolder) -> None:
     if not folder.checkpoints.exists() or not any(folder.checkpoints.glob("step-*")):
         return
     finished = (folder.path / RECEIPT_FILE).exists()
-    if finished or folder.config().task != Joined.name:
+    if finished or folder.config().task not in (Joined.name, JoinedKeypoints.name):
         raise UsageError(f"{folder.path}: already contains a run; choose another folder with --run")
 
 
-def _members(runs: Sequence[Path], shards: ShardSet, checkpoint: str) -> tuple[list[Task], list[Member], RunConfig]:
+def _members(
+    loaded: list[tuple[Task, RunConfig]], runs: Sequence[Path], shards: ShardSet
+) -> tuple[list[Task], list[Member], RunConfig]:
     """Return the tasks (leading one first, untrained ones included), their entries, and the leader's configuration."""
-    loaded = [RunFolder(run).load(checkpoint)[:2] for run in runs]
     leading = next((number for number, (task, _) in enumerate(loaded) if isinstance(task, Retrieval)), None)
     if leading is None:
         raise UsageError(
@@ -93,7 +126,7 @@ def _members(runs: Sequence[Path], shards: ShardSet, checkpoint: str) -> tuple[l
     members: list[Member] = []
     for task, config in loaded:
         if isinstance(task, Joined):
-            raise UsageError("a joined run cannot be joined again; join the runs that it consists of")
+            raise UsageError(_ONCE)
         facts = {name: task.dataset[name] for name in _FACTS if name in task.dataset}
         for one in (task, task.untrained()) if isinstance(task, Retrieval) else (task,):
             tasks.append(one.eval())

@@ -22,7 +22,7 @@ from fschemas.walk import readable
 from ftrain.data.user_images import ImageError, quiet_decoder, read_image
 from ftrain.fit.distributed import one_process
 from ftrain.fit.run_folder import RunFolder
-from ftrain.inference.detector import Box, Detector, uses_boxes
+from ftrain.inference.detector import Box, Detector, finds_garment, uses_boxes
 from ftrain.inference.trained_task import predict_batch, to_device
 from ftrain.plots.overlay import INK, WHITE, label_font
 from ftrain.tasks.task import Task, task_function
@@ -70,8 +70,8 @@ def describe_image(
         for run in runs:
             task, _, state = RunFolder(run).load()
             uses_category.append(_uses_category(task, category))
-            if detector is not None and box is None and uses_boxes(task):
-                box = Detector(detector, task, target)(image)
+            if (detector is not None and box is None and uses_boxes(task)) or finds_garment(task):
+                box = Detector(detector, task, target)(image, category)
             prediction = _predict(task, image, category if uses_category[-1] else None, target, box)
             name = readable(run.resolve().name)
             run_note = {"run": readable(run), "task": task.name, "checkpoint_step": state.step}

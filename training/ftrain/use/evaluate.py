@@ -16,12 +16,13 @@ from fschemas.shard_set import ShardSet
 from fschemas.wording import count
 from ftrain.data.remote import open_shards
 from ftrain.data.split_lock import check_lock, lock_digest
-from ftrain.data.stream import usable_annotations
+from ftrain.data.stream import Encoder, usable_annotations
 from ftrain.data.types import EvaluatedSplit, Rows
 from ftrain.fit.distributed import Processes, processes
 from ftrain.fit.evaluation import results_of_split
 from ftrain.fit.run_folder import CURVE_FILES, RunFolder
 from ftrain.fit.splits import Splits
+from ftrain.inference.detector import Box, CroppedEncoder, detector_for
 from ftrain.inference.label_mapping import agree, unknown_labels, unknown_lines
 from ftrain.inference.trained_task import to_device
 from ftrain.tasks.task import Task, find_task, task_function
@@ -47,12 +48,14 @@ def evaluate_run(
     allow_collapse: bool = False,
     lock: str = "",
     dim: int | None = None,
+    detector: Path | None = None,
 ) -> dict[str, Any]:
     """Evaluate a run on a split and return the content of `out/report.json` ({} on all processes but the main one).
 
     `tta` is passed to `Task.set_tta`, `dim` to `Task.set_dim`. Baselines are fitted on the training split of the same
     shard set, and left out if it has none. The shards must carry the split lock that the run was trained under, and
-    `lock` (a file or a digest) if given.
+    `lock` (a file or a digest) if given. `detector` is a run that predicts the bounding boxes of a run with
+    `model.crop`, instead of the annotated ones.
 
     `selection` in the report has the split and metric that selected the checkpoint, and how many of the evaluated
     samples did; it is null if the checkpoint was not selected.
@@ -69,7 +72,8 @@ def evaluate_run(
         folder.check_curve(name)
     cv2.setNumThreads(0)
     with processes(device, workers) as group, exclusive(out) if group.is_main else nullcontext():
-        task, evaluated, header = _evaluate(folder, opened, group, split, checkpoint, workers, batch_size, tta, dim)
+        options: Any = {"processes": group, "batch_size": batch_size, "workers": workers}
+        task, evaluated, header = _evaluate(folder, opened, group, split, checkpoint, tta, dim, detector, options)
         if not group.is_main:
             return {}
         metrics = {**header, **task_function(task, "report")(task, evaluated, out)}
@@ -89,8 +93,8 @@ def refuse_collapse(run: Path, metrics: dict[str, Any]) -> None:
 
 
 def _evaluate(
-    folder: RunFolder, shards: ShardSet, group: Processes, split: str, checkpoint: str, workers: int, batch_size: int,
-    tta: bool | None, dim: int | None,
+    folder: RunFolder, shards: ShardSet, group: Processes, split: str, checkpoint: str, tta: bool | None,
+    dim: int | None, detector: Path | None, options: dict[str, Any],
 ) -> tuple[Task, EvaluatedSplit, dict[str, Any]]:  # fmt: skip
     task, config, state = folder.load(checkpoint)
     given, shards = shards, agree(task, folder.path, shards)
@@ -107,10 +111,16 @@ def _evaluate(
         raise UsageError(
             f"{shards.location}: the split {split!r} cannot be evaluated: {error}; choose another --split"
         ) from None
-    options: Any = {"processes": group, "batch_size": batch_size, "workers": workers}
-    predict = partial(results_of_split, shards=shards, rows=rows, **options)
-    results, baseline = predict(task, stage="evaluating"), task.untrained()
-    untrained = None if baseline is None else predict(to_device(baseline, group.device), stage="baseline")
+    predict: Any = partial(results_of_split, shards=shards, rows=rows, **options)
+    finder, boxes = detector_for(task, detector, group.device), None
+    if finder is not None:
+        find: Any = partial(predict, stage="finding the garment")
+        boxes = finder.boxes_of_split(shards, lambda model, whole: find(model, encoder=whole))
+    results, baseline = predict(task, stage="evaluating", encoder=_encoder(task, boxes)), task.untrained()
+    untrained = None
+    if baseline is not None:
+        model = to_device(baseline, group.device)
+        untrained = predict(model, stage="baseline", encoder=_encoder(model, boxes))
     header: dict[str, Any] = {
         "task": task.name,
         "dataset": shards.metadata.get("dataset"),
@@ -132,11 +142,18 @@ def _evaluate(
         header["selection"] = {
             "split": splits.validation_split, "metric": state.best["metric"], "evaluated_samples": shared,
         }  # fmt: skip
+    if finder is not None:
+        header["crops"] = f"the boxes that {detector.name if detector else 'the run itself'} predicts"
     if unknown := unknown_labels(task, given, split):
         header["unknown_labels"] = unknown
     if shards.metadata.get("synthetic"):
         header["note"] = SYNTHETIC_NOTE
     return task, EvaluatedSplit(results, shards, split, splits.training_images(), untrained), header
+
+
+def _encoder(task: Task, boxes: dict[int, Box] | None) -> Encoder:
+    """Return the encoder of a task, shown the boxes that a detector found."""
+    return task.encoder if boxes is None else CroppedEncoder(task.encoder, boxes)
 
 
 def summary_lines(metrics: dict[str, Any]) -> Iterator[str]:
@@ -160,6 +177,8 @@ def summary_lines(metrics: dict[str, Any]) -> Iterator[str]:
         )
     for line in unknown_lines(metrics.get("unknown_labels", {})):
         yield f"NOTE: {line}"
+    if "crops" in metrics:
+        yield f"NOTE: cropped to {metrics['crops']}"
     if "note" in metrics:
         yield f"NOTE: {metrics['note']}"
 

@@ -15,12 +15,12 @@ from fschemas.failures import UsageError
 from fschemas.preflight import check_checkpoint, check_run
 from fschemas.walk import readable
 from ftrain.data.user_images import ImageError, find_images, read_image, upright_rgb
+from ftrain.data.view import SEEN
 from ftrain.fit.distributed import find_device
-from ftrain.inference.detector import Box, Detector, uses_boxes
+from ftrain.inference.detector import Box, detector_for, uses_boxes
 from ftrain.inference.trained_task import Arrays, image_threads, load_ahead, load_task, predict_batch
 from ftrain.tasks.task import Task, task_function
 
-SEEN = "seen"  # in predictions of a run that uses boxes: the bounding box, or null for the whole image
 Prediction = dict[str, Any]
 ImageLike = str | Path | Image.Image | np.ndarray
 
@@ -46,7 +46,7 @@ class Predictor:
         self.device = device
         self.task: Task = load_task(run, checkpoint, tta, device)
         """The trained `torch.nn.Module`; `task.encoder` converts samples of a shard set to its inputs."""
-        self._detector = None if detector is None else Detector(detector, self.task, device)
+        self._detector = detector_for(self.task, detector, device)
 
     def predict(
         self, images: ImageLike | Sequence[ImageLike], *, category: str | None = None, batch_size: int = 16
@@ -78,7 +78,7 @@ class Predictor:
         Each comes with the result of `keep` for its image, or None if the image could not be read.
         """
         describe, given = task_function(self.task, "describe"), () if category is None else (category,)
-        for loaded in load_ahead(pool, partial(self._load, keep), images, batch_size):
+        for loaded in load_ahead(pool, partial(self._load, keep, category), images, batch_size):
             loaded_inputs = [inputs for _, _, inputs, _ in loaded if inputs is not None]
             results, numbers = predict_batch(self.task, loaded_inputs, self.device), iter(range(batch_size))
             yield [
@@ -91,7 +91,7 @@ class Predictor:
             ]
 
     def _load(
-        self, keep: Callable[[np.ndarray], np.ndarray] | None, source: ImageSource
+        self, keep: Callable[[np.ndarray], np.ndarray] | None, category: str | None, source: ImageSource
     ) -> tuple[ImageSource, Prediction, Arrays | None, np.ndarray | None]:
         """Return the first keys of an image's prediction, its model inputs, and the result of `keep`."""
         try:
@@ -102,7 +102,7 @@ class Predictor:
         if not uses_boxes(self.task):
             return source, source.record, self.task.encode_image(image), kept
         if self._detector is not None:
-            box = self._detector(image)
+            box = self._detector(image, category)
         box_used = None if box is None else [round(float(edge), 2) for edge in box]
         return source, {**source.record, SEEN: box_used}, self.task.encode_image(image, box), kept
 
@@ -118,8 +118,8 @@ def load(
     """Load a run folder for prediction.
 
     `checkpoint` is best, latest or the name of one; `device` is auto, cpu or cuda. `tta` is test-time augmentation: all
-    views of the task (True), the plain image only (False), or the setting of the run (None). `detector` is a `category`
-    run that predicts the bounding box, for a run trained on boxes. Raises `UsageError` for a folder that is not a run,
+    views of the task (True), the plain image only (False), or the setting of the run (None). `detector` is a run that
+    predicts the bounding box, for a run with `model.crop`. Raises `UsageError` for a folder that is not a run,
     and `IntegrityError` for a damaged one.
     """
     check_run(Path(run))

@@ -22,6 +22,7 @@ from ftrain.data.types import Results
 from ftrain.data.user_images import ImageError, read_image
 from ftrain.fit.distributed import one_process
 from ftrain.fit.run_folder import CONFIG_FILE
+from ftrain.inference.detector import Detector, detector_for
 from ftrain.inference.trained_task import Arrays, image_threads, load_ahead, load_task, predict_batch
 from ftrain.tasks.keypoints.answer import check_category
 from ftrain.tasks.keypoints.task import Keypoints
@@ -50,8 +51,11 @@ def write_submission(
     tta: bool = True,
     device: str = "auto",
     batch_size: int = 16,
+    detector: Path | None = None,
 ) -> int:
     """Predict every row of `test` in order, publish the file `out` and return the number of rows.
+
+    `detector` is a run that predicts the bounding box, for runs with `model.crop`.
 
     Valid landmarks of the garment are whole pixels inside the image with visibility 1, all others -1_-1_-1. Raises
     `UsageError` for a malformed list, a missing or damaged image, and a garment or landmark set unknown to the run.
@@ -70,7 +74,8 @@ def write_submission(
                     f"{folder}: the challenge requires {FASHIONAI_24.name}; use a keypoint run of that landmark set"
                 )
             own = [rows[number] for number in numbers]
-            for number, line in zip(numbers, _predict_rows(task, own, target, pool, batch_size), strict=True):
+            finder = detector_for(task, detector, target)
+            for number, line in zip(numbers, _predict_rows(task, own, finder, target, pool, batch_size), strict=True):
                 lines[number] = line
                 done += 1
                 show("predicting", done, len(rows))
@@ -141,13 +146,18 @@ def _share_out(run: Path, rows: list[TestRow]) -> dict[Path, list[int]]:
 
 
 def _predict_rows(
-    task: Keypoints, rows: list[TestRow], device: torch.device, pool: ThreadPoolExecutor, batch_size: int
+    task: Keypoints,
+    rows: list[TestRow],
+    detector: Detector | None,
+    device: torch.device,
+    pool: ThreadPoolExecutor,
+    batch_size: int,
 ) -> Iterator[str]:
     """Yield the lines of the submission for these rows, in order."""
     for row in rows:
         _check_garment(task, row)
     remaining = iter(rows)
-    for batch in load_ahead(pool, lambda row: _load(task, row), rows, batch_size):
+    for batch in load_ahead(pool, lambda row: _load(task, detector, row), rows, batch_size):
         results = predict_batch(task, batch, device)
         for number in range(len(batch)):
             yield _line(next(remaining), results, number)
@@ -160,11 +170,12 @@ def _check_garment(task: Keypoints, row: TestRow) -> None:
         raise UsageError(f"{row.location}: {error}") from None
 
 
-def _load(task: Keypoints, row: TestRow) -> Arrays:
+def _load(task: Keypoints, detector: Detector | None, row: TestRow) -> Arrays:
     try:
-        return task.encode_image(read_image(row.path))
+        image = read_image(row.path)
     except ImageError as error:
         raise UsageError(f"{row.location}: {row.image}: {error}; restore the image from the archive") from None
+    return task.encode_image(image, None if detector is None else detector(image, row.garment))
 
 
 def _line(row: TestRow, results: Results, number: int) -> str:

@@ -20,6 +20,7 @@ from ftrain.data.config import TaskConfig, Views
 from ftrain.data.image import decode
 from ftrain.data.stream import Batch, RawSample
 from ftrain.data.types import Rows
+from ftrain.data.view import SEEN
 from ftrain.layers.backbone import Backbone
 from ftrain.tasks.retrieval.task import Retrieval, RetrievalEncoder
 from ftrain.tasks.task import Task, find_task
@@ -71,7 +72,7 @@ class JoinedEncoder:
         del generator
         image = decode(sample.image)[0]
         labels = {f"0.{name}": value for name, value in self.lead.labels(sample.annotation).items()}
-        return {**inputs_of(self.members, image, sample.annotation.get("box")), **labels}
+        return {**inputs_of(self.members, image, sample.annotation.get(SEEN, sample.annotation.get("box"))), **labels}
 
 
 class Joined(Task):

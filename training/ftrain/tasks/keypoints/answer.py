@@ -7,15 +7,18 @@ import numpy as np
 from fschemas.failures import UsageError
 from ftrain.data.types import Results
 from ftrain.plots.overlay import draw_landmarks
+from ftrain.tasks.keypoints.crop import found_crop
 from ftrain.tasks.keypoints.task import Keypoints
 
 
 def describe(task: Keypoints, results: Results, index: int, category: str | None = None) -> dict[str, Any]:
-    """Return size, garment (`category`, or the predicted one) with its score, and its landmarks in pixels."""
+    """Return size, garment (`category`, or the predicted one) with its score, its landmarks in pixels and their box."""
     landmarks, scores = task.landmarks, results["garment_scores"][index]
     garments = list(landmarks.garments)
     garment = category or task.config.garment or garments[int(scores.argmax())]
     width, height = (int(side) for side in results["size"][index])
+    valid = list(landmarks.valid_landmarks(garment))
+    box = found_crop(results["points"][index, valid], results["scores"][index, valid], width, height)
     points = [
         {
             "name": landmarks.names[point],
@@ -23,10 +26,17 @@ def describe(task: Keypoints, results: Results, index: int, category: str | None
             "y": round(float(results["points"][index, point, 1]), 2),
             "score": round(float(results["scores"][index, point]), 4),
         }
-        for point in landmarks.valid_landmarks(garment)
+        for point in valid
     ]
     garment_score = round(float(scores[garments.index(garment)]), 4)
-    return {"width": width, "height": height, "garment": garment, "garment_score": garment_score, "points": points}
+    return {
+        "width": width,
+        "height": height,
+        "garment": garment,
+        "garment_score": garment_score,
+        "box": [round(edge, 2) for edge in box],
+        "points": points,
+    }
 
 
 def draw(task: Keypoints, image: np.ndarray, prediction: dict[str, Any]) -> np.ndarray:

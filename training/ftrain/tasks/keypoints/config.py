@@ -12,6 +12,12 @@ Offset = Literal["parabola", "quarter"]
 class KeypointsConfig(BackboneConfig):
     """Network, image and augmentation. Defaults are the tiny profile."""
 
+    crop: Literal["image", "box", "keypoints"] = "image"  # pyright: ignore[reportIncompatibleVariableOverride]
+    """Region that fills the input: the image, the annotated bounding box, or the extent of the keypoints."""
+    crop_jitter: float = Field(0.1, ge=0, le=1)
+    """Augmentation of crop=keypoints: each side of the crop moves by up to this fraction of its longer side."""
+    whole_image_ratio: float = Field(0.25, ge=0, le=1)
+    """With crop=keypoints, fraction of the training views that show the whole image, as the first pass does."""
     channels: int = Field(64, ge=8, le=65_536)
     """Channels of the feature pyramid and of RefineNet."""
     sigma: float = Field(1.4, gt=0)

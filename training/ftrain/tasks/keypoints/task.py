@@ -6,7 +6,7 @@ valid points of the garment. Beyond the paper, a small head predicts the garment
 be used.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,12 @@ from fschemas.landmarks import FASHIONAI_24, LandmarkSet, Visibility
 from ftrain.data.config import TaskConfig
 from ftrain.data.stream import Batch, RawSample
 from ftrain.data.types import Rows
-from ftrain.data.view import known_landmarks, landmarks_in_view, view_of_sample
+from ftrain.data.view import SEEN, known_landmarks, landmarks_in_view, view_of_sample
 from ftrain.layers.affine import points_of_source, rotate
 from ftrain.layers.backbone import Normalize
 from ftrain.layers.heatmap import decode, flip_maps, gaussian_targets, pyramid_sigmas
 from ftrain.tasks.keypoints.config import KeypointsConfig
+from ftrain.tasks.keypoints.crop import training_crop
 from ftrain.tasks.keypoints.losses import hard_keypoint_loss, mean_keypoint_loss, per_point_loss
 from ftrain.tasks.keypoints.network import PYRAMID_STRIDES, CascadedPyramidNetwork, KeypointMaps
 from ftrain.tasks.label_checks import counts_for_error, has_coordinates
@@ -47,7 +48,11 @@ class KeypointEncoder:
         `keypoint_visibility` K and `visibility` K; `matrix` 2, 3 maps source to input; `garment` is an index; `size` 2 is
         the source's width and height.
         """
-        annotation, view = sample.annotation, view_of_sample(self.config, sample, generator)
+        annotation = sample.annotation
+        if self.config.crop == "keypoints" and SEEN not in annotation:
+            crop = training_crop(self.config, annotation, generator)
+            sample = replace(sample, annotation={**annotation, SEEN: crop})
+        view = view_of_sample(self.config, sample, generator)
         return {
             "image": view.image,
             "matrix": view.matrix,
@@ -73,6 +78,11 @@ class Keypoints(Task):
         if config.garment is not None:
             self.landmarks.valid_landmarks(config.garment)  # raises for an unknown garment
         self.encoder = KeypointEncoder(config, self.landmarks)
+        self.build_networks()
+
+    def build_networks(self) -> None:
+        """Create everything with weights."""
+        config = self.config
         self.network = CascadedPyramidNetwork(len(self.landmarks), config, config.channels)
         self.garment_head = nn.Linear(self.network.coarsest_channels, len(self.landmarks.garments))
         valid = torch.zeros(len(self.landmarks.garments), len(self.landmarks), dtype=torch.bool)
@@ -142,8 +152,7 @@ class Keypoints(Task):
 
         Points are clamped to the source image. The ground truth of the batch is passed on.
         """
-        image = self.normalize(batch["image"])
-        maps, garment_scores = self._averaged_maps(image)
+        maps, garment_scores = self.heat_maps(batch["image"])
         points, scores = decode(maps.float(), _STRIDE, self.config.blur_sigma, self.config.subpixel_offset)
         source = points_of_source(points, batch["matrix"], batch["size"])
         probabilities = garment_scores.float().softmax(dim=1)
@@ -153,6 +162,13 @@ class Keypoints(Task):
     def _maps(self, image: Tensor) -> tuple[KeypointMaps, Tensor]:
         maps, coarsest = self.network.maps_and_features(image)
         return maps, self.garment_head(coarsest.mean(dim=(2, 3)))
+
+    def heat_maps(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return refined maps B, K, S / 4, S / 4, averaged over the test-time views, and garment logits B, G.
+
+        `image` is uint8 B, S, S, 3.
+        """
+        return self._averaged_maps(self.normalize(image))
 
     def _averaged_maps(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return refined maps B, K, h, w averaged over the test-time views, and garment logits B, G of the plain image.
