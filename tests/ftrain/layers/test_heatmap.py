@@ -102,6 +102,7 @@ def test_quarter_and_parabola_each_halve_the_error_of_the_one_before():
     maps = targets_of(points)
     best = maps.flatten(2).argmax(2)[0]
     cell = to_pixels(torch.stack((best % 32, best // 32), -1), 4)
+    assert torch.equal(decode(maps, 4, 1.0, "none")[0][0], cell)
     error = [(cell - points).abs().mean()]
     error += [(decode(maps, 4, 1.0, offset)[0][0] - points).abs().mean() for offset in ("quarter", "parabola")]
     assert error[0] == pytest.approx(1.0, abs=0.05)  # a quarter of a cell of four pixels

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Offset = Literal["parabola", "quarter"]
+Offset = Literal["parabola", "quarter", "none"]
 PAPER_SIGMA = 1.4
 """Standard deviation in cells of CPN's finest target: a 7 x 7 kernel under OpenCV's rule 0.3 ((k - 1) / 2 - 1) + 0.8.
 """
@@ -73,7 +73,7 @@ def decode(maps: Tensor, stride: int, blur_sigma: float = 1.0, offset: Offset = 
     "parabola" fits a parabola to the logarithms of three cells per axis, exact for a Gaussian (Zhang et al., CVPR 2020,
     with a diagonal Hessian). "quarter" shifts by 0.25 cells toward the higher neighbor of each axis, 0 if both are
     equal: the sign variant of CPN's shift toward the second peak, robust to distant noise. Its error is up to 1 pixel
-    per axis at stride 4; it exists for comparison with published results.
+    per axis at stride 4; it exists for comparison with published results, as does "none", the center of the cell.
     """
     with torch.no_grad(), torch.autocast(device_type=maps.device.type, enabled=False):
         plain = maps.float()
@@ -81,9 +81,11 @@ def decode(maps: Tensor, stride: int, blur_sigma: float = 1.0, offset: Offset = 
         best = source.flatten(2).argmax(dim=2)
         width = maps.shape[3]
         column, row = best % width, best // width
-        move = _parabola_move if offset == "parabola" else _quarter_move
-        x = column + move(_line(source, row, axis=2), column)
-        y = row + move(_line(source, column, axis=3), row)
+        x, y = column.float(), row.float()
+        if offset != "none":
+            move = _parabola_move if offset == "parabola" else _quarter_move
+            x = x + move(_line(source, row, axis=2), column)
+            y = y + move(_line(source, column, axis=3), row)
         scores = plain.flatten(2).gather(2, best.unsqueeze(2)).squeeze(2)
         return to_pixels(torch.stack((x, y), dim=-1), stride), scores
 

@@ -200,6 +200,20 @@ def test_predictions_of_perfect_maps_are_the_truth_in_pixels_of_the_source(flip,
     assert results["scores"][inner].min() > (0.6 if angles else 0.85)
 
 
+def test_the_position_of_the_first_cell_shifts_every_prediction():
+    tasks = [
+        tiny_task(dataset_of(DEEPFASHION_8), **({} if shift is None else {"pixel_shift": shift}))
+        for shift in (None, 1.5, 0.0)
+    ]
+    batch = batch_of(tasks[0], range(4), DEEPFASHION_8)
+    default, same, corner = (task.predict(batch)["points"] for task in tasks)
+    assert torch.equal(default, same)
+    size = batch["size"][:, None]
+    inside = ((default > 2) & (default < size - 3) & (corner > 0)).all(dim=2)
+    expected = (1.5 * batch["size"].amax(dim=1) / 64)[:, None, None].expand_as(default)
+    torch.testing.assert_close((default - corner)[inside], expected[inside], atol=1e-3, rtol=0)
+
+
 def test_predictions_lie_inside_the_image():
     task = tiny_task(dataset_of(DEEPFASHION_8), seed=3)
     batch = batch_of(task, range(12), DEEPFASHION_8)

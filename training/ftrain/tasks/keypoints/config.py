@@ -6,7 +6,7 @@ from pydantic import Field
 
 from ftrain.data.config import BackboneConfig, Views
 
-Offset = Literal["parabola", "quarter"]
+Offset = Literal["parabola", "quarter", "none"]
 
 
 class KeypointsConfig(BackboneConfig):
@@ -37,6 +37,8 @@ class KeypointsConfig(BackboneConfig):
     blur_sigma: float = Field(1.0, ge=0)
     """Standard deviation of the blur of predicted heat maps, in cells."""
     subpixel_offset: Offset = "parabola"
-    """Subcell refinement: log-parabola, or a quarter cell toward the higher neighbor (CPN)."""
+    """Subcell refinement: log-parabola, a quarter cell toward the higher neighbor (CPN), or none."""
+    pixel_shift: float = Field(1.5, ge=0, le=4)
+    """Position of the first cell of 4 pixels: 1.5 is its center; others serve comparison with published entries."""
     tta: Views = Views(flip=True)
     """Test-time augmentation, unless `--tta` or `--no-tta` is given."""

@@ -154,6 +154,7 @@ class Keypoints(Task):
         """
         maps, garment_scores = self.heat_maps(batch["image"])
         points, scores = decode(maps.float(), _STRIDE, self.config.blur_sigma, self.config.subpixel_offset)
+        points = points + (self.config.pixel_shift - (_STRIDE - 1) / 2)
         source = points_of_source(points, batch["matrix"], batch["size"])
         probabilities = garment_scores.float().softmax(dim=1)
         passed_on = {name: batch[name] for name in ("target", "visibility", "box", "garment", "size") if name in batch}
