@@ -3,6 +3,7 @@
 import difflib
 import math
 import sys
+import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
@@ -261,16 +262,18 @@ def fitting_state(config: BackboneConfig, network: nn.Module, state: Mapping[str
     with torch.device("meta"):
         whole = _created(config)
     convert = getattr(sys.modules[type(whole).__module__], "checkpoint_filter_fn", None)
+    prefix = getattr(whole, "num_prefix_tokens", 0)
     try:
-        converted = dict(state if convert is None else convert(dict(state), whole))
-    except Exception:  # noqa: BLE001 - converters raise anything for other networks; loading will say what is missing
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # timm resamples tables with deprecated indexing
+            converted = dict(state if convert is None else convert(dict(state), whole))
+        for name, tensor in converted.items():  # of families whose converter leaves them, such as Hiera
+            shape = own.get(plain_name(name), tensor.shape)
+            if name.endswith("pos_embed") and shape[1] != tensor.shape[1]:
+                side = math.isqrt(shape[1] - prefix)
+                converted[name] = resample_abs_pos_embed(tensor, [side, side], num_prefix_tokens=prefix)
+    except Exception:  # noqa: BLE001 - timm raises anything for another network; loading will say what is missing
         return state
-    for name, tensor in converted.items():  # of families whose converter leaves them, such as Hiera
-        shape = own.get(plain_name(name))
-        if name.endswith("pos_embed") and shape is not None and tensor.ndim == 3 and shape[1] != tensor.shape[1]:
-            prefix = getattr(whole, "num_prefix_tokens", 0)
-            side = math.isqrt(shape[1] - prefix)
-            converted[name] = resample_abs_pos_embed(tensor, [side, side], num_prefix_tokens=prefix)
     return converted
 
 
