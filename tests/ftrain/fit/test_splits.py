@@ -102,6 +102,24 @@ def test_no_profile_selects_on_the_split_that_evaluates_it(tmp_path: Path, model
         assert not set(one.tolist()) & set(other.tolist())
 
 
+def test_the_final_retrieval_run_trains_on_all_items(tmp_path: Path) -> None:
+    """Published in-shop results come from all 3,997 training items; `full` holds some of them out."""
+    full, final = (load_config("retrieval", ROOT / "params.yaml", profile, []) for profile in ("full", "final"))
+    assert (final.model, final.fit) == (full.model, full.fit)
+    shards = ShardSet.open(write_label_set(tmp_path / "set", {"train": 40, "query": 4, "gallery": 4}, items=40))
+    chosen, all_items = (Splits(find_task("retrieval"), config, shards) for config in (full, final))
+    assert all_items.training().tolist() == shards.rows("train").tolist()
+    assert len(all_items.validation()) == 0
+    assert 0 < len(chosen.validation()) == 40 - len(chosen.training())
+
+
+def test_the_category_benchmark_gives_the_box(tmp_path: Path) -> None:
+    """The literature crops to the given box (Liu et al., CVPR 2016); the other profile is another protocol."""
+    full, whole = (load_config("category", ROOT / "params.yaml", profile, []) for profile in ("full", "whole_image"))
+    assert full.model == {**whole.model, "crop": "box"}
+    assert (whole.model["crop"], whole.fit) == ("image", full.fit)
+
+
 def test_too_small_a_share_reports_so(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"hold_out=0\.001 selects no group"):
         splits_of(tmp_path, {"train": 16}, hold_out=0.001).evaluated("val")
