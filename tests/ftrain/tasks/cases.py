@@ -64,6 +64,7 @@ CASES = {
     "style": Case("style", {**_STYLE, "dropout": 0.0}),
     "style-linear": Case("style", {**_TINY, "embedding_dim": 32, "dropout": 0.0, "head": "linear", "triplet_loss_weight": 0.0, "category_loss_weight": 0.3}),
     "style-attributes": Case("style", {**_STYLE, "target": "attributes", "triplet_loss_weight": 1.0}),
+    "style-patches": Case("style", {**_STYLE, "target": "attributes", "triplet_loss_weight": 1.0, "local_head": "patches", "contrast_loss_weight": 0.05}),
     "fashionnet": Case("fashionnet", {**_TINY, "auxiliary_category_loss": True}, FEW_ITEMS, learns=0.4, steps=40),
     "fashionnet-regression": Case("fashionnet", {**_TINY, "landmark_head": "regression", "targets": ["category", "attributes"], "visibility_gate": "hard", "landmark_loss": "squared"}),
     "retrieval": Case("retrieval", {**_TINY, "embedding_dim": 32}, FEW_ITEMS, PAIRS),

@@ -43,10 +43,19 @@ class AttributeAttention(nn.Module):
         keys = self.features_to_common(features).tanh().flatten(2)
         queries = self.attribute_to_common(attributes).tanh()
         maps = (torch.bmm(queries, keys).float() * self.scale).softmax(dim=2)
-        pooled = torch.bmm(maps.to(features.dtype), features.flatten(2).transpose(1, 2))
+        return self._embedded(features, maps, attributes), maps.unflatten(2, (height, columns))
+
+    def background(self, features: Tensor, maps: Tensor, attributes: Tensor) -> Tensor:
+        """Return embeddings B, A, E of what the maps B, A, h, w leave out: each cell has the weight 1 - its own."""
+        rest = 1 - maps.flatten(2)
+        return self._embedded(features, rest / rest.sum(dim=2, keepdim=True), attributes)
+
+    def _embedded(self, features: Tensor, weights: Tensor, attributes: Tensor) -> Tensor:
+        """Return embeddings B, A, E of the cells weighted by B, A, h * w, for attributes B, A, D."""
+        pooled = torch.bmm(weights.to(features.dtype), features.flatten(2).transpose(1, 2))
         asked = self.attribute_to_gate(attributes).relu()
         gate = self.excite(self.squeeze(torch.cat([pooled, asked.to(pooled.dtype)], dim=2)).relu()).sigmoid()
-        return self.project(pooled * gate).float(), maps.unflatten(2, (height, columns))
+        return self.project(pooled * gate).float()
 
 
 @torch.no_grad()

@@ -20,6 +20,8 @@ class StyleConfig(TripletConfig):
     """timm name of the network of the local branch; empty: no local branch."""
     local_weights: str = "none"
     """Initial weights of the local branch, like `weights`."""
+    local_head: Literal["attention", "patches"] = "attention"
+    """Embedding of the attended square: attribute attention (ASEN++), or attention over its patches (RPF)."""
     local_input_size: int = Field(64, ge=32, le=4096, multiple_of=16)
     """Side of the attended square, pixels."""
     local_zoom: int = Field(2, ge=1, le=4)
@@ -50,6 +52,8 @@ class StyleConfig(TripletConfig):
     """Weight of the triplet loss of the local branch."""
     align_loss_weight: float = Field(0.01, ge=0)
     """Weight of the loss that aligns the local with the global branch."""
+    contrast_loss_weight: float = Field(0.0, ge=0)
+    """Weight of the contrast between attended region, its patches and the background (RPF); 0: not computed."""
     category_loss_weight: float = Field(0.0, ge=0)
     """Weight of the garment category loss, an auxiliary task for styles; 0: not learned."""
     tta: Views = Views(flip=True)

@@ -14,6 +14,7 @@ from ftrain.layers.backbone import Backbone
 from ftrain.layers.cut_backbone import cut_after
 from ftrain.tasks.style.attention import AttributeAttention, attended_boxes, crops
 from ftrain.tasks.style.config import StyleConfig
+from ftrain.tasks.style.region_patches import PatchAttention
 
 ATTENDED_STRIDE, DEEP_STRIDE = 16, 32  # of the features for attention, and of the final features
 
@@ -34,7 +35,8 @@ class LocalBranch(nn.Module):
     """Local branch: crops the attended square from a larger image and embeds it under the attribute that selected it.
 
     The threshold of the configuration cuts the attention map; the square covers at least `local_input_size` pixels of
-    the image, so that it is never upscaled.
+    the image, so that it is never upscaled. With `local_head: patches`, an attention layer over the patches of the square
+    replaces the attribute attention.
     """
 
     def __init__(self, config: StyleConfig) -> None:
@@ -43,7 +45,11 @@ class LocalBranch(nn.Module):
         own = {"backbone": config.local_backbone, "weights": config.local_weights, "input_size": self.size}
         self.backbone = attended_backbone(config.model_copy(update=own))
         width = self.backbone.widths[0]
-        self.attention = AttributeAttention(width, config.attribute_dim, width, config.embedding_dim)
+        self.attention = (
+            PatchAttention(width, config.attribute_dim, config.embedding_dim)
+            if config.local_head == "patches"
+            else AttributeAttention(width, config.attribute_dim, width, config.embedding_dim)
+        )
 
     def boxes(self, image_size: int, maps: Tensor) -> Tensor:
         """Return the squares B, 4 (shares of the image) attended by maps B, h, w."""

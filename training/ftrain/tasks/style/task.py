@@ -33,6 +33,7 @@ from ftrain.tasks.style.config import StyleConfig
 from ftrain.tasks.style.labels import StyleLabels, attribute_labels, main_styles, style_labels
 from ftrain.tasks.style.losses import ArcFace, value_loss, value_triplets
 from ftrain.tasks.style.network import ATTENDED_STRIDE, DEEP_STRIDE, LocalBranch, StyleNeck, attended_backbone
+from ftrain.tasks.style.region_patches import foreground_contrast
 from ftrain.tasks.task import Task
 
 
@@ -86,7 +87,11 @@ class Style(Task):
         of_style = config.target == "style"
         if not of_style:
             self.selected_by, self.key_metrics = ("map", "max"), ("map", "map_of_attributes", "top_1", "macro_f1")
-        elif config.head == "none":
+        if config.contrast_loss_weight and not config.local_backbone:
+            raise UsageError(
+                "model.contrast_loss_weight compares with the local branch; set model.local_backbone, or the weight to 0"
+            )
+        if of_style and config.head == "none":
             raise UsageError("model.head=none leaves a style without classes; choose arcface or linear")
         self.labels = style_labels(dataset, config.styles) if of_style else attribute_labels(dataset)
         categories = self._categories(of_style)
@@ -222,16 +227,20 @@ class Style(Task):
         return published_dataset(("style", "category"), style="kfashion-style-24", category="deepfashion-category-50")
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Return `loss` and its parts `classes`, `triplet`, `local`, `align` and, if configured, `category`.
+        """Return `loss` and its parts `classes`, `triplet`, `local`, `align` and, if configured, `contrast`, `category`.
 
         `local` is the triplet loss of the local branch, `align` is 1 - cosine between the branches. The local branch is
         not computed while it is frozen. `batch` holds `image` uint8 B, S, S, 3 and the labels of `StyleEncoder`.
         """
         config, values = self.config, batch["values"]
-        embedding, maps, deep = self._global_branch(batch["image"])
+        features = self._features(batch["image"])
+        embedding, maps = self.attention(features[0], self.attribute_vectors)
+        deep = features[1] if self.neck is not None else None
         nothing = embedding.new_zeros(())
         triplets = partial(value_triplets, margin=config.triplet_margin, mining=config.mining)
         parts: dict[str, Tensor] = dict.fromkeys(("classes", "triplet", "local", "align"), nothing)
+        if config.contrast_loss_weight:
+            parts["contrast"] = nothing
         if len(self.heads):
             adjustments = self.adjustment.split([len(known) for known in self.labels.values])
             inputs = self._evaluated(embedding, deep)
@@ -251,6 +260,12 @@ class Style(Task):
             parts["local"] = config.local_loss_weight * triplets(repeated, self.gather(seen))
             alike = F.cosine_similarity(embedding[rows, attributes], second, dim=1)
             parts["align"] = config.align_loss_weight * (1 - alike).mean()
+            if config.contrast_loss_weight:
+                vectors = self.attribute_vectors[attributes][:, None]
+                behind = self.attention.background(features[0], maps[rows, attributes][:, None], vectors)[:, 0]
+                compared = (embedding[rows, attributes], second, behind, attributes, values[rows, attributes])
+                contrast = foreground_contrast(*map(self.gather, compared))
+                parts["contrast"] = config.contrast_loss_weight * contrast
             self.local_trained.fill_(True)
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
@@ -299,12 +314,15 @@ class Style(Task):
 
     def _global_branch(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return embeddings B, A, E and maps B, A, h, w of the global branch, and the deep features for styles."""
-        whole = image
-        if self.config.local_zoom > 1 and self.local is not None:
-            whole = F.avg_pool2d(image.permute(0, 3, 1, 2).float(), self.config.local_zoom).permute(0, 2, 3, 1)
-        features = self.backbone(whole)
+        features = self._features(image)
         embedding, maps = self.attention(features[0], self.attribute_vectors)
         return embedding, maps, features[1] if self.neck is not None else None
+
+    def _features(self, image: Tensor) -> list[Tensor]:
+        """Return the features of the global branch, for attention and, for styles, the deep ones."""
+        if self.config.local_zoom > 1 and self.local is not None:
+            image = F.avg_pool2d(image.permute(0, 3, 1, 2).float(), self.config.local_zoom).permute(0, 2, 3, 1)
+        return self.backbone(image)
 
     def _predictions(self, image: Tensor) -> Batch:
         embedding, maps, deep = self._global_branch(image)
