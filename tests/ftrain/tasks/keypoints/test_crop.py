@@ -217,10 +217,10 @@ def test_an_error_of_the_network_counts_less_the_second_time(monkeypatch):
 def small_garment(number, generator):
     """A "full" garment of 64 x 64 pixels somewhere in an image of 256 x 256."""
     plain = draw_sample(3 * number + 2, "train", DEEPFASHION_8, size=64)
-    picture = simplejpeg.decode_jpeg(plain.image, "RGB")
+    garment = simplejpeg.decode_jpeg(plain.image, "RGB")
     image = generator.integers(0, 60, (256, 256, 3), dtype=np.uint8)
     x, y = generator.integers(0, 192, 2)
-    image[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
+    image[y : y + garment.shape[0], x : x + garment.shape[1]] = garment
     note = dict(plain.annotation)
     note |= {
         "width": 256,
