@@ -88,15 +88,23 @@ class ForkServer:
         })  # fmt: skip
         return Child(self, answer["pid"], log)
 
-    def start_group(self, function: str, world_size: int, **arguments: Any) -> list[Child]:
-        """Start one child per rank, like torchrun; with one process, without a process group."""
+    def start_group(
+        self, function: str, world_size: int, of_rank: dict[int, dict[str, Any]] | None = None, **arguments: Any
+    ) -> list[Child]:
+        """Start one child per rank, like torchrun; with one process, without a process group.
+
+        `of_rank` has arguments of single ranks.
+        """
         if world_size == 1:
             return [self.start(function, **arguments)]
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
         together = {"WORLD_SIZE": str(world_size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        return [self.start(function, {**together, "RANK": str(rank)}, **arguments) for rank in range(world_size)]
+        return [
+            self.start(function, {**together, "RANK": str(rank)}, **{**arguments, **(of_rank or {}).get(rank, {})})
+            for rank in range(world_size)
+        ]
 
     def run(self, function: str, **arguments: Any) -> Child:
         """Start, wait and require exit code 0."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from tests.ftrain.tiny_task import ALONE
+from tests.ftrain.tiny_task import trainer_of as trainer_of_task
 
 from fschemas.shard_set import ShardSet
 from ftrain.data.config import FitConfig, RunConfig
@@ -17,7 +17,6 @@ from ftrain.fit.checkpoint_state import TrainingState
 from ftrain.fit.config import resolve
 from ftrain.fit.loop import Trainer
 from ftrain.fit.run_folder import RunFolder
-from ftrain.fit.tracking import Trackers
 from ftrain.tasks.retrieval.task import Retrieval
 from ftrain.tasks.task import build_task
 
@@ -57,7 +56,7 @@ def trainer_of(
         task="retrieval", model=task.config.model_dump(mode="json"), fit=FitConfig(**settings), hold_out=0.4
     )
     run.mkdir(exist_ok=True)
-    return Trainer(task, config, shards, run, ALONE, Trackers(), workers=0, limit_steps=limit_steps)
+    return trainer_of_task(task, config, shards, run, limit_steps)
 
 
 def write_run(folder: Path, shards: ShardSet, **model: Any) -> Path:

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import simplejpeg
 import torch
+from tests.ftrain.streams import training_batches
 from tests.ftrain.tiny.task import TinyEncoder
 
 import ftrain
 from fschemas.failures import UsageError
 from fschemas.shard_set import ShardSet
 from ftrain.data.plan import TrainingPlan, Windowed
-from ftrain.data.stream import training_batches
 
 # A small machine has fewer cores than workers here; Python 3.12 warns of forks while threads run.
 pytestmark = [

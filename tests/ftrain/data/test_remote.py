@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.ftrain.streams import training_batches
 from tests.ftrain.tiny.task import TinyEncoder
 from tests.ftrain.tiny_task import make_trainer
 from tests.shard_sets import write_shard_set
@@ -26,7 +27,7 @@ from fschemas.shard_set import ShardSet
 from ftrain.data import remote
 from ftrain.data.plan import TrainingPlan, Windowed
 from ftrain.data.remote import open_shards
-from ftrain.data.stream import Batch, training_batches
+from ftrain.data.stream import Batch
 
 
 class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):

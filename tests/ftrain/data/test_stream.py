@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.ftrain.streams import evaluated_batches, training_batches
 from tests.ftrain.tiny.task import TinyEncoder
 
 from fschemas.failures import EnvironmentProblem, IntegrityError
@@ -29,7 +30,7 @@ from ftrain.data.plan import (
     micro_batches_of_rank,
     shuffled,
 )
-from ftrain.data.stream import Batch, Generators, RawSample, evaluation_stream, training_batches
+from ftrain.data.stream import Batch, Generators, RawSample
 
 NUM_STEPS = 12  # an epoch has 5
 
@@ -92,10 +93,10 @@ def test_augmentation_is_drawn_anew_in_each_epoch(alone: list[Batch]) -> None:
 
 def test_evaluation_is_not_augmented_and_pads_with_a_real_sample(shards: ShardSet) -> None:
     rows = shards.rows("val")
-    (batch,) = evaluation_stream(shards, TinyEncoder(), rows[:2], batch_size=50, rank=0, world_size=1, workers=0)
+    (batch,) = evaluated_batches(shards, TinyEncoder(), rows[:2], batch_size=50, rank=0, world_size=1, workers=0)
     assert batch["row"].tolist() == rows[:2].tolist()
     assert not batch["noise"].any()
-    (padded,) = evaluation_stream(shards, TinyEncoder(), rows[:2], batch_size=2, rank=1, world_size=2, workers=0)
+    (padded,) = evaluated_batches(shards, TinyEncoder(), rows[:2], batch_size=2, rank=1, world_size=2, workers=0)
     assert padded["row"].tolist() == [-1, -1]
     assert torch.equal(padded["image"], batch["image"][[0, 0]])
 
@@ -281,7 +282,7 @@ def test_workers_keep_nothing_of_the_parent_open(shards: ShardSet, tmp_path: Pat
 def test_evaluation_batches_are_read_in_order_by_workers(shards: ShardSet) -> None:
     rows = shards.rows("val")
     for workers in (0, 2):
-        stream = evaluation_stream(shards, TinyEncoder(), rows, batch_size=4, rank=0, world_size=1, workers=workers)
+        stream = evaluated_batches(shards, TinyEncoder(), rows, batch_size=4, rank=0, world_size=1, workers=workers)
         assert [batch["row"].tolist() for batch in stream] == [
             rows.tolist() for rows in evaluation_batches(rows, 4, 0, 1)
         ]

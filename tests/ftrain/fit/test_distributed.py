@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 import signal
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 from tests.ftrain.forks import ForkServer
 from tests.ftrain.tiny_task import ALONE, make_trainer
+from tests.shard_sets import write_label_set
 
 from fschemas.failures import ExitCode, UsageError
 from fschemas.shard_set import ShardSet
@@ -87,7 +89,7 @@ def test_exact_runs_can_be_taken_up_by_another_number_of_processes(
 def test_exact_refuses_numbers_that_would_change_the_bits(shards: ShardSet, tmp_path: Path) -> None:
     """Without `exact`, each process gets one micro-batch; with it, the number of micro-batches is the user's."""
     third = Processes(0, 4, torch.device("cpu"))
-    assert make_trainer(shards, tmp_path, third, micro_batches=1).positions.shape == (1, 2)
+    assert make_trainer(shards, tmp_path, third, micro_batches=1).data.positions.shape == (1, 2)
     with pytest.raises(UsageError, match=r"fit\.micro_batches=2 cannot be divided among 4 processes"):
         make_trainer(shards, tmp_path, third, exact=True, micro_batches=2)
 
@@ -182,6 +184,66 @@ def test_a_nan_on_any_process_stops_all(
     found = checkpoint.newest(tmp_path / "run" / "checkpoints")
     assert found is not None
     assert found[1].step == 3
+
+
+def test_processes_with_separate_disks_resume_together(forks: ForkServer, shard_folder: Path, tmp_path: Path) -> None:
+    """The main process chooses the checkpoint and sends it, whatever the other one finds in its folder."""
+    options: dict[str, Any] = {"checkpoint_every_steps": 2, "keep_checkpoints": 9}
+    train(forks, shard_folder, tmp_path / "whole", 2, **options)
+    apart: dict[str, Any] = {"of_rank": {1: {"run": str(tmp_path / "other")}}, **options}
+    train(forks, shard_folder, tmp_path / "main", 2, limit_steps=4, **apart)
+    assert not (tmp_path / "other" / "checkpoints").exists()
+    shutil.copytree(tmp_path / "main/checkpoints/step-00000002", tmp_path / "other/checkpoints/step-00000002")
+    train(forks, shard_folder, tmp_path / "main", 2, **apart)
+    assert_same_bits(tensors_of(tmp_path / "main"), tensors_of(tmp_path / "whole"))
+
+
+def arguments_of(shards: Path, run: Path, *more: str) -> list[str]:
+    return [
+        "retrieval", str(shards), "--run", str(run), "--tracker", "none", "--workers", "0", "--device", "cpu",
+        "--limit-steps", "1", "--set", "model.backbone=test_efficientnet", "--set", "model.input_size=32",
+        "--set", "fit.batch_size=4", "--set", "fit.warmup_ratio=0", "--set", "validation_split=none", *more,
+    ]  # fmt: skip
+
+
+def test_what_the_main_process_refuses_stops_all_with_one_sentence(forks: ForkServer, tmp_path: Path) -> None:
+    shards = write_label_set(tmp_path / "set", {"train": 8}, items=4)
+    other = write_label_set(tmp_path / "other", {"train": 12}, items=4)
+    children = forks.start_group("cli", 2, arguments=arguments_of(shards, tmp_path / "run"))
+    assert [child.wait() for child in children] == [0, 0], [child.text() for child in children]
+    for changed, expected, sentence in (
+        ({}, ExitCode.USAGE, "already contains a run"),
+        ({1: arguments_of(other, tmp_path / "run", "--resume", "never")}, ExitCode.INTEGRITY, "process 1 was started with another shard set than process 0"),
+        ({1: arguments_of(shards, tmp_path / "run", "--set", "fit.seed=3")}, ExitCode.INTEGRITY, "process 1 was started with another configuration than process 0"),
+    ):  # fmt: skip
+        children = forks.start_group(
+            "cli", 2, {rank: {"arguments": arguments} for rank, arguments in changed.items()},
+            arguments=arguments_of(shards, tmp_path / "run", "--resume", "never"),
+        )  # fmt: skip
+        assert [child.wait() for child in children] == [expected] * 2, [child.text() for child in children]
+        assert sentence in children[0].text()
+        assert len([line for line in children[0].text().splitlines() if line]) == 1
+        assert children[1].text() == ""
+
+
+def test_workers_are_forked_once_before_the_process_group(
+    shards: ShardSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forking copies neither CUDA nor the threads of NCCL; training and validation share the workers."""
+    from ftrain.fit import train as fit
+
+    events: list[str] = []
+    fork, start = os.fork, fit.processes
+    monkeypatch.setattr(os, "fork", lambda: (events.append("fork"), fork())[1])
+    monkeypatch.setattr(fit, "processes", lambda *arguments: (events.append("group"), start(*arguments))[1])
+    folder = write_label_set(tmp_path / "set", {"train": 16, "val": 8}, items=4)
+    settings = (
+        "model.backbone=test_efficientnet", "model.input_size=32", "fit.batch_size=8", "fit.epochs=3", "fit.log_every_steps=1",
+    )  # fmt: skip
+    options = fit.TrainOptions(str(folder), tmp_path / "run", overrides=settings, workers=2, device="cpu", trackers=())
+    fit.train("retrieval", options)
+    assert events == ["fork", "fork", "group"]
+    assert len(column(tmp_path / "run", "validation", "map")) == 3
 
 
 # --- reductions -------------------------------------------------------------------------------------------------------

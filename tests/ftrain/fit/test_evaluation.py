@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from tests.ftrain.forks import ForkServer
+from tests.ftrain.streams import evaluated_batches
 from tests.ftrain.tiny.task import Tiny, TinyConfig, TinyEncoder
 from tests.ftrain.tiny_task import ALONE
 
 from fschemas.failures import IntegrityError
 from fschemas.shard_set import ShardSet
-from ftrain.data.stream import RawSample, evaluation_stream
-from ftrain.fit import evaluation
+from ftrain.data.stream import Batch, BatchPool, RawSample
 from ftrain.fit.evaluation import results_of_split
 
 
@@ -30,7 +31,7 @@ def test_ranks_together_read_every_sample_once(shards: ShardSet, num_rows: int, 
     """This includes more ranks than samples: idle ranks process padding in the same number of batches."""
     rows = shards.rows("val")[:num_rows]
     by_rank = [
-        [batch["row"].tolist() for batch in evaluation_stream(
+        [batch["row"].tolist() for batch in evaluated_batches(
             shards, TinyEncoder(), rows, batch_size=3, rank=rank, world_size=world_size, workers=rank
         )]
         for rank in range(world_size)
@@ -85,14 +86,13 @@ def test_processes_gather_what_one_process_predicts(
 def test_a_lost_or_repeated_sample_is_an_error(
     shards: ShardSet, task: Tiny, monkeypatch: pytest.MonkeyPatch, change: object
 ) -> None:
-    def meddle(*arguments: object, **options: object) -> object:
-        batches = [
-            {name: tensor.clone() for name, tensor in batch.items()}
-            for batch in evaluation_stream(*arguments, **options)  # type: ignore[arg-type]
-        ]
+    read = BatchPool.batches
+
+    def meddle(pool: BatchPool, stream: int, steps: range) -> Iterator[Batch]:
+        batches = [{name: tensor.clone() for name, tensor in batch.items()} for batch in read(pool, stream, steps)]
         yield from change(batches)  # type: ignore[operator]
 
-    monkeypatch.setattr(evaluation, "evaluation_stream", meddle)
+    monkeypatch.setattr(BatchPool, "batches", meddle)
     with pytest.raises(IntegrityError, match=r"predicted \d+ samples instead of 13"):
         results_of_split(task, shards, shards.rows("val"), ALONE, batch_size=4, workers=0)
 

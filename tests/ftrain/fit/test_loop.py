@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.ftrain.streams import training_batches
 from tests.ftrain.tiny import metrics
 from tests.ftrain.tiny.task import Tiny
 from tests.ftrain.tiny_task import make_trainer, rows_of, saved
@@ -66,8 +67,6 @@ def test_a_training_step_is_what_the_textbook_says(shards: ShardSet, tmp_path: P
         for n, p in expected.named_parameters()
     ]
     optimizer = torch.optim.AdamW(groups, lr=0.01)
-    from ftrain.data.stream import training_batches
-
     expected.train()
     batches = training_batches(
         shards, trainer.task.encoder, trainer.plan, positions=np.arange(8), start=0, stop=3, workers=0

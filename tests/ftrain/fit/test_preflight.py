@@ -9,18 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.ftrain.tiny_task import ALONE
 from tests.shard_sets import label_sample, write_samples
 
 from fschemas.failures import EnvironmentProblem, ExitCode, IntegrityError, UsageError
 from fschemas.landmarks import DEEPFASHION_8, FASHIONAI_24, LandmarkSet, Visibility
 from fschemas.shard import Sample
 from fschemas.shard_set import ShardSet
+from ftrain.data.config import RunConfig
 from ftrain.fit.config import resolve
-from ftrain.fit.preflight import check_before_training
+from ftrain.fit.preflight import check_data, check_network
+from ftrain.fit.run_data import RunData
 from ftrain.fit.splits import names_to_learn
 from ftrain.fit.train import TrainOptions, train
-from ftrain.tasks.task import build_task
+from ftrain.tasks.task import Task, build_task
 
 TINY = {"backbone": "test_efficientnet", "input_size": 64}
 Change = Callable[[dict[str, Any]], None]
@@ -55,7 +56,14 @@ def preflight(task: str, place: str, model: dict[str, Any] | None = None, **rest
     config, shards = resolve(values, "the test"), ShardSet.open(place)
     names = names_to_learn(config, shards)
     torch.manual_seed(0)
-    return check_before_training(build_task(config, {**shards.metadata, "names": names}), config, shards, ALONE)
+    return checked(build_task(config, {**shards.metadata, "names": names}), config, shards)
+
+
+def checked(task: Task, config: RunConfig, shards: ShardSet) -> list[str]:
+    data = RunData(task, config, shards, 0, 1)
+    notes = check_data(config, data)
+    check_network(config, data, torch.device("cpu"))
+    return notes
 
 
 def unlabeled(split: str, *names: str) -> Change:
@@ -298,7 +306,7 @@ def test_a_rehearsal_changes_nothing(task: str, labels: str) -> None:
         [parameter.requires_grad for parameter in built.parameters()],
     )
     random = torch.get_rng_state()
-    check_before_training(built, config, shards, ALONE)
+    checked(built, config, shards)
     assert torch.equal(random, torch.get_rng_state())
     assert all(torch.equal(value, before[name]) for name, value in built.state_dict().items())
     assert flags == ([module.training for module in built.modules()], [p.requires_grad for p in built.parameters()])

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 import yaml
 from tests.ftrain.tiny.task import Tiny, TinyConfig
 from tests.shard_sets import write_label_set
@@ -19,7 +18,6 @@ from fschemas.shard_set import ShardSet
 from ftrain.data.config import FitConfig, RunConfig
 from ftrain.data.plan import ClassBalanced, Identities, Mixture, shuffled
 from ftrain.fit.config import load_config
-from ftrain.fit.distributed import Processes
 from ftrain.fit.splits import Splits, positions_of_rank, sampler_of
 from ftrain.tasks.task import find_task
 
@@ -190,9 +188,7 @@ def test_identities_are_not_divided(
         sampler="identities", batch_size=batch_size, micro_batches=micro_batches, samples_per_identity=per_identity
     )
     with pytest.raises(UsageError, match=re.escape(sentence) + "$"):
-        positions_of_rank(
-            fit, Processes(0, world_size, torch.device("cpu")), Identities(np.empty(0, dtype=str), per_identity)
-        )
+        positions_of_rank(fit, 0, world_size, Identities(np.empty(0, dtype=str), per_identity))
 
 
 def test_a_task_without_classes_cannot_be_balanced(tmp_path: Path) -> None:

@@ -13,14 +13,13 @@ import torch
 from safetensors.torch import load_file
 from tests.ftrain.forks import ForkServer
 from tests.ftrain.tasks.cases import CASES, Case, batch_of, config_of, fresh_task
-from tests.ftrain.tiny_task import ALONE
+from tests.ftrain.tiny_task import ALONE, trainer_of
 
 from fschemas.shard_set import ShardSet
 from ftrain.data.stream import Batch
 from ftrain.fit import checkpoint
 from ftrain.fit.gradients import GlobalBatch, accumulate, accumulate_exactly, split_batch
 from ftrain.fit.loop import Trainer
-from ftrain.fit.tracking import Trackers
 from ftrain.tasks.task import Task, build_task
 
 
@@ -45,12 +44,11 @@ def shards(case: Case, tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
     return ShardSet.open(written(case, tmp_path_factory))
 
 
-def trainer_of(case: Case, shards: ShardSet, run: Path, limit_steps: int | None = None, **fit: Any) -> Trainer:
+def trainer_for(case: Case, shards: ShardSet, run: Path, limit_steps: int | None = None, **fit: Any) -> Trainer:
     run.mkdir(exist_ok=True)
     torch.manual_seed(0)
     config = config_of(case, **fit)
-    task = build_task(config, shards.metadata)
-    return Trainer(task, config, shards, run, ALONE, Trackers(), workers=0, limit_steps=limit_steps)
+    return trainer_of(build_task(config, shards.metadata), config, shards, run, limit_steps)
 
 
 def frozen_statistics(task: Task) -> Task:
@@ -102,9 +100,9 @@ def test_the_parts_of_the_loss_are_all_of_it(case: Case, shards: ShardSet) -> No
 
 
 def test_a_resumed_run_has_the_same_bits(case: Case, shards: ShardSet, tmp_path: Path, one_thread: None) -> None:
-    trainer_of(case, shards, tmp_path / "whole", 4, ema_decay=0.9).train()
-    trainer_of(case, shards, tmp_path / "parts", 2, ema_decay=0.9).train()
-    trainer_of(case, shards, tmp_path / "parts", 4, ema_decay=0.9).train()
+    trainer_for(case, shards, tmp_path / "whole", 4, ema_decay=0.9).train()
+    trainer_for(case, shards, tmp_path / "parts", 2, ema_decay=0.9).train()
+    trainer_for(case, shards, tmp_path / "parts", 4, ema_decay=0.9).train()
     whole, parts = (checkpoint.newest(tmp_path / run / "checkpoints") for run in ("whole", "parts"))
     assert whole is not None
     assert parts is not None

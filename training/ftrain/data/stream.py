@@ -1,15 +1,15 @@
 """Batches from shards in plan order, decoded and encoded in worker processes and passed through shared memory.
 
 Workers write each global step into a slot of shared memory that was mapped before they were forked, so nothing is
-copied, pickled or left over in /dev/shm. Step s uses slot s mod slots. Workers start at most `ahead x workers` steps
-beyond the current one, so two more slots ensure that no slot in use is overwritten.
+copied, pickled or left over in /dev/shm. Step s uses slot s mod slots. Workers start at most `tasks_ahead` steps beyond
+the current one, so two more slots ensure that no slot in use is overwritten.
 """
 
 import ctypes
 import math
 import mmap
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -21,13 +21,12 @@ import torch
 from fschemas.failures import EnvironmentProblem, FashionkitError, IntegrityError
 from fschemas.shard_set import ShardSet
 from ftrain.data.plan import TrainingPlan, evaluation_batches
-from ftrain.data.workers import in_order
+from ftrain.data.workers import WorkerPool, tasks_ahead
 
 Batch = dict[str, torch.Tensor]
 WORKER_TIMEOUT = 120.0  # seconds without a response after which a data worker counts as hung
 # Raised by encoders for an annotation that does not have the expected form.
 _UNUSABLE = (ValueError, KeyError, TypeError, IndexError, OverflowError, cv2.error)
-_AHEAD = 2  # steps that a worker may be ahead
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,8 @@ class Generators:
 
 
 @dataclass
-class _Ring:
-    """Slots of shared memory, one batch each. `rows_at(step)` are the rows of a batch; -1 is padding."""
+class BatchStream:
+    """Numbered batches in slots of shared memory. `rows_at(step)` are the rows of a batch; -1 is padding."""
 
     shards: ShardSet
     encoder: Encoder
@@ -100,20 +99,40 @@ class _Ring:
                 assert array.shape == shape, f"the encoder gave {name} of shape {array.shape}, not {shape}"
                 self.views[name][slot, position] = array
 
-    def batches(self, steps: range, workers: int) -> Iterator[Batch]:
-        """Yield the batch of each step; the tensors are views of the ring."""
-        options: Any = {"ahead": _AHEAD, "timeout": WORKER_TIMEOUT, "prepare": self._prepare_worker}
-        with closing(in_order(self.fill, steps, workers=workers, **options)) as filled:
+    def filled(self, step: int) -> Batch:
+        """Return the batch of a step that was filled, as views of the shared memory."""
+        batch = {name: buffer[step % self.slots] for name, buffer in self.tensors.items()}
+        if not np.array_equal(batch["row"].numpy(), self.rows_at(step)):
+            raise EnvironmentProblem(
+                f"the batch of step {step} does not hold the planned samples; report this as a bug"
+            )
+        return batch
+
+
+class BatchPool(WorkerPool):
+    """Batches of several streams, prepared by the same workers.
+
+    Start it before the process group and before CUDA: neither survives a fork.
+    """
+
+    def __init__(self, streams: Sequence[BatchStream], workers: int) -> None:
+        super().__init__([stream.fill for stream in streams], workers, self._prepare_worker)
+        self.streams = streams
+
+    def batches(self, stream: int, steps: range) -> Iterator[Batch]:
+        """Yield the batches of these steps of a stream (its index).
+
+        A batch holds tensors (B, …) by name, and `row` (B). It is valid until the second next one is requested. Every
+        batch is compared with the plan before it is returned. Raises `IntegrityError` for a damaged sample and
+        `EnvironmentProblem` for a worker that died or hung.
+        """
+        with closing(self.in_order(stream, steps, WORKER_TIMEOUT)) as filled:
             for step in filled:
-                batch = {name: buffer[step % self.slots] for name, buffer in self.tensors.items()}
-                if not np.array_equal(batch["row"].numpy(), self.rows_at(step)):
-                    raise EnvironmentProblem(
-                        f"the batch of step {step} does not hold the planned samples; report this as a bug"
-                    )
-                yield batch
+                yield self.streams[stream].filled(step)
 
     def _prepare_worker(self) -> None:
-        self.shards.close()  # each worker opens its own files
+        for stream in self.streams:
+            stream.shards.close()  # each worker opens its own files
         cv2.setNumThreads(0)
         torch.set_num_threads(1)
         _keep_freed_memory()
@@ -142,38 +161,25 @@ def usable_annotations(shards: ShardSet, row: int | None = None) -> Generator[No
         raise IntegrityError(f"{shards.location}: {problem}; run `fprep lint` on the set") from error
 
 
-def training_batches(
-    shards: ShardSet,
-    encoder: Encoder,
-    plan: TrainingPlan,
-    *,
-    positions: np.ndarray,
-    start: int,
-    stop: int,
-    workers: int,
-) -> Iterator[Batch]:
-    """Yield the batches of steps `start` to `stop` - 1 of one rank; `positions` are its positions in a global batch.
-
-    A batch holds tensors (B, …) by name, and `row` (B). It is valid until the second next one is requested. Every batch
-    is compared with the plan before it is returned. Raises `IntegrityError` for a damaged sample and
-    `EnvironmentProblem` for a worker that died or hung.
-    """
-    if start >= stop:
-        return
-    generators, slots = Generators(plan.seed, plan.batch_size, positions), workers * _AHEAD + 2
-    rows_at, example = lambda step: plan.batch(step)[positions], int(plan.rows[0])
-    ring = _Ring(shards, encoder, rows_at, generators, positions.size, example, slots)
-    yield from ring.batches(range(start, stop), workers)
+def training_stream(
+    shards: ShardSet, encoder: Encoder, plan: TrainingPlan, positions: np.ndarray, workers: int
+) -> BatchStream:
+    """Return the batches of a plan for one rank; `positions` are its positions in a global batch."""
+    generators, rows_at = Generators(plan.seed, plan.batch_size, positions), lambda step: plan.batch(step)[positions]
+    slots = tasks_ahead(workers) + 2
+    return BatchStream(shards, encoder, rows_at, generators, positions.size, int(plan.rows[0]), slots)
 
 
 def evaluation_stream(
     shards: ShardSet, encoder: Encoder, rows: np.ndarray, *, batch_size: int, rank: int, world_size: int, workers: int
-) -> Iterator[Batch]:
-    """Yield every row of `rows` exactly once over all ranks, without augmentation; padding has `row` = -1."""
+) -> tuple[BatchStream, range]:
+    """Return batches with every row of `rows` exactly once over all ranks, without augmentation, and their steps.
+
+    Padding has `row` = -1.
+    """
     batches = evaluation_batches(rows, min(batch_size, len(rows)), rank, world_size)
-    example, slots = int(rows[0]), workers * _AHEAD + 2
-    ring = _Ring(shards, encoder, batches.__getitem__, None, len(batches[0]), example, slots)
-    yield from ring.batches(range(len(batches)), workers)
+    size, slots = len(batches[0]), tasks_ahead(workers) + 2
+    return BatchStream(shards, encoder, batches.__getitem__, None, size, int(rows[0]), slots), range(len(batches))
 
 
 def _keep_freed_memory() -> None:

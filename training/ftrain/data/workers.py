@@ -1,4 +1,4 @@
-"""Forked processes that execute numbered tasks and finish them in order.
+"""Forked processes that execute the numbered tasks of several streams and finish those of each in order.
 
 Dead and hung workers are detected and reported.
 
@@ -12,12 +12,15 @@ import json
 import math
 import os
 import signal
+import struct
 import traceback
 import warnings
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from typing import Self
 
 from fschemas.failures import EnvironmentProblem, ExitCode, FashionkitError, IntegrityError, UsageError, explain
 from fschemas.parent_process import die_with_parent
@@ -26,49 +29,80 @@ Work = Callable[[int], None]
 _ERRORS: dict[int, type[FashionkitError]] = {
     error.exit_code: error for error in (UsageError, EnvironmentProblem, IntegrityError)
 }
+_TASK = struct.Struct("<2q")  # stream and number
 _DEFERRED = (signal.SIGINT, signal.SIGTERM)
+_AHEAD = 2  # tasks of a stream that a worker may be ahead of the caller
 
 
-def in_order(
-    work: Work, numbers: Sequence[int], *, workers: int, ahead: int, timeout: float, prepare: Callable[[], None]
-) -> Generator[int]:
-    """Yield each number, in order, once `work(number)` is done; `work` must leave its result in shared memory.
+def tasks_ahead(workers: int) -> int:
+    """Largest number of tasks of a stream that are in progress or done while the caller holds an earlier one."""
+    return workers * _AHEAD
 
-    While the caller holds a number, at most `ahead * workers` later ones are in progress. `prepare` runs first in every
-    worker. Without workers, `work` runs in this process. Closing the iterator ends the workers.
 
-    Raises the errors of `work`, and `EnvironmentProblem` if a worker dies or does not respond for `timeout` seconds.
+class WorkerPool:
+    """Forked processes that execute the numbered tasks of several streams, such as training and validation batches.
+
+    `works[stream](number)` must leave its result in memory that was shared before `start`. `prepare` runs first in every
+    worker. Without workers, the tasks run in this process. Use it as a context manager: leaving it ends the workers.
     """
-    if workers == 0:
-        for number in numbers:
-            work(number)
-            yield number
-        return
-    pool: list[_Worker] = []
-    try:
-        for _ in range(min(workers, len(numbers))):
-            pool.append(_Worker(work, prepare))  # noqa: PERF401 - keep started workers in `pool` if the next one fails
-        begun = ahead * len(pool)
-        for position, number in enumerate(numbers[:begun]):
-            pool[position % len(pool)].begin(number)
-        for position, number in enumerate(numbers):
-            worker = pool[position % len(pool)]
-            worker.finish(timeout)
-            if position + begun < len(numbers):
-                worker.begin(numbers[position + begun])
-            yield number
-    finally:
-        for worker in pool:
+
+    def __init__(self, works: Sequence[Work], workers: int, prepare: Callable[[], None]) -> None:
+        self.works, self.workers, self.prepare = works, workers, prepare
+        self.pool: list[_Worker] = []
+
+    def start(self) -> None:
+        """Fork the workers; `in_order` does, if this was not called."""
+        while len(self.pool) < self.workers:
+            self.pool.append(_Worker(self.works, self.prepare))
+
+    def close(self) -> None:
+        """End the workers."""
+        for worker in self.pool:
             worker.kill()
-        for worker in pool:
-            worker.bury()
+        while self.pool:
+            self.pool.pop().bury()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def in_order(self, stream: int, numbers: Sequence[int], timeout: float) -> Generator[int]:
+        """Yield each number of a stream, in order, once its task is done.
+
+        While the caller holds a number, at most `tasks_ahead` later ones are in progress. They stay so while another
+        stream is read. Closing the iterator early ends the workers. Raises the errors of tasks, and
+        `EnvironmentProblem` if a worker dies or does not respond for `timeout` seconds.
+        """
+        if self.workers == 0:
+            for number in numbers:
+                self.works[stream](number)
+                yield number
+            return
+        try:
+            self.start()
+            pool, ahead = self.pool, tasks_ahead(self.workers)
+            for position, number in enumerate(numbers[:ahead]):
+                pool[position % len(pool)].begin((stream, number))
+            for position, number in enumerate(numbers):
+                worker = pool[position % len(pool)]
+                worker.finish((stream, number), timeout)
+                if position + ahead < len(numbers):
+                    worker.begin((stream, numbers[position + ahead]))
+                yield number
+        except BaseException:
+            self.close()
+            raise
 
 
 class _Worker:
     """The parent's end of a worker process."""
 
-    def __init__(self, work: Work, prepare: Callable[[], None]) -> None:
+    def __init__(self, works: Sequence[Work], prepare: Callable[[], None]) -> None:
         self.pipe, there = Pipe()
+        self.begun: deque[tuple[int, int]] = deque()  # stream and number of each task without a reply
+        self.replies: dict[tuple[int, int], bytes] = {}
         parent = os.getpid()
         # Blocked during the fork and for the lifetime of the worker: the parent handles signals to the process group.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _DEFERRED)
@@ -77,18 +111,29 @@ class _Worker:
                 warnings.simplefilter("ignore", DeprecationWarning)  # a worker does not need the parent's threads
                 self.process = os.fork()
             if self.process == 0:
-                _live(there, work, prepare, parent)
+                _live(there, works, prepare, parent)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         there.close()
 
-    def begin(self, number: int) -> None:
+    def begin(self, task: tuple[int, int]) -> None:
         """Start a task; `finish` detects a dead worker."""
+        self.begun.append(task)
         with suppress(OSError):
-            self.pipe.send_bytes(number.to_bytes(8, "little"))
+            self.pipe.send_bytes(_TASK.pack(*task))
 
-    def finish(self, timeout: float) -> None:
-        """Wait for the oldest started task; raises its error."""
+    def finish(self, task: tuple[int, int], timeout: float) -> None:
+        """Wait for a started task; raises its error."""
+        while task not in self.replies:
+            self.replies[self.begun[0]] = self._reply(timeout)
+            self.begun.popleft()
+        reply = self.replies.pop(task)
+        if reply:
+            failure = json.loads(reply)
+            known = _ERRORS.get(failure["code"])
+            raise known(failure["text"]) if known else RuntimeError(f"in a data worker:\n{failure['text']}")
+
+    def _reply(self, timeout: float) -> bytes:
         # In slices, so that time during which the machine or process group was suspended does not count.
         for _ in range(math.ceil(timeout)):
             if self.pipe.poll(min(1.0, timeout)):
@@ -98,13 +143,9 @@ class _Worker:
                 f"a data worker has not responded for {timeout:g} seconds; check the storage and run the same command again"
             )
         try:
-            reply = self.pipe.recv_bytes()
+            return self.pipe.recv_bytes()
         except (EOFError, OSError):
             raise EnvironmentProblem(f"a data worker {self._end()}; run the same command again") from None
-        if reply:
-            failure = json.loads(reply)
-            known = _ERRORS.get(failure["code"])
-            raise known(failure["text"]) if known else RuntimeError(f"in a data worker:\n{failure['text']}")
 
     def kill(self) -> None:
         """Kill the process immediately: it writes only shared memory that is no longer read."""
@@ -125,7 +166,7 @@ class _Worker:
         return f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
 
 
-def _live(pipe: Connection, work: Work, prepare: Callable[[], None], parent: int) -> None:
+def _live(pipe: Connection, works: Sequence[Work], prepare: Callable[[], None], parent: int) -> None:
     """Main loop of a worker; never returns."""
     code = 1
     try:
@@ -133,8 +174,8 @@ def _live(pipe: Connection, work: Work, prepare: Callable[[], None], parent: int
         prepare()
         _close_all_but(0, 1, 2, pipe.fileno())
         while os.getppid() == parent:
-            number = int.from_bytes(pipe.recv_bytes(), "little")
-            pipe.send_bytes(_run(work, number))
+            stream, number = _TASK.unpack(pipe.recv_bytes())
+            pipe.send_bytes(_run(works[stream], number))
     except (EOFError, OSError):
         code = 0
     except BaseException:  # noqa: BLE001 - printed here; the parent detects the closed pipe

@@ -4,17 +4,20 @@ Without torchrun, one process and no transfers.
 """
 
 import os
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any, TypeVar
 
 import cv2
 import torch
 import torch.distributed as dist
 
 from fschemas.cores import compute_threads
-from fschemas.failures import UsageError
+from fschemas.failures import IntegrityError, UsageError, explain
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,56 @@ class Processes:
         if self.world_size > 1:
             dist.barrier()
 
+    def share_dict(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return the tensors of rank 0, by name, on the CPU of every rank; those of other ranks are ignored."""
+        if self.world_size == 1:
+            return tensors
+        like = self.on_main(lambda: {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()})
+        shared: dict[str, torch.Tensor] = {}
+        for name, (shape, dtype) in like.items():
+            own = tensors[name].to(self.device) if self.is_main else torch.empty(shape, dtype=dtype, device=self.device)
+            dist.broadcast(own, src=0)
+            shared[name] = own.cpu()
+        return shared
+
+    def on_main(self, action: Callable[[], T]) -> T:
+        """Run `action` on rank 0 and return its result, a picklable value, on every rank.
+
+        If it fails, rank 0 raises its error, and the other ranks exit with the same code without repeating it.
+        """
+        if self.world_size == 1:
+            return action()
+        outcome: list[Any] = [None, 0]
+        try:
+            if self.is_main:
+                outcome[0] = action()
+        except BaseException as error:
+            explained = explain(error)
+            dist.broadcast_object_list([None, int(explained[0]) if explained else 1], src=0, device=self.device)
+            raise
+        dist.broadcast_object_list(outcome, src=0, device=self.device)
+        if outcome[1]:
+            raise SystemExit(outcome[1])
+        return outcome[0]
+
+    def require_same(self, what: str, digest: str) -> None:
+        """Stop all ranks, with an `IntegrityError` on rank 0, if a digest (hexadecimal) is not the same everywhere."""
+        if self.world_size == 1:
+            return
+        number = torch.tensor(int(digest[:15], 16), device=self.device)
+        different = [rank for rank, other in enumerate(self.gather(number)) if not torch.equal(other, number)]
+
+        def check() -> None:
+            if different:
+                raise IntegrityError(f"process {different[0]} was started with another {what} than process 0")
+
+        self.on_main(check)
+
+
+def rank_and_world_size() -> tuple[int, int]:
+    """Rank of this process and number of processes, as torchrun started them."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
 
 def find_device(device: str) -> torch.device:
     """Device of this process: `cpu`, `cuda` or `auto`. Raises `UsageError` for a GPU that torch cannot find."""
@@ -92,7 +145,7 @@ def processes(device: str = "auto", workers: int = 0, threads: int | None = None
         torch.set_num_threads(threads)
     elif "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(compute_threads(workers, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
-    world_size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    rank, world_size = rank_and_world_size()
     this_device = find_device(device)
     use_gpu = this_device.type == "cuda"
     if use_gpu:

@@ -1,7 +1,7 @@
 """Predictions for a whole split: every sample exactly once, on any number of processes, in index order."""
 
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ import torch
 from fschemas.failures import IntegrityError
 from fschemas.progress import show
 from fschemas.shard_set import ShardSet
-from ftrain.data.stream import Batch, Encoder, evaluation_stream
+from ftrain.data.stream import Batch, BatchPool, Encoder, evaluation_stream
 from ftrain.data.types import Results
 from ftrain.fit.distributed import Processes
 from ftrain.tasks.task import Task
@@ -26,13 +26,13 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
 def results_of_split(
     model: torch.nn.Module, shards: ShardSet, rows: np.ndarray, processes: Processes, batch_size: int, workers: int,
     after_batch: Callable[[], None] | None = None, encoder: Encoder | None = None,
-    stage: str = "predicting", validating: bool = False,
+    stage: str = "predicting", validating: bool = False, batches: Iterator[Batch] | None = None,
 ) -> Results:  # fmt: skip
     """Predict `rows` and gather the results on every rank: arrays (N, …) by name, sorted by `row` (N).
 
     `batch_size` counts all ranks. `encoder` replaces the encoder of the task. `after_batch` may raise, on all ranks
     alike, to stop. `stage` is the label of progress reports. `validating` calls `Task.validate` instead of
-    `Task.predict`. bfloat16, which numpy lacks, becomes float32. The model is left in evaluation mode. Raises
+    `Task.predict`. `batches` are those of `rows`, if workers already prepare them. bfloat16, which numpy lacks, becomes float32. The model is left in evaluation mode. Raises
     `IntegrityError` unless each row was predicted exactly once.
     """
     task: Task = model  # type: ignore[assignment]
@@ -40,11 +40,14 @@ def results_of_split(
     encoder, predict = encoder or task.encoder, task.validate if validating else task.predict
     per_rank = max(1, batch_size // processes.world_size)
     gathered: dict[str, list[np.ndarray]] = {}
-    batches = evaluation_stream(
-        shards, encoder, rows, batch_size=per_rank, rank=processes.rank, world_size=processes.world_size,
-        workers=workers,
-    )  # fmt: skip
-    with closing(batches):  # type: ignore[type-var]
+    with ExitStack() as stack:
+        if batches is None:
+            stream, steps = evaluation_stream(
+                shards, encoder, rows, batch_size=per_rank, rank=processes.rank, world_size=processes.world_size,
+                workers=workers,
+            )  # fmt: skip
+            batches = stack.enter_context(BatchPool([stream], workers)).batches(0, steps)
+        stack.enter_context(closing(batches))  # type: ignore[type-var]
         done = 0
         for batch in batches:
             predictions = predict(to_device(batch, processes.device))

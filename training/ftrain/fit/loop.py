@@ -18,11 +18,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from fschemas.failures import IntegrityError, NonFiniteError
 from fschemas.progress import is_live, log_line, log_progress, show
 from fschemas.publish import publish_json
-from fschemas.shard_set import ShardSet
 from fschemas.wording import count
 from ftrain.data.config import FitConfig, RunConfig, Stage
-from ftrain.data.plan import TrainingPlan, extend_ledger, model_seed
-from ftrain.data.stream import Batch, training_batches
+from ftrain.data.plan import extend_ledger, model_seed
+from ftrain.data.stream import Batch
 from ftrain.data.types import Rows
 from ftrain.fit import checkpoint
 from ftrain.fit.checkpoint_state import TrainingState, amend_state
@@ -41,8 +40,8 @@ from ftrain.fit.optimization import (
     stage_at,
     weigh,
 )
+from ftrain.fit.run_data import RunData, RunPool
 from ftrain.fit.signals import StopSignals, stop_for
-from ftrain.fit.splits import Splits, positions_of_rank, sampler_of
 from ftrain.fit.sync_batch_norm import synchronize_batch_norm
 from ftrain.fit.tracking import Tracker
 from ftrain.tasks.task import Task, task_function
@@ -54,31 +53,24 @@ class Trainer:
     """One run of one task. `train()` continues from the newest checkpoint in `folder` to the last step."""
 
     def __init__(
-        self, task: Task, config: RunConfig, shards: ShardSet, folder: Path, processes: Processes, tracker: Tracker,
-        *, workers: int, limit_steps: int | None = None,
+        self, config: RunConfig, data: RunData, pool: RunPool, folder: Path, processes: Processes, tracker: Tracker,
+        *, limit_steps: int | None = None,
     ) -> None:  # fmt: skip
-        self.task, self.config, self.shards, self.processes, self.tracker = task, config, shards, processes, tracker
-        self.workers, self.folder, self.checkpoints = workers, folder, folder / "checkpoints"
-        fit: FitConfig = config.fit
-        self.fit = fit
-        splits = Splits(task, config, shards)
-        self.validation_rows = splits.validation()
-        training_rows = splits.training()
-        sampler, rows = sampler_of(task, fit, shards, training_rows)
-        self.plan = TrainingPlan(rows, fit.batch_size, fit.seed, sampler)
-        task.observe_training(Rows(shards, training_rows))
-        if splits.holds_out:
+        self.config, self.data, self.pool, self.processes, self.tracker = config, data, pool, processes, tracker
+        self.folder, self.checkpoints = folder, folder / "checkpoints"
+        self.task, self.plan, self.validation_rows = data.task, data.plan, data.validation_rows
+        self.fit: FitConfig = config.fit
+        task, shards, fit = data.task, data.shards, config.fit
+        task.observe_training(Rows(shards, data.training_rows))
+        if data.holds_out:
             self._log_line(
                 f"{count(len(self.validation_rows), 'training image')} held out for validation (validation_split={config.validation_split})"
             )
-        if len(rows) < len(training_rows):
-            self._log_line(
-                f"{len(training_rows) - len(rows)} of {len(training_rows)} training images have no label or no partner"
-            )
+        if missing := len(data.training_rows) - len(self.plan.rows):
+            self._log_line(f"{missing} of {len(data.training_rows)} training images have no label or no partner")
         self.num_steps = max(1, round(fit.epochs * self.plan.steps_per_epoch))
         self.stop_at = min(self.num_steps, limit_steps or self.num_steps)
         self.validate_every = max(1, round(fit.validate_every_epochs * self.plan.steps_per_epoch))
-        self.positions = positions_of_rank(fit, processes, sampler)
         task.to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if processes.world_size > 1 and fit.sync_batch_norm and not fit.exact:
             synchronize_batch_norm(task, processes.device)
@@ -104,30 +96,28 @@ class Trainer:
         """
         self.resume()
         self.processes.share(tensor for module in self._modules() for tensor in module.state_dict().values())
-        with self.signals:
+        with self.signals, self.pool:
             if self.state.validation_due:
                 self._validate()
             self._steps()
         return self.state
 
     def resume(self) -> None:
-        """Load the newest valid checkpoint, if there is one."""
-        if self.processes.is_main:
-            (self.folder / NON_FINITE_FILE).unlink(missing_ok=True)
-            for reason in checkpoint.clean(self.checkpoints, keep=self.fit.keep_checkpoints):
-                self._log_line(reason)
-        self.processes.wait()
-        found = checkpoint.newest(self.checkpoints)
+        """Load the newest valid checkpoint of the main process, if there is one, in all processes."""
+        processes = self.processes
+        found = processes.on_main(self._newest)
         if found is None:
             self.tracker.rewind(0)
             return
-        path, state, _ = found
-        if (state.config_digest, state.plan_id) != (self.state.config_digest, self.state.plan_id):
-            raise IntegrityError(f"{path}: belongs to another configuration or shard set; train into another folder")
-        checkpoint.load_weights(self.task, checkpoint.load_tensors(path, "model"), path)
-        checkpoint.unpack_optimizer(self.optimizer, self.task, checkpoint.load_tensors(path, "optimizer"))
+        path, state = found
+
+        def tensors(file: str) -> dict[str, torch.Tensor]:
+            return processes.share_dict(checkpoint.load_tensors(path, file) if processes.is_main else {})
+
+        checkpoint.load_weights(self.task, tensors("model"), path)
+        checkpoint.unpack_optimizer(self.optimizer, self.task, tensors("optimizer"))
         if self.ema is not None:
-            checkpoint.load_weights(self.ema, checkpoint.load_tensors(path, "ema"), path)
+            checkpoint.load_weights(self.ema, tensors("ema"), path)
         now, before = self.state.made_with, state.made_with
         changed = [f"{name} {before.get(name)} -> {now[name]}" for name in now if now[name] != before.get(name)]
         if changed:
@@ -138,11 +128,20 @@ class Trainer:
         self.tracker.rewind(state.step, validated=not state.validation_due)
         self._log_line(f"resumed at step {state.step} of {self.num_steps}")
 
+    def _newest(self) -> tuple[Path, TrainingState] | None:
+        (self.folder / NON_FINITE_FILE).unlink(missing_ok=True)
+        for reason in checkpoint.clean(self.checkpoints, keep=self.fit.keep_checkpoints):
+            self._log_line(reason)
+        found = checkpoint.newest(self.checkpoints)
+        if found is None:
+            return None
+        path, state, _ = found
+        if (state.config_digest, state.plan_id) != (self.state.config_digest, self.state.plan_id):
+            raise IntegrityError(f"{path}: belongs to another configuration or shard set; train into another folder")
+        return path, state
+
     def _steps(self) -> None:
-        batches = training_batches(
-            self.shards, self.task.encoder, self.plan,
-            positions=self.positions.reshape(-1), start=self.state.step, stop=self.stop_at, workers=self.workers,
-        )  # fmt: skip
+        batches = self.pool.training(range(self.state.step, self.stop_at))
         clock = Clock()
         with closing(batches):  # type: ignore[type-var]
             for batch in batches:
@@ -160,7 +159,7 @@ class Trainer:
         self.state.learning_rate = rate_at(step, self.num_steps, self.fit) * stage.lr_scale
         set_rate(self.optimizer, self.state.learning_rate, stage.lr_scales)
         self.optimizer.zero_grad(set_to_none=True)
-        micro_batches = split_batch(batch, len(self.positions))
+        micro_batches = split_batch(batch, len(self.data.positions))
         if self.fit.exact:
             losses = accumulate_exactly(micro_batches, self._losses, self.task, self.global_batch)
         else:
@@ -210,7 +209,7 @@ class Trainer:
         if not somewhere:
             return
         if self.processes.is_main:
-            keys = [str(key) for key in self.shards.columns["key"][self.plan.batch(step)]]
+            keys = [str(key) for key in self.data.shards.columns["key"][self.plan.batch(step)]]
             found = {name: repr(value) for name, value in values.items()}
             report = {"step": step, "seed": self.fit.seed, "values": found, "keys": keys}
             publish_json(self.folder / NON_FINITE_FILE, report)
@@ -256,9 +255,9 @@ class Trainer:
         task.set_tta(False)  # `ftrain evaluate` measures with it
         with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self.fit.amp == "bf16"):
             results = results_of_split(
-                task, self.shards, self.validation_rows, self.processes, self.fit.batch_size, self.workers,
+                task, self.data.shards, self.validation_rows, self.processes, self.fit.batch_size, self.pool.workers,
                 after_batch=lambda: stop_for(self.processes.maximum(self.signals.number)[0], step), stage="validating",
-                validating=True,
+                validating=True, batches=self.pool.validation(),
             )  # fmt: skip
         task.set_tta(None)
         metrics = task_function(self.task, "compute_metrics")(self.task, results)
@@ -282,9 +281,8 @@ class Trainer:
         tensors = {"model": self.task.state_dict(), "optimizer": checkpoint.pack_optimizer(self.optimizer, self.task)}
         if self.ema is not None:
             tensors["ema"] = self.ema.state_dict()
-        if self.processes.is_main:
-            checkpoint.save_checkpoint(self.checkpoints, self.state, tensors, keep=self.fit.keep_checkpoints)
-        self.processes.wait()
+        keep = self.fit.keep_checkpoints
+        self.processes.on_main(lambda: checkpoint.save_checkpoint(self.checkpoints, self.state, tensors, keep=keep))
 
     def _modules(self) -> list[nn.Module]:
         return [self.task] if self.ema is None else [self.task, self.ema]

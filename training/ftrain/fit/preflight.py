@@ -19,9 +19,8 @@ from ftrain.data.config import FitConfig, RunConfig
 from ftrain.data.plan import Mixture, Sampler, TrainingPlan, anchors_with_positive, shuffled
 from ftrain.data.stream import Batch, encode_row, usable_annotations
 from ftrain.data.types import Rows
-from ftrain.fit.distributed import Processes
 from ftrain.fit.optimization import check_stages, enter_stage, weigh
-from ftrain.fit.splits import Splits, positions_of_rank, sampler_of
+from ftrain.fit.run_data import RunData
 from ftrain.tasks.task import Task
 
 _TIMM = str(Path(find_spec("timm").origin).parent)  # type: ignore[union-attr,arg-type]
@@ -29,32 +28,36 @@ _SEARCHED = 8  # batches, for positives
 _REHEARSED = 2  # images: any failure of a larger batch also occurs with two
 
 
-def check_before_training(task: Task, config: RunConfig, shards: ShardSet, group: Processes) -> list[str]:
+def check_data(config: RunConfig, data: RunData) -> list[str]:
     """Return notes on what a run will not learn, one sentence each.
 
-    Raises `UsageError` for data that nothing can be learned from or evaluated on, for incompatible settings and for a
-    network that cannot process its batches; raises `EnvironmentProblem` if torch.compile does not work.
+    Raises `UsageError` for data that nothing can be learned from or evaluated on.
     """
-    fit, splits = config.fit, Splits(task, config, shards)
-    training, validation = splits.training(), splits.validation()
-    sampler, rows = sampler_of(task, fit, shards, training)
-    plan = TrainingPlan(rows, fit.batch_size, fit.seed, sampler)
-    positions = positions_of_rank(fit, group, sampler)
-    check_stages(task, fit.stages)
+    task, shards, plan = data.task, data.shards, data.plan
     with _named(shards.location, ""), usable_annotations(shards):
-        notes = task.check_training(Rows(shards, rows))
-        notes += [*_order_of_auto(fit, shards, sampler, rows), *_lonely_anchors(task, fit, plan, shards)]
-    if len(validation):
-        other = "increase hold_out" if splits.holds_out else f"use a shard set with a split {config.validation_split!r}"
+        notes = task.check_training(Rows(shards, plan.rows))
+        notes += [
+            *_order_of_auto(config.fit, shards, plan.sampler, plan.rows),
+            *_lonely_anchors(task, config.fit, plan, shards),
+        ]
+    if len(data.validation_rows):
+        other = "increase hold_out" if data.holds_out else f"use a shard set with a split {config.validation_split!r}"
         remedy = f"; {other}, or train with --set validation_split=none"
         with _named(f"{shards.location}: validation cannot be measured", remedy), usable_annotations(shards):
-            task.check_validation(Rows(shards, validation))
-    task.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    batch = example_batch(
-        task, shards, int(plan.rows[0]), positions.shape[1] if fit.compile else min(positions.shape[1], _REHEARSED)
-    )
-    rehearse(task, fit, {name: tensor.to(group.device) for name, tensor in batch.items()})
+            task.check_validation(Rows(shards, data.validation_rows))
     return notes
+
+
+def check_network(config: RunConfig, data: RunData, device: torch.device) -> None:
+    """Raise `UsageError` for stages that do not suit the network and for a network that cannot process its batches.
+
+    Raises `EnvironmentProblem` if torch.compile does not work. Moves the task to `device`.
+    """
+    task, fit, size = data.task, config.fit, data.positions.shape[1]
+    check_stages(task, fit.stages)
+    task.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    batch = example_batch(task, data.shards, int(data.plan.rows[0]), size if fit.compile else min(size, _REHEARSED))
+    rehearse(task, fit, {name: tensor.to(device) for name, tensor in batch.items()})
 
 
 def _order_of_auto(fit: FitConfig, shards: ShardSet, sampler: Sampler, rows: np.ndarray) -> list[str]:

@@ -22,7 +22,6 @@ from ftrain.data.plan import (
     with_partners,
 )
 from ftrain.data.types import Rows
-from ftrain.fit.distributed import Processes
 from ftrain.tasks.task import Task, find_task
 
 _WITHOUT_LABELS = ("shuffled", "windowed", "auto")  # samplers that can order any set
@@ -130,14 +129,14 @@ def names_to_learn(config: RunConfig, shards: ShardSet) -> dict[str, list[str]]:
     return task.names_to_learn(task_config, shards.columns, Splits(task, config, shards).training())
 
 
-def positions_of_rank(fit: FitConfig, group: Processes, sampler: Sampler) -> np.ndarray:
+def positions_of_rank(fit: FitConfig, rank: int, world_size: int, sampler: Sampler) -> np.ndarray:
     """Positions of this process in a global batch: (micro-batches, micro-batch size).
 
     Raises `UsageError` if the numbers do not divide evenly.
     """
     # One micro-batch per process by default, but with `exact` their number affects the bits, so the user chooses it.
-    micro_batches = fit.micro_batches if fit.exact else max(fit.micro_batches, group.world_size)
-    return micro_batches_of_rank(fit.batch_size, micro_batches, group.rank, group.world_size, _adjacent(sampler))
+    micro_batches = fit.micro_batches if fit.exact else max(fit.micro_batches, world_size)
+    return micro_batches_of_rank(fit.batch_size, micro_batches, rank, world_size, _adjacent(sampler))
 
 
 def _adjacent(sampler: Sampler) -> int:

@@ -1,6 +1,7 @@
 """`ftrain <task> SHARDS --run DIR`: one training run from a shard set to a run folder."""
 
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +11,6 @@ import torch
 
 from fschemas.folders import claim_output
 from fschemas.publish import publish_json
-from fschemas.shard_set import ShardSet
 from fschemas.wording import count
 from ftrain.data.config import RunConfig
 from ftrain.data.joined_shards import open_sets
@@ -18,10 +18,11 @@ from ftrain.data.plan import Mixture
 from ftrain.data.split_lock import check_lock
 from ftrain.fit.checkpoint_state import step_folder
 from ftrain.fit.config import load_config
-from ftrain.fit.distributed import Processes, processes
+from ftrain.fit.distributed import Processes, processes, rank_and_world_size
 from ftrain.fit.init_from import init_from
 from ftrain.fit.loop import Trainer
-from ftrain.fit.preflight import check_before_training
+from ftrain.fit.preflight import check_data, check_network
+from ftrain.fit.run_data import RunData
 from ftrain.fit.run_folder import RunFolder, flat
 from ftrain.fit.splits import names_to_learn
 from ftrain.fit.trackers import MlflowTracker, TensorboardTracker, check_trackers, default_trackers
@@ -58,38 +59,42 @@ def train(task_name: str, options: TrainOptions) -> dict[str, Any]:
     shards = open_sets([options.shards] if isinstance(options.shards, str) else options.shards)
     for part in shards.parts:
         check_lock(config.split_lock, part)
-    with processes(options.device, options.workers, options.threads) as group:
-        if not group.is_main:
-            return _train(config, shards, options, group)
-        with RunFolder(options.run).hold():
-            return _train(config, shards, options, group)
-
-
-def _train(config: RunConfig, shards: ShardSet, options: TrainOptions, group: Processes) -> dict[str, Any]:
     torch.manual_seed(config.fit.seed)
     names = names_to_learn(config, shards)
     task = build_task(config, {**shards.metadata, "names": names})
-    notes = check_before_training(task, config, shards, group)
-    if options.init_from is not None:  # before changing the folder, which may be the source
-        notes.append(init_from(task, options.init_from))
-    group.wait()
-    run = RunFolder(options.run)
-    if group.is_main:
-        print(run.start(config, shards, options.resume, names), file=sys.stderr)
-        for note in notes:
-            print(note, file=sys.stderr)
-    group.wait()
-    trainer = Trainer(
-        task, config, shards, options.run, group, _tracker(config, options, group),
-        workers=options.workers, limit_steps=options.limit_steps,
-    )  # fmt: skip
-    if group.is_main:
-        _describe(trainer, task, group)
-    state = trainer.train()
-    if group.is_main:
-        run.write_receipt(state, options.command)
-        metrics = {"validation": state.best, "step": state.step, "steps": trainer.num_steps}
-        publish_json(options.run / "metrics.json", metrics)
+    data = RunData(task, config, shards, *rank_and_world_size())
+    notes = check_data(config, data)
+    with data.pool(options.workers) as pool, ExitStack() as stack:
+        pool.start()  # before the process group and CUDA, which do not survive a fork
+        group = stack.enter_context(processes(options.device, options.workers, options.threads))
+        group.require_same("shard set", shards.plan_id)
+        group.require_same("configuration", config.digest)
+        run = RunFolder(options.run)
+
+        def hold() -> None:
+            stack.enter_context(run.hold())
+
+        group.on_main(hold)
+        check_network(config, data, group.device)
+        if options.init_from is not None:  # before changing the folder, which may be the source
+            notes.append(init_from(task, options.init_from))
+        group.wait()
+
+        def start() -> None:
+            print(run.start(config, shards, options.resume, names), file=sys.stderr)
+            for note in notes:
+                print(note, file=sys.stderr)
+
+        group.on_main(start)
+        tracker = _tracker(config, options, group)
+        trainer = Trainer(config, data, pool, options.run, group, tracker, limit_steps=options.limit_steps)
+        if group.is_main:
+            _describe(trainer, task, group)
+        state = trainer.train()
+        if group.is_main:
+            run.write_receipt(state, options.command)
+            metrics = {"validation": state.best, "step": state.step, "steps": trainer.num_steps}
+            publish_json(options.run / "metrics.json", metrics)
     return {"run": str(options.run), "step": state.step, "best": state.best}
 
 
@@ -110,7 +115,7 @@ def _tracker(config: RunConfig, options: TrainOptions, group: Processes) -> Trac
 def _describe(trainer: Trainer, task: Task, group: Processes) -> None:
     if isinstance(trainer.plan.sampler, Mixture) and len(trainer.shards.parts) > 1:
         mixture = trainer.plan.sampler
-        parts = zip(mixture.shares, mixture.members, trainer.shards.parts, strict=True)
+        parts = zip(mixture.shares, mixture.members, trainer.data.shards.parts, strict=True)
         text = ", ".join(f"{share:.0%} of {part.location} ({len(rows)})" for share, rows, part in parts)
         print(f"each batch (training images): {text}", file=sys.stderr)
     num_parameters = sum(parameter.numel() for parameter in task.parameters())

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.ftrain.tiny_task import ALONE
+from tests.ftrain.tiny_task import trainer_of
 from tests.shard_sets import STYLES, write_label_set
 
 from fschemas.failures import RejectedError, UsageError
@@ -24,11 +24,9 @@ from ftrain.data.types import Rows
 from ftrain.fit import checkpoint
 from ftrain.fit.checkpoint_state import TrainingState
 from ftrain.fit.config import resolve
-from ftrain.fit.loop import Trainer
 from ftrain.fit.optimization import check_stages, make_optimizer, set_rate
 from ftrain.fit.run_folder import RunFolder
 from ftrain.fit.splits import Splits, sampler_of
-from ftrain.fit.tracking import Trackers
 from ftrain.metrics.retrieval import Entries, evaluate_retrieval
 from ftrain.tasks.style.attribute_search import chance_metrics, entries, nearest, search_metrics
 from ftrain.tasks.style.config import StyleConfig
@@ -276,7 +274,7 @@ def test_the_local_branch_learns_in_its_stage_and_counts_only_from_then(shards, 
     for until in (2, 4):
         torch.manual_seed(0)
         task = build_task(config, shards.metadata)
-        Trainer(task, config, shards, tmp_path, ALONE, Trackers(), workers=0, limit_steps=until).train()
+        trainer_of(task, config, shards, tmp_path, until).train()
         descriptors[until] = task.eval().predict(batch_of(task, shards))["embedding"].float()
         state = task.state_dict()
         local = [name for name in state if name.startswith("local.")]
