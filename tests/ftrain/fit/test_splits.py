@@ -140,13 +140,12 @@ def test_auto_groups_the_items_with_partners_and_keeps_the_others(
     labels = splits.shards.columns["item"]
     pairs = labels[order[: len(order) // 2 * 2]].reshape(-1, 2)
     assert 2 * (pairs[:, 0] == pairs[:, 1]).sum() >= grouped
-    group = Processes(0, 1, torch.device("cpu"))
     odd = fit.model_copy(update={"batch_size": 9})
     if kind is None:  # nothing has to stay together
-        assert positions_of_rank(odd, group, sampler).shape == (1, 9)
+        assert positions_of_rank(odd, 0, 1, sampler).shape == (1, 9)
     else:
         with pytest.raises(UsageError, match="whole identities"):
-            positions_of_rank(odd, group, sampler)
+            positions_of_rank(odd, 0, 1, sampler)
 
 
 def test_auto_needs_no_items(tmp_path: Path) -> None:

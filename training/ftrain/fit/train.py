@@ -113,7 +113,7 @@ def _tracker(config: RunConfig, options: TrainOptions, group: Processes) -> Trac
 
 
 def _describe(trainer: Trainer, task: Task, group: Processes) -> None:
-    if isinstance(trainer.plan.sampler, Mixture) and len(trainer.shards.parts) > 1:
+    if isinstance(trainer.plan.sampler, Mixture) and len(trainer.data.shards.parts) > 1:
         mixture = trainer.plan.sampler
         parts = zip(mixture.shares, mixture.members, trainer.data.shards.parts, strict=True)
         text = ", ".join(f"{share:.0%} of {part.location} ({len(rows)})" for share, rows, part in parts)

@@ -8,7 +8,7 @@ import pytest
 import simplejpeg
 import torch
 from tests.ftrain.category_runs import names_of, tiny_config, tiny_task, write_run
-from tests.ftrain.tiny_task import ALONE
+from tests.ftrain.tiny_task import trainer_of
 from tests.shard_sets import ATTRIBUTES, CATEGORIES, label_sample, write_label_set, write_samples
 
 from fschemas.failures import RejectedError, UsageError
@@ -18,9 +18,7 @@ from fschemas.vocabularies import vocabulary
 from ftrain.data.config import BackboneConfig, FitConfig
 from ftrain.data.stream import RawSample
 from ftrain.data.types import EvaluatedSplit
-from ftrain.fit.loop import Trainer
 from ftrain.fit.splits import Splits
-from ftrain.fit.tracking import Trackers
 from ftrain.layers.attribute_loss import asymmetric_loss
 from ftrain.tasks.category.config import CategoryConfig
 from ftrain.tasks.category.metrics import box_overlap, label_metrics
@@ -173,7 +171,7 @@ def test_rare_categories_need_a_larger_margin_in_training_only(shards, tmp_path,
     config = config.model_copy(update={"fit": FitConfig(batch_size=8)})
     task = tiny_task(shards, logit_adjustment=1.0, heads=heads)
     plain = tiny_task(shards, heads=heads)
-    Trainer(task, config, shards, tmp_path, ALONE, Trackers(), workers=0)
+    trainer_of(task, config, shards, tmp_path)
     counts = np.array([(shards.columns["category"][shards.rows("train")] == name).sum() for name in CATEGORIES])
     np.testing.assert_allclose(task.adjustment, np.log(counts / counts.sum()), rtol=1e-5)
     batch = batch_of(task, shards)
