@@ -93,7 +93,10 @@ def measure(task_name: str, profile: str, shards: Path, images: int, rounds: int
     weights = [
         name for name in find_task(task_name).Config.model_fields if name.endswith("weights")
     ]  # the network is not needed
-    config = load_config(task_name, None, profile, [f"model.{name}=none" for name in weights])
+    overrides = [f"model.{name}=none" for name in weights]
+    if task_name == "keypoints":
+        overrides.append("model.crop=image")  # the recipe has no crop to keypoints
+    config = load_config(task_name, None, profile, overrides)
     task = build_task(config, {**opened.metadata, "names": names_to_learn(config, opened)})
     samples = [RawSample(int(row), *opened.read(int(row))) for row in rows]
     theirs = recipe(task.config, "landmark_x" in samples[0].annotation and "landmarks" in task.needs)

@@ -194,8 +194,12 @@ def overall(errors: PointErrors, num_resamples: int = 1000, seed: int = 0) -> di
 
 def landmark_means(errors: PointErrors) -> dict[int, float]:
     """NE of each landmark, by index, where any is counted."""
-    used = np.flatnonzero(errors.counted.any(axis=0)).tolist()
-    return {index: mean_error(errors, np.arange(errors.counted.shape[1]) == index) for index in used}
+    columns = zip(errors.distances.T, errors.counted.T, strict=True)
+    return {
+        index: math.fsum(distances[counted].tolist()) / int(counted.sum())
+        for index, (distances, counted) in enumerate(columns)
+        if counted.any()
+    }
 
 
 def diluted_error(errors: PointErrors) -> float:

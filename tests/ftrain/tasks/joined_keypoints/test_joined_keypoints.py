@@ -27,6 +27,14 @@ CPU = torch.device("cpu")
 QUICK = {"workers": 0, "device": "cpu"}
 
 
+@pytest.fixture(autouse=True)
+def without_plots(monkeypatch):
+    """Plots take most of the time of an evaluation."""
+    monkeypatch.setattr("ftrain.tasks.keypoints.report.contact_sheet", lambda *_: b"")
+    for name in ("plot_errors", "plot_detection_curve"):
+        monkeypatch.setattr(f"ftrain.reports.landmark_report.{name}", lambda *_: b"")
+
+
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
     return ShardSet.open(

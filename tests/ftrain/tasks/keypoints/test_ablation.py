@@ -37,16 +37,19 @@ def test_the_table_has_the_steps_of_the_write_ups_each_a_change_of_the_profile()
     assert len({config.digest for config in [full, *changed]}) == len(STEPS) + 1
 
 
-@pytest.mark.parametrize("step", [
-    pytest.param(step, marks=[pytest.mark.slow] if "model.backbone=resnet50" in step else [], id=" ".join(step)) for step in [(), *STEPS]
+CASES = [("full", ()), *(("full", step) for step in STEPS), ("hrnet", ("model.backbone=hrnet_w18_small",))]
+
+
+@pytest.mark.parametrize(("profile", "step"), [
+    pytest.param(*case, marks=[pytest.mark.slow] if "model.backbone=resnet50" in case[1] else [], id=" ".join(case[1])) for case in CASES
 ])  # fmt: skip
-def test_a_step_trains_and_is_validated(step, shards, tmp_path):
-    config = load_config("keypoints", PARAMS, "full", step)
+def test_a_step_trains_and_is_validated(profile, step, shards, tmp_path):
+    config = load_config("keypoints", PARAMS, profile, step)
     small = [f"model.input_size={config.model['input_size'] // 8}"]
     if not any(override.startswith("model.backbone") for override in step):
         small.append("model.backbone=test_efficientnet")
     options = TrainOptions(
-        str(shards), tmp_path / "run", PARAMS, "full", (*step, *SMALL, *small), device="cpu", workers=0, trackers=()
+        str(shards), tmp_path / "run", PARAMS, profile, (*step, *SMALL, *small), device="cpu", workers=0, trackers=()
     )
     train("keypoints", options)
     rows = (tmp_path / "run/validation.csv").read_text().strip().split("\n")

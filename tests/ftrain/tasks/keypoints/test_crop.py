@@ -22,7 +22,7 @@ from ftrain.inference.detector import Detector
 from ftrain.layers.heatmap import gaussian_targets
 from ftrain.tasks.keypoints.config import KeypointsConfig
 from ftrain.tasks.keypoints.crop import found_crop, training_crop
-from ftrain.tasks.keypoints.task import KeypointEncoder
+from ftrain.tasks.keypoints.task import KeypointEncoder, Keypoints
 from ftrain.tasks.task import task_function
 from ftrain.use.describe import describe_image
 from ftrain.use.evaluate import evaluate_run, summary_lines
@@ -31,6 +31,14 @@ from ftrain.use.submit import write_submission
 
 STILL = {"rotation": 0.0, "scale": (1.0, 1.0), "translate": 0.0, "color_jitter": 0.0, "flip": 0.0}
 QUICK = {"workers": 0, "device": "cpu"}
+
+
+@pytest.fixture(autouse=True)
+def without_plots(monkeypatch):
+    """Plots take most of the time of an evaluation."""
+    monkeypatch.setattr("ftrain.tasks.keypoints.report.contact_sheet", lambda *_: b"")
+    for name in ("plot_errors", "plot_detection_curve"):
+        monkeypatch.setattr(f"ftrain.reports.landmark_report.{name}", lambda *_: b"")
 
 
 def annotation_of(points, seen, width=200, height=100):
@@ -177,6 +185,33 @@ def test_a_run_on_whole_images_finds_the_garment_for_another(folder, runs, tmp_p
         evaluate_run(runs / "finder", str(folder), tmp_path / "no", detector=runs / "own", **QUICK)
 
 
+def test_submissions_take_a_detector_too(folder, runs, tmp_path, monkeypatch):
+    image, note = ShardSet.open(folder).read(0)
+    (tmp_path / "photo.jpg").write_bytes(image)
+    (tmp_path / "test.csv").write_text(f"image_id,image_category\nphoto.jpg,{note['garment']}\n")
+    seen = []
+    encode = Keypoints.encode_image
+    monkeypatch.setattr(Keypoints, "encode_image", lambda self, *given: seen.append(given[1:]) or encode(self, *given))
+    arguments = [
+        "submit",
+        str(runs / "own"),
+        str(tmp_path / "test.csv"),
+        str(tmp_path / "answer.csv"),
+        "--device",
+        "cpu",
+    ]
+    done = CliRunner().invoke(app, [*arguments, "--detector", str(runs / "finder")], catch_exceptions=False)
+    assert done.exit_code == 0
+    (found,) = predict_images(
+        runs / "finder", [tmp_path / "photo.jpg"], tmp_path / "out", PredictOptions(device="cpu", overlays=False)
+    )
+    assert any(box and box[0] == pytest.approx(found["box"], abs=0.01) for box in seen if box != (None,))
+    with pytest.raises(UsageError, match="uses whole images"):
+        write_submission(
+            runs / "finder", tmp_path / "test.csv", tmp_path / "no.csv", device="cpu", detector=runs / "own"
+        )
+
+
 def test_a_category_run_finds_the_garment_in_an_evaluation_and_errors_stay_those_of_the_annotated_box(tmp_path):
     shards = ShardSet.open(write_label_set(tmp_path / "set", {"train": 8, "val": 2, "test": 4}))
     write_category_run(tmp_path / "boxes", shards)
@@ -229,3 +264,13 @@ def small_garment(number, generator):
         "landmark_y": np.add(note["landmark_y"], y),
     }
     return RawSample(number, simplejpeg.encode_jpeg(image, quality=95), note)
+
+
+@pytest.mark.slow
+def test_two_processes_crop_to_the_same_boxes_as_one(folder, runs, tmp_path, forks, one_thread):
+    options = ["--workers", "0", "--device", "cpu", "--batch-size", "4", "--allow-collapse"]
+    evaluate_run(runs / "own", str(folder), tmp_path / "one", allow_collapse=True, batch_size=2, **QUICK)
+    arguments = ["evaluate", str(runs / "own"), str(folder), "--out", str(tmp_path / "two"), *options]
+    children = forks.start_group("cli", 2, arguments=arguments)
+    assert [child.wait(180) for child in children] == [0, 0], [child.text() for child in children]
+    assert (tmp_path / "two/report.json").read_bytes() == (tmp_path / "one/report.json").read_bytes()
