@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 import yaml
 from tests.ftrain.keypoint_runs import TINY, tiny_config, tiny_task, write_run
@@ -120,6 +121,15 @@ PACKAGED = yaml.safe_load(PACKAGED_PARAMS.read_text(encoding="utf-8"))
 PROFILES = [
     (task, name) for task in sorted(tasks()) for name, value in PACKAGED[task].items() if isinstance(value, dict)
 ]
+
+
+@pytest.mark.parametrize(("task", "profile"), PROFILES)
+def test_the_weights_of_every_profile_are_known_to_timm(task: str, profile: str) -> None:
+    model = load_config(task, None, profile, []).model
+    for backbone, weights in (("backbone", "weights"), ("local_backbone", "local_weights")):
+        name, tag = model.get(backbone), model.get(weights, "none")
+        if name and tag not in ("none", "imagenet"):
+            assert f"{name}.{tag}" in timm.list_pretrained(name + "*")
 
 
 @pytest.mark.slow

@@ -71,3 +71,21 @@ def test_the_contrast_of_unknown_values_is_zero_with_finite_gradients():
 def test_the_contrast_needs_the_local_branch():
     with pytest.raises(UsageError, match=r"set model\.local_backbone"):
         Style(StyleConfig(target="attributes", contrast_loss_weight=0.1), {"vocabularies": LABELS})
+
+
+def test_a_vision_transformer_encodes_the_patches():
+    """As published: tokens of the attended square, on which one attribute per image is the query."""
+    config = StyleConfig(
+        target="attributes", backbone="test_efficientnet", input_size=64, embedding_dim=32, attribute_dim=16,
+        local_backbone="test_vit", local_input_size=64, local_head="patches", contrast_loss_weight=0.04,
+    )  # fmt: skip
+    task = Style(config, {"vocabularies": LABELS})
+    values = torch.tensor([[0, 1, -1], [0, -1, 2], [1, 1, 2], [1, 0, 0]])
+    image = torch.randint(0, 255, (4, 128, 128, 3), dtype=torch.uint8)
+    batch = {"image": image, "values": values, "local_attribute": torch.tensor([0, 0, 1, 1])}
+    parts = task(batch)
+    parts["contrast"].backward()
+    assert float(parts["contrast"].detach()) > 0
+    assert task.local is not None
+    assert all(parameter.grad is not None for parameter in task.local.parameters())
+    assert task.attribute_vectors.grad is not None
