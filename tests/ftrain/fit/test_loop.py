@@ -22,6 +22,7 @@ from fschemas.shard_set import ShardSet
 from ftrain.data.config import FitConfig, Stage
 from ftrain.data.plan import EMPTY_LEDGER, extend_ledger
 from ftrain.fit.checkpoint_state import step_folder
+from ftrain.fit.loop import Trainer
 from ftrain.fit.optimization import rate_at
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -225,3 +226,27 @@ def test_the_average_follows_the_weights_and_is_what_is_evaluated(
 
     expected = results_of_split(copy, shards, shards.rows("val"), trainer.processes, 8, 0)
     assert np.array_equal(evaluated[0], expected["scores"])
+
+
+def test_float16_scales_gradients_and_resumes_exactly(shards: ShardSet, tmp_path: Path, one_thread: None) -> None:
+    """A step whose scaled gradients overflow changes no weight; the scale is part of the checkpoint."""
+    settings: dict[str, Any] = {"amp": "fp16", "epochs": 4, "ema_decay": 0.0}
+
+    def trainer(folder: str, limit_steps: int | None = None) -> Trainer:
+        made = make_trainer(shards, tmp_path / folder, limit_steps=limit_steps, **settings)
+        made.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**24, growth_interval=3)
+        return made
+
+    first = trainer("first", 1)
+    before = {name: tensor.clone() for name, tensor in first.task.named_parameters()}
+    state = first.train()
+    assert state.scaler["scale"] == 2.0**23, "2^24 overflows"
+    assert all(torch.equal(tensor, before[name]) for name, tensor in first.task.named_parameters())
+    assert float(rows_of(tmp_path / "first", "training")[0]["gradient_norm"]) == 0
+    trainer("whole").train()
+    for limit in (5, None):
+        last = trainer("parts", limit).train()
+    whole, parts = (saved(tmp_path / folder, 20) for folder in ("whole", "parts"))
+    assert [name for name in whole if not torch.equal(whole[name], parts[name])] == []
+    assert any(not torch.equal(tensor, before[name]) for name, tensor in whole.items() if name in before)
+    assert last.scaler["scale"] < 2.0**24

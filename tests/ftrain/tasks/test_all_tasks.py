@@ -114,16 +114,19 @@ def test_a_resumed_run_has_the_same_bits(case: Case, shards: ShardSet, tmp_path:
 
 
 @pytest.mark.slow
-def test_it_compiles_whole_and_runs_in_bfloat16(case: Case, shards: ShardSet, caplog: pytest.LogCaptureFixture) -> None:
+def test_it_compiles_whole_and_runs_in_half_precision(
+    case: Case, shards: ShardSet, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("WARNING")  # dynamo logs thousands of lines
     task = frozen_statistics(fresh_task(case, shards))
     batch = batch_of(task, shards)
     expected = task(batch)["loss"]
-    with torch.autocast("cpu", torch.bfloat16):
-        half = task(batch)["loss"]
-    half.backward()
-    assert all(parameter.grad is None or torch.isfinite(parameter.grad).all() for parameter in task.parameters())
-    torch.testing.assert_close(half.float(), expected, rtol=0.1, atol=0.1)
+    for dtype in (torch.bfloat16, torch.float16):
+        with torch.autocast("cpu", dtype):
+            half = task(batch)["loss"]
+        half.backward()
+        assert all(parameter.grad is None or torch.isfinite(parameter.grad).all() for parameter in task.parameters())
+        torch.testing.assert_close(half.float(), expected, rtol=0.1, atol=0.1)
     torch._dynamo.reset()
     compiled = torch.compile(task, backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(batch)["loss"], expected, rtol=1e-3, atol=1e-4)

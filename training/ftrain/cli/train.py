@@ -49,7 +49,7 @@ def training_command(task_name: str) -> Callable[..., None]:
             Path | None, typer.Option(help="Run folder, or weight file of the backbone, to start from.")
         ] = None,
         lock: Annotated[Path | None, typer.Option(help="Split lock that the shards must match (split_lock).")] = None,
-        amp: Annotated[Literal["none", "bf16"] | None, typer.Option(help="Mixed precision (fit.amp).")] = None,
+        amp: Annotated[Literal["none", "bf16", "fp16"] | None, typer.Option(help="Mixed precision (fit.amp).")] = None,
         compile: Annotated[bool, typer.Option("--compile", help="torch.compile the model (fit.compile).")] = False,  # noqa: A002
         exact: Annotated[
             bool, typer.Option("--exact", help="Bit-identical results for any number of processes (fit.exact).")

@@ -159,8 +159,8 @@ class FitConfig(BaseModel):
     """Maximum norm of the gradient (clipping)."""
     ema_decay: float = Field(0.0, ge=0, lt=1)
     """Decay of the exponential moving average of the weights; 0 disables it."""
-    amp: Literal["none", "bf16"] = "none"
-    """Mixed precision: none, or bfloat16."""
+    amp: Literal["none", "bf16", "fp16"] = "none"
+    """Mixed precision: none, bfloat16, or float16 with scaled gradients for GPUs without bfloat16."""
     compile: bool = False
     """Compile the model with torch.compile."""
     seed: int = Field(0, ge=0, lt=2**63)

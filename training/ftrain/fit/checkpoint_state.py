@@ -17,7 +17,7 @@ _REMEDY = "restore the checkpoint from a copy of the run, or remove it"
 _SHAPE = {
     "finite": bool, "digests": {"*": DIGEST}, "seal": DIGEST, "step": COUNT, "ledger": str, "seed": COUNT, "plan_id": str,
     "config_digest": str, "learning_rate": float, "best": {"metric?": str, "value?": float, "step?": COUNT},
-    "validation_due": bool, "made_with": dict, "files?": {"*": DIGEST},
+    "validation_due": bool, "made_with": dict, "scaler?": dict, "files?": {"*": DIGEST},
 }  # fmt: skip
 STATE_FILE = "state.json"
 
@@ -34,6 +34,7 @@ class TrainingState:
     learning_rate: float = 0.0
     best: dict[str, Any] = field(default_factory=dict[str, Any])  # {"metric", "value", "step"}
     validation_due: bool = False  # validation is due after this step and has not finished
+    scaler: dict[str, Any] = field(default_factory=dict[str, Any])  # of the gradients, with fit.amp=fp16
     # Settings that affect the last bits (torch, threads, device), and SHA-256 of other files of the run that do.
     made_with: dict[str, Any] = field(default_factory=dict[str, Any])
     files: dict[str, str] = field(default_factory=dict[str, str])

@@ -24,6 +24,7 @@ from ftrain.fit.distributed import Processes
 from ftrain.tasks.task import Task
 
 Losses = dict[str, Tensor]
+Backward = Callable[[Tensor], None]  # computes the gradients of a loss
 LossFunction = Callable[[Batch, int], Losses]  # (micro-batch, its index in the global batch) -> loss and its terms
 
 
@@ -106,7 +107,11 @@ def split_batch(batch: Batch, count: int) -> list[Batch]:
 
 
 def accumulate(
-    micro_batches: list[Batch], loss_of: LossFunction, model: Callable[..., object], whole: GlobalBatch
+    micro_batches: list[Batch],
+    loss_of: LossFunction,
+    model: Callable[..., object],
+    whole: GlobalBatch,
+    backward: Backward = Tensor.backward,
 ) -> Losses:
     """Accumulate the mean gradient in `.grad`; DistributedDataParallel averages over processes."""
     totals: Losses = {}
@@ -119,12 +124,18 @@ def accumulate(
         with model.no_sync() if isinstance(model, DistributedDataParallel) and not last else nullcontext():
             with whole.around(index) if len(micro_batches) * processes.world_size > 1 else nullcontext():
                 losses = loss_of(micro_batch, index)
-            (losses["loss"] / len(micro_batches)).backward()
+            backward(losses["loss"] / len(micro_batches))
         _add(totals, losses, 1 / len(micro_batches))
     return totals
 
 
-def accumulate_exactly(micro_batches: list[Batch], loss_of: LossFunction, task: Task, whole: GlobalBatch) -> Losses:
+def accumulate_exactly(
+    micro_batches: list[Batch],
+    loss_of: LossFunction,
+    task: Task,
+    whole: GlobalBatch,
+    backward: Backward = Tensor.backward,
+) -> Losses:
     """Accumulate the mean gradient in `.grad` and the mean statistics in the buffers, in micro-batch order.
 
     Returns the losses of this process. Counters such as `num_batches_tracked` advance once, regardless of the number of
@@ -148,7 +159,7 @@ def accumulate_exactly(micro_batches: list[Batch], loss_of: LossFunction, task: 
         index = processes.rank + number * processes.world_size
         with whole.around(index):
             losses = loss_of(micro_batch, index)
-        losses["loss"].backward()
+        backward(losses["loss"])
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         vectors.append(_vector([*gradients, *statistics]))
         _add(totals, losses, 1 / len(micro_batches))

@@ -30,6 +30,7 @@ from ftrain.fit.distributed import Processes
 from ftrain.fit.evaluation import results_of_split, to_device
 from ftrain.fit.gradients import GlobalBatch, Losses, accumulate, accumulate_exactly, split_batch
 from ftrain.fit.optimization import (
+    autocast,
     check_stages,
     ema_decay_at,
     enter_stage,
@@ -76,6 +77,7 @@ class Trainer:
             synchronize_batch_norm(task, processes.device)
         check_stages(task, fit.stages)
         self.optimizer = make_optimizer(task, fit)
+        self.scaler = torch.amp.GradScaler(processes.device.type, enabled=fit.amp == "fp16")
         self.ema: AveragedModel | None = None
         if fit.ema_decay:
             self.ema = AveragedModel(task, multi_avg_fn=self._blend, use_buffers=True)
@@ -125,6 +127,8 @@ class Trainer:
                 f"environment changed since the last checkpoint ({', '.join(changed)}); results may differ from an uninterrupted run in the last bits"
             )
         self.state, self.state.made_with = state, now
+        if state.scaler:
+            self.scaler.load_state_dict(state.scaler)
         self.tracker.rewind(state.step, validated=not state.validation_due)
         self._log_line(f"resumed at step {state.step} of {self.num_steps}")
 
@@ -161,15 +165,20 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         micro_batches = split_batch(batch, len(self.data.positions))
         if self.fit.exact:
-            losses = accumulate_exactly(micro_batches, self._losses, self.task, self.global_batch)
+            losses = accumulate_exactly(micro_batches, self._losses, self.task, self.global_batch, self._backward)
         else:
-            losses = accumulate(micro_batches, self._losses, self.forward, self.global_batch)
+            losses = accumulate(micro_batches, self._losses, self.forward, self.global_batch, self._backward)
+        self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.task.parameters(), self.fit.max_grad_norm)
         # One transfer for all scalars: on a GPU, each separate transfer would wait for the device.
         metrics = torch.stack([norm.float(), *(value.float() for value in losses.values())]).tolist()
         values = dict(zip(["gradient_norm", *losses], metrics, strict=True))
+        if self.fit.amp == "fp16" and not np.isfinite(values["gradient_norm"]) and self.scaler.get_scale() > 1:
+            values["gradient_norm"] = 0.0  # an overflow: the scaler skips this step and lowers the scale
         self._stop_if_not_finite(step, values)
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.state.scaler = self.scaler.state_dict()
         if self.ema is not None:
             self.ema.update_parameters(self.task)
         return values
@@ -177,11 +186,14 @@ class Trainer:
     def _blend(self, averaged: Any, current: Any, number: Any) -> None:
         get_ema_multi_avg_fn(ema_decay_at(self.fit.ema_decay, self.state.step))(averaged, current, number)
 
+    def _backward(self, loss: torch.Tensor) -> None:
+        self.scaler.scale(loss).backward()
+
     def _losses(self, micro_batch: Batch, number: int) -> Losses:
         assert self.stage is not None
         # Randomness inside a model depends only on seed and position, so that a resumed run samples the same values.
         seed_torch(model_seed(self.fit.seed, self.state.step, number), self.processes.device)
-        with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self.fit.amp == "bf16"):
+        with autocast(self.processes.device, self.fit.amp):
             losses = self.forward(micro_batch)
         return weigh(losses, self.stage)
 
@@ -253,7 +265,7 @@ class Trainer:
         self.processes.share(model.buffers())
         task: Task = model.module if isinstance(model, AveragedModel) else model  # type: ignore[assignment]
         task.set_tta(False)  # `ftrain evaluate` measures with it
-        with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self.fit.amp == "bf16"):
+        with autocast(self.processes.device, self.fit.amp):
             results = results_of_split(
                 task, self.data.shards, self.validation_rows, self.processes, self.fit.batch_size, self.pool.workers,
                 after_batch=lambda: stop_for(self.processes.maximum(self.signals.number)[0], step), stage="validating",

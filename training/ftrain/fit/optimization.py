@@ -83,6 +83,12 @@ def rate_at(step: int, num_steps: int, config: FitConfig) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 
 
+def autocast(device: torch.device, amp: str) -> torch.autocast:
+    """Context of the mixed precision `fit.amp`."""
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(amp)
+    return torch.autocast(device.type, dtype, enabled=dtype is not None)
+
+
 def seed_torch(seed: int, device: torch.device) -> None:
     """Seed the generators used on `device`; `torch.manual_seed` records a stack trace for every other device type."""
     torch.default_generator.manual_seed(seed)

@@ -19,7 +19,7 @@ from ftrain.data.config import FitConfig, RunConfig
 from ftrain.data.plan import Mixture, Sampler, TrainingPlan, anchors_with_positive, shuffled
 from ftrain.data.stream import Batch, encode_row, usable_annotations
 from ftrain.data.types import Rows
-from ftrain.fit.optimization import check_stages, enter_stage, weigh
+from ftrain.fit.optimization import autocast, check_stages, enter_stage, weigh
 from ftrain.fit.run_data import RunData
 from ftrain.tasks.task import Task
 
@@ -100,7 +100,7 @@ def example_batch(task: Task, shards: ShardSet, row: int, size: int) -> Batch:
 def rehearse(task: Task, fit: FitConfig, batch: Batch) -> None:
     """Run a batch through every stage, prediction and, if enabled, the compiled network, without training."""
     device = next(iter(batch.values())).device
-    with _unchanged(task, device), torch.autocast(device.type, torch.bfloat16, enabled=fit.amp == "bf16"):
+    with _unchanged(task, device), autocast(device, fit.amp):
         for stage in fit.stages:
             task.train()
             enter_stage(task, stage)

@@ -205,7 +205,8 @@ class Retrieval(Task):
         self, deep: Tensor, neck_features: Tensor, labels: Batch, earlier: tuple[Tensor, Tensor] | None
     ) -> dict[str, Tensor]:
         """Return the weighted losses of embeddings B, D before and after the neck, or of their first dimensions."""
-        config, parts = self.config, dict[str, Tensor]()
+        config = self.config
+        parts: dict[str, Tensor] = {}
         if self.classifier is not None:
             classes = labels["category" if config.classify == "category" else "item_class"]
             parts["classification"] = config.classification_loss_weight * self._cross_entropy(neck_features, classes)
