@@ -290,3 +290,14 @@ def test_paths_drop_in_training_only(family: str) -> None:
             if isinstance(module, DropPath):
                 module.train()
         assert len({float(network(image)[-1].sum()) for _ in range(8)}) > 1
+
+
+def test_maps_of_another_size_than_their_stride_are_a_sentence() -> None:
+    """Inception does not pad: its cells are at other places, and keypoints would be off."""
+    with torch.device("meta"):
+        network = Backbone(config_of("inception_v3", 224), (4, 16))
+        image = torch.zeros(2, 224, 224, 3, dtype=torch.uint8)
+        with pytest.raises(
+            UsageError, match="'inception_v3' has 52 x 52 cells at stride 4 for images of 224 x 224 pixels"
+        ):
+            network(image)

@@ -94,5 +94,6 @@ def test_a_family_is_exported(task: str, family: str, shards: ShardSet) -> None:
     module, example = exportable(network)
     with torch.no_grad():
         expected, found = module(example), traced(module, example, task).module()(example)
-    for name, value in expected.items():
-        torch.testing.assert_close(found[name].float(), value.float(), rtol=1e-3, atol=1e-3)
+    assert found.keys() >= expected.keys() - {"color"}  # which is not part of a graph
+    for name, value in found.items():
+        torch.testing.assert_close(value.float(), expected[name].float(), rtol=1e-3, atol=1e-3)

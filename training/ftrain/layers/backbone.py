@@ -55,7 +55,8 @@ class Backbone(nn.Module):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Return one feature map B, width, H / stride, W / stride per stride."""
-        return self.levels(self.features(self.normalize(image)))
+        normalized = self.normalize(image)
+        return self.levels(self.features(normalized), normalized)
 
 
 class FeatureLevels(nn.Module):
@@ -70,6 +71,7 @@ class FeatureLevels(nn.Module):
     def __init__(self, config: BackboneConfig, network: nn.Module, strides: tuple[int, ...] | None) -> None:
         super().__init__()
         reductions, channels = strides_of(network), channels_of(network)
+        self._name, self._strides = config.backbone, strides or ()
         self._channels_last_output = gives_channels_last(network)
         self._cells = 0  # per side, if the patches are resampled
         self.built = nn.ModuleList()
@@ -84,8 +86,22 @@ class FeatureLevels(nn.Module):
         self.widths = tuple(max(1, width * min(stride, own) // own) for stride in strides)
         self.built.extend(_level(width, own, stride) for stride in strides)
 
-    def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """Return one map B, width, H / stride, W / stride per stride from the outputs of the network."""
+    def forward(self, features: list[Tensor], image: Tensor) -> list[Tensor]:
+        """Return one map B, width, H / stride, W / stride per stride from the outputs of the network for B, 3, H, W.
+
+        Raises `UsageError` if the maps have another size, because cells would be at other places of the image.
+        """
+        maps = self._maps(features)
+        for level, stride in zip(maps, self._strides, strict=False):
+            if [side * stride for side in level.shape[2:]] != list(image.shape[2:]):
+                sizes = " x ".join(map(str, image.shape[2:])), " x ".join(map(str, level.shape[2:]))
+                raise UsageError(
+                    f"backbone {self._name!r} has {sizes[1]} cells at stride {stride} for images of {sizes[0]} pixels; choose another "
+                    "model.input_size or model.backbone"
+                )
+        return maps
+
+    def _maps(self, features: list[Tensor]) -> list[Tensor]:
         maps = [features[output] for output in self.outputs]
         if self._channels_last_output:
             maps = [level.permute(0, 3, 1, 2) for level in maps]

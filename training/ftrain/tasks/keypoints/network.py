@@ -167,6 +167,6 @@ class CascadedPyramidNetwork(nn.Module):
         if image.shape[-2] % PYRAMID_STRIDES[-1] or image.shape[-1] % PYRAMID_STRIDES[-1]:
             size = f"{image.shape[-1]}x{image.shape[-2]}"
             raise UsageError(f"the image is {size} pixels; width and height must be multiples of 32")
-        pyramid = self.levels(self.backbone(image))
+        pyramid = self.levels(self.backbone(image), image)
         fused, maps = self.global_net(pyramid)
         return KeypointMaps(global_maps=maps, refined=self.refine_net(fused)), pyramid[-1]
