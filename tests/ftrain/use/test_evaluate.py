@@ -290,6 +290,7 @@ def test_errors_are_also_in_units_of_the_box_and_every_line_names_its_unit(crop,
     lines = [line for line in summary_lines(metrics) if "NE" in line or "within" in line or "hardest" in line]
     assert len(lines) == 5 + 5 + 1 + 1  # of the image, of the box, garments, hardest
     assert all("of the image" in line or "of the box" in line for line in lines)
+    assert any("mean pose in the box" in line for line in summary_lines(metrics)) == (crop == "box")
     train, test = (truth_of(shards, shards.rows(name), DEEPFASHION_8) for name in ("train", "test"))
     boxes = [[shards.read_annotation(row)["box"] for row in shards.rows(name).tolist()] for name in ("train", "test")]
     known = boxes if crop == "box" else (None, None)

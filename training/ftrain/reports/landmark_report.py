@@ -55,14 +55,14 @@ def landmark_metrics(
     """Return the metrics of a split, its errors and a subtitle; write `plots/` into `out`.
 
     The task must predict `points`; one that also classifies garments predicts `garment_scores`. `knows_box` says that
-    its input is cropped to the annotated box; then the mean pose is relative to the box, too. In the result, `unit` is
-    that of metrics without a unit in their name. Raises `UsageError` if the split has no visible landmarks.
+    its input is cropped to the annotated box; then the mean pose is relative to the box, too (`mean_pose_in`). In the
+    result, `unit` is that of metrics without a unit in their name. Raises `UsageError` if the split has no visible landmarks.
     """
     evaluation = _evaluate(landmarks, evaluated, knows_box)
     if not evaluation.model.counted.any():
         split = f"{evaluated.shards.location}: the split {evaluated.split!r}"
         raise UsageError(f"{split} has no visible landmarks to evaluate; choose another --split")
-    numbers = _numbers(evaluation)
+    numbers: dict[str, Any] = {**_numbers(evaluation), "mean_pose_in": "box" if knows_box else "image"}
     curve = _curve(evaluation)
     garments, points, model = numbers["garments"], numbers["points"], numbers["model"]
     low, high, unit = 100 * model["ne_low"], 100 * model["ne_high"], UNITS[numbers["unit"]]
@@ -86,6 +86,11 @@ def landmark_labels(metrics: dict[str, Any], points: str = "landmarks") -> dict[
         labels |= {"ne_mean_of_points": f"NE, of {whole}, mean of {points}"}
         found |= {name: label for name, label in with_unit(labels, unit).items() if name in metrics["model"]}
     return found
+
+
+def pose_name(metrics: dict[str, Any]) -> str:
+    """Name of the baseline in text tables."""
+    return "mean pose in the box" if metrics.get("mean_pose_in") == "box" else "mean pose"
 
 
 def _evaluate(landmarks: LandmarkSet, evaluated: EvaluatedSplit, knows_box: bool) -> _Evaluation:

@@ -19,7 +19,7 @@ from ftrain.plots.legend import side_entries
 from ftrain.plots.overlay import side_color
 from ftrain.plots.sheet import MARKS, MARKS_ENTRY, ORDER_ENTRY, Tile, mistaken, sheet
 from ftrain.reports import label_report
-from ftrain.reports.landmark_report import landmark_labels, landmark_metrics
+from ftrain.reports.landmark_report import landmark_labels, landmark_metrics, pose_name
 from ftrain.reports.text_table import aligned
 from ftrain.tasks.fashionnet.answer import named_attributes
 from ftrain.tasks.fashionnet.labels import FashionNetLabels
@@ -92,7 +92,8 @@ def report(task: FashionNet, evaluated: EvaluatedSplit, out: Path) -> dict[str, 
 def summary(metrics: dict[str, Any]) -> Iterator[str]:
     """Yield model and baselines side by side, and the types of attributes."""
     baselines = [name for name in _BASELINES if name in metrics]
-    rows = [["metric, with 95% interval", "model", *(_BASELINES[name] for name in baselines)]]
+    names = {**_BASELINES, "mean_pose": pose_name(metrics)}
+    rows = [["metric, with 95% interval", "model", *(names[name] for name in baselines)]]
     for name, label in {**landmark_labels(metrics), **_LABELS}.items():
         if name in metrics["model"]:
             below = (_percent(metrics[baseline], name, plain=True) for baseline in baselines)

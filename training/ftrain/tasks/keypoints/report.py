@@ -13,7 +13,7 @@ from ftrain.data.csv_text import csv_bytes
 from ftrain.data.types import EvaluatedSplit
 from ftrain.metrics.normalized_error import UNITS, PointErrors
 from ftrain.reports.label_report import finite, notes_of
-from ftrain.reports.landmark_report import error_sums, landmark_labels, landmark_metrics
+from ftrain.reports.landmark_report import error_sums, landmark_labels, landmark_metrics, pose_name
 from ftrain.reports.text_table import aligned
 from ftrain.tasks.keypoints import oks
 from ftrain.tasks.keypoints.sheet import contact_sheet
@@ -48,7 +48,7 @@ def report(task: Keypoints, evaluated: EvaluatedSplit, out: Path) -> dict[str, A
 def summary(metrics: dict[str, Any]) -> Iterator[str]:
     """Yield the results of `report` as text lines."""
     model, baseline = metrics["model"], metrics.get("mean_pose", {})
-    columns = ["model", *(["mean pose"] if baseline else [])]
+    columns = ["model", *([pose_name(metrics)] if baseline else [])]
     rows = [["metric, with 95% interval", *columns]]
     for name, label in {**landmark_labels(metrics, "keypoints"), **_LABELS}.items():
         if name in model:
