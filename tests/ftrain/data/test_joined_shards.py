@@ -307,6 +307,12 @@ def test_a_changed_or_missing_set_is_refused(items: Path, categories: Path, tmp_
         train("retrieval", options_of((items, tmp_path / "gone"), run, resume="required"))
 
 
+def test_the_first_set_must_be_able_to_validate(items: Path, categories: Path, tmp_path: Path) -> None:
+    said = f"^{categories}: validation cannot be measured: no image has a known item; list the shard set to validate on first"
+    with pytest.raises(UsageError, match=said):
+        train("retrieval", options_of((categories, items), tmp_path / "run"))
+
+
 def test_sets_at_a_url_are_joined(
     items: Path, categories: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -326,5 +326,5 @@ def test_a_set_that_nothing_can_be_found_in_is_refused_before_its_images_are_see
         "ftrain.use.evaluate.results_of_split", lambda *_, **__: pytest.fail("images went through the network first")
     )
     nothing = write_label_set(tmp_path / "no items", {"test": 4}, without=("item",))
-    with pytest.raises(UsageError, match="the split 'test' cannot be evaluated: every item has only one image"):
+    with pytest.raises(UsageError, match="the split 'test' cannot be evaluated: no image has a known item"):
         evaluate_run(run, str(nothing), tmp_path / "out", workers=0, device="cpu")

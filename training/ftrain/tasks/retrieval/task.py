@@ -171,9 +171,12 @@ class Retrieval(Task):
     def check_validation(self, rows: Rows) -> None:
         """Require a query image and a gallery image of the same identity."""
         assert isinstance(self.encoder, RetrievalEncoder)
-        labels = map(self.encoder.labels, rows.annotations())
+        labels = [self.encoder.labels(annotation) for annotation in rows.annotations()]
         if not has_match((int(found["role"]), {int(found["identity"])} - {-1}) for found in labels):
-            raise UsageError(f"every {self.config.identity} has only one image, so no query has a match")
+            identity = self.config.identity
+            if all(found["identity"] < 0 for found in labels):
+                raise UsageError(f"no image has a known {identity}")
+            raise UsageError(f"every {identity} has only one image, so no query has a match")
 
     @classmethod
     def published_dataset(cls, config: TaskConfig) -> dict[str, Any]:
