@@ -205,6 +205,9 @@ NETWORKS: dict[str, tuple[str, dict[str, Any], str]] = {
     "a size between patches": (
         "retrieval", {"model": {"backbone": "vit_small_patch14_dinov2", "input_size": 96, **ITEMS}}, "not a multiple of the 14 pixels.* choose 224",
     ),
+    "stages that are no chain": (
+        "fashionnet", {"model": {"backbone": "selecsls42", "input_size": 64}}, r"'selecsls42' cannot take images of 64 x 64 pixels",
+    ),
     "a fixed size": (
         "retrieval", {"model": {"backbone": "efficientformer_l1", "input_size": 64, **ITEMS}}, r"cannot take images of 64 x 64 pixels",
     ),

@@ -144,9 +144,9 @@ class FitConfig(BaseModel):
     learning_rate: float = Field(1e-3, gt=0)
     """Peak learning rate, reached after the warmup."""
     backbone_lr_scale: float = Field(1.0, ge=0)
-    """Multiplies the learning rate of parameters named backbone.*."""
+    """Multiplies the learning rate of the backbone, but not of layers added to it."""
     layer_lr_decay: float = Field(1.0, gt=0, le=1)
-    """Multiplies the learning rate once per layer, from the head down; 1 disables it."""
+    """Multiplies the learning rate once per layer of the backbone, from the head down; 1 disables it."""
     weight_decay: float = Field(1e-4, ge=0)
     """Weight decay; not applied to biases and normalization layers."""
     momentum: float = Field(0.9, ge=0, lt=1)

@@ -150,14 +150,12 @@ def _refusals(task: Task, batch: Batch, fit: FitConfig) -> Generator[None]:
     """Convert errors of torch and timm about a batch that does not fit to `UsageError`."""
     try:
         yield
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
-            raise
-        raise UsageError(
-            f"fit.batch_size={fit.batch_size} in fit.micro_batches={fit.micro_batches} parts leaves batch normalization one value per "
-            "channel; raise fit.batch_size, lower fit.micro_batches, or raise model.input_size"
-        ) from error
-    except (RuntimeError, AssertionError, TypeError) as error:
+    except (ValueError, RuntimeError, AssertionError, TypeError) as error:
+        if "more than 1 value per channel" in str(error):
+            raise UsageError(
+                f"fit.batch_size={fit.batch_size} in fit.micro_batches={fit.micro_batches} parts leaves batch normalization one value per "
+                "channel; raise fit.batch_size, lower fit.micro_batches, or raise model.input_size"
+            ) from error
         frames = traceback.extract_tb(error.__traceback__)
         if isinstance(error, torch.OutOfMemoryError) or not any(frame.filename.startswith(_TIMM) for frame in frames):
             raise
