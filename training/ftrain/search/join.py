@@ -56,7 +56,9 @@ def join_runs(
     opened, folder = open_shards(shards), RunFolder(out)
     _check_output(folder)
     with one_process(device, workers) as target, folder.hold():
-        loaded = [RunFolder(run).load(checkpoint)[:2] for run in runs]
+        trained = [RunFolder(run).load(checkpoint) for run in runs]
+        loaded = [(task, config) for task, config, _ in trained]
+        selected = [state.best for _, _, state in trained if state.best.get("step") == state.step]
         joined: Task
         if all(isinstance(task, Keypoints) for task, _ in loaded):
             joined, config = _join_keypoints(loaded, runs, opened)
@@ -81,6 +83,8 @@ def join_runs(
         discard(folder.checkpoints)  # left by an interrupted join; the runs may have changed since
         folder.start(config, opened, "never")
         state = TrainingState(plan_id=opened.plan_id, config_digest=config.digest, seed=config.fit.seed)
+        if selected:  # what selected a run has selected the joined one, too
+            state.best = {**selected[0], "step": state.step}
         save_checkpoint(folder.checkpoints, state, {"model": joined.state_dict()}, keep=1)
         folder.write_receipt(state, command)
     return made

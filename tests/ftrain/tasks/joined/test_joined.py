@@ -160,6 +160,11 @@ def test_a_box_moves_what_looks_at_it(runs: Path) -> None:
 def test_the_commands_take_a_joined_run(shards: ShardSet, runs: Path, tmp_path: Path) -> None:
     place = str(shards.location)
     metrics = evaluate_run(runs / "joined", place, tmp_path / "evaluated", device="cpu", workers=0, allow_collapse=True)
+    options: Any = {"split": "val", "device": "cpu", "workers": 0, "allow_collapse": True}
+    seen = evaluate_run(runs / "joined", place, tmp_path / "seen", **options)
+    # The category runs were selected on the held-out items, and so was what they are part of.
+    assert metrics["selection"] == {"split": "val", "metric": "score", "evaluated_samples": 0}
+    assert seen["selection"]["evaluated_samples"] == seen["samples"] == 4
     assert metrics["task"] == "joined"
     assert metrics["model"]["queries"] == 12
     assert set(metrics["untrained"]) >= {"hit_1", "map"}
