@@ -21,9 +21,11 @@ from ftrain.data.stream import Batch, encode_row, usable_annotations
 from ftrain.data.types import Rows
 from ftrain.fit.optimization import autocast, check_stages, enter_stage, weigh
 from ftrain.fit.run_data import RunData
+from ftrain.layers import cut_backbone
 from ftrain.tasks.task import Task
 
-_TIMM = str(Path(find_spec("timm").origin).parent)  # type: ignore[union-attr,arg-type]
+# Code of timm networks, and the stages of one that was cut, which may be modules of torch.
+_NETWORKS = str(Path(find_spec("timm").origin).parent), cut_backbone.__file__  # type: ignore[union-attr,arg-type]
 _SEARCHED = 8  # batches, for positives
 _REHEARSED = 2  # images: any failure of a larger batch also occurs with two
 
@@ -157,7 +159,9 @@ def _refusals(task: Task, batch: Batch, fit: FitConfig) -> Generator[None]:
                 "channel; raise fit.batch_size, lower fit.micro_batches, or raise model.input_size"
             ) from error
         frames = traceback.extract_tb(error.__traceback__)
-        if isinstance(error, torch.OutOfMemoryError) or not any(frame.filename.startswith(_TIMM) for frame in frames):
+        if isinstance(error, torch.OutOfMemoryError) or not any(
+            frame.filename.startswith(_NETWORKS) for frame in frames
+        ):
             raise
         model = task.config.model_dump()
         reason = " ".join(str(error).split()) or type(error).__name__
