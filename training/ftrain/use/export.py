@@ -38,6 +38,7 @@ from ftrain.use.export_formats import (
 NOTE_FILE = "export.json"
 FORMAT = "fashionkit-export/1"
 BATCH_SIZES = (1, 2, 5)  # of the comparison
+LOCAL_PATHS: Any = {"weights": True, "local_weights": True, "members": {"__all__": {"weights": True}}}  # may be local
 _NUM_PARTS = 4 + len(BATCH_SIZES)  # progress steps: loading, tracing, writing, and comparing each batch size
 _FILES = {"onnx": "model.onnx", "torch-export": "model.pt2"}
 
@@ -123,7 +124,7 @@ def export_run(
             "seed": seed,
             "differences": differences,
         },
-        "model": task.config.model_dump(mode="json", exclude={"weights", "local_weights"}),  # which may be a local path
+        "model": task.config.model_dump(mode="json", exclude=LOCAL_PATHS),
         "landmark_set": task.dataset.get("landmark_set"),
         "vocabularies": task.dataset.get("vocabularies"),
     }

@@ -20,6 +20,7 @@ from ftrain.layers.heatmap import decode as decode_maps
 from ftrain.search.join import join_runs
 from ftrain.tasks.joined_keypoints.task import JoinedKeypoints
 from ftrain.use.evaluate import evaluate_run
+from ftrain.use.export import LOCAL_PATHS
 from ftrain.use.predict import PredictOptions, predict_images
 from ftrain.use.submit import write_submission
 
@@ -128,6 +129,14 @@ def test_every_command_takes_the_ensemble(shards, runs, tmp_path):
     assert write_submission(runs / "joined", tmp_path / "test.csv", tmp_path / "answer.csv", device="cpu") == 1
     worst = np.mean([json.loads((tmp_path / "out/report.json").read_text())["model"]["ne"]])
     assert np.isfinite(worst)
+
+
+def test_an_export_leaves_out_the_places_of_the_weights(runs):
+    config = load_task(runs / "joined", "best", None, CPU).config
+    described = config.model_dump(mode="json", exclude=LOCAL_PATHS)
+    assert [member["input_size"] for member in described["members"]] == [64, 64, 96]
+    assert "weights" in config.model_dump_json()
+    assert "weights" not in json.dumps(described)
 
 
 def test_what_cannot_be_joined(shards, runs, tmp_path):
