@@ -182,13 +182,14 @@ def gradients(sets: dict[str, str], out: str) -> None:
     from ftrain.fit.distributed import processes
     from ftrain.fit.gradients import GlobalBatch, accumulate
     from ftrain.fit.sync_batch_norm import synchronize_batch_norm
+    from ftrain.layers.mixing import Mixing
 
     with processes("cpu") as group:
         for name, case in CASES.items():
             shards = ShardSet.open(sets[name])
             task = fresh_task(case, shards)
             for module in task.modules():
-                if isinstance(module, torch.nn.modules.dropout._DropoutNd):
+                if isinstance(module, torch.nn.modules.dropout._DropoutNd | Mixing):
                     module.eval()
             batch, model = batch_of(task, shards), task
             if group.world_size > 1:

@@ -54,6 +54,8 @@ _STYLE = {
     "local_input_size": 32,
 }
 
+_AUGMENTED = {"mixup": 0.2, "cutmix": 1.0, "crop_area": [0.3, 1.0], "color_operations": 2}
+
 CASES = {
     "keypoints": Case("keypoints", {**_TINY, "channels": 16}, SQUARES, steps=50, learns=0.4),
     "category": Case("category", _TINY),
@@ -61,8 +63,10 @@ CASES = {
         "category", {**_TINY, "heads": "per_type", "hidden_dim": 32, "box_head": "linear", "roi_stride": 32, "label_smoothing": 0.1}, learns=0.6
     ),
     "category-global": Case("category", {**_TINY, "roi_cells": 0, "targets": ["category"]}, partial(LABELS, without=("box",)), learns=0.4),
+    "category-mixed": Case("category", {**_TINY, **_AUGMENTED, "box_loss_weight": 0.0, "attribute_loss": "asymmetric"}, learns=0.6, silent=("network.box",)),
     "style": Case("style", {**_STYLE, "dropout": 0.0}),
     "style-linear": Case("style", {**_TINY, "embedding_dim": 32, "dropout": 0.0, "head": "linear", "triplet_loss_weight": 0.0, "category_loss_weight": 0.3}),
+    "style-mixed": Case("style", {**_TINY, **_AUGMENTED, "embedding_dim": 32, "triplet_loss_weight": 0.0, "category_loss_weight": 0.3}, learns=0.6),
     "style-attributes": Case("style", {**_STYLE, "target": "attributes", "triplet_loss_weight": 1.0}),
     "style-patches": Case("style", {**_STYLE, "target": "attributes", "triplet_loss_weight": 1.0, "local_head": "patches", "contrast_loss_weight": 0.05}),
     "fashionnet": Case("fashionnet", {**_TINY, "auxiliary_category_loss": True}, FEW_ITEMS, learns=0.4, steps=40),

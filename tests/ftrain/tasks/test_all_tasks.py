@@ -15,12 +15,16 @@ from tests.ftrain.forks import ForkServer
 from tests.ftrain.tasks.cases import CASES, Case, batch_of, config_of, fresh_task
 from tests.ftrain.tiny_task import ALONE, trainer_of
 
+from fschemas.failures import UsageError
 from fschemas.shard_set import ShardSet
+from ftrain.data.config import Views
 from ftrain.data.stream import Batch
 from ftrain.fit import checkpoint
 from ftrain.fit.gradients import GlobalBatch, accumulate, accumulate_exactly, split_batch
 from ftrain.fit.loop import Trainer
-from ftrain.tasks.task import Task, build_task
+from ftrain.layers.affine import views_of
+from ftrain.layers.mixing import Mixing
+from ftrain.tasks.task import Task, build_task, find_task
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -54,7 +58,7 @@ def trainer_for(case: Case, shards: ShardSet, run: Path, limit_steps: int | None
 def frozen_statistics(task: Task) -> Task:
     """The task with its training losses, but without batch statistics or randomness that couple images."""
     for module in task.modules():
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm | torch.nn.modules.dropout._DropoutNd):
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm | torch.nn.modules.dropout._DropoutNd | Mixing):
             module.eval()
     return task
 
@@ -145,10 +149,13 @@ def passes_of(task: Task, batch: Batch) -> tuple[int, Batch]:
 
 def test_no_tta_is_one_plain_view(case: Case, shards: ShardSet) -> None:
     """`--no-tta` uses one view, `--tta` all of them, neither the run's setting: the same in every task."""
-    views = {"tta": {"flip": True, "rotations": [5.0] if case.task == "keypoints" else []}}
+    kinds = find_task(case.task).view_kinds
+    views = {
+        "flip": True,
+        **{kind: [number] for kind, number in (("rotations", 5.0), ("scales", 1.2)) if kind in kinds},
+    }
     plain, rich = (
-        fresh_task(replace(case, model={**case.model, **model}), shards).eval()
-        for model in ({"tta": {"flip": False}}, views)
+        fresh_task(replace(case, model={**case.model, "tta": tta}), shards).eval() for tta in ({"flip": False}, views)
     )
     batch = batch_of(plain, shards, 4)
     once, expected = passes_of(plain, batch)
@@ -156,12 +163,43 @@ def test_no_tta_is_one_plain_view(case: Case, shards: ShardSet) -> None:
     for choice, more in ((None, True), (False, False), (True, True), (False, False)):
         rich.set_tta(choice)
         passes, predicted = passes_of(rich, batch)
-        assert (passes > 1) == more, choice
+        assert passes == (2 * len(views) if more else 1), choice
         assert all(torch.equal(predicted[name], expected[name]) for name in expected) != more, choice
         baseline = rich.untrained()
         assert baseline is None or (passes_of(baseline.eval(), batch)[0] > 1) == more, choice
     plain.set_tta(True)
     assert passes_of(plain, batch)[0] > 1
+
+
+def test_scores_of_scaled_views_are_averaged(case: Case, shards: ShardSet) -> None:
+    if "scales" not in find_task(case.task).view_kinds:
+        with pytest.raises(UsageError, match="no test-time augmentation by scales"):
+            fresh_task(replace(case, model={**case.model, "tta": {"scales": [1.2]}}), shards)
+        return
+    task = fresh_task(case, shards).eval()
+    batch = batch_of(task, shards, 4)
+    task.set_tta(Views(flip=True, scales=(1.2, 0.8)))
+    with torch.no_grad():
+        found = task.predict(batch)
+        views = views_of(batch["image"], task.views)
+        task.set_tta(False)
+        alone = [task.predict({**batch, "image": view}) for view in views]
+    assert len(alone) == 6
+    for name in found.keys() & {"category_scores", "attribute_scores", "scores", "class_scores"}:
+        expected = torch.stack([one[name] for one in alone]).mean(dim=0)
+        if case.task != "keypoints":  # whose scores are those of averaged maps
+            torch.testing.assert_close(found[name], expected)
+    if "embedding" in found:
+        expected = torch.stack([one["embedding"].float() for one in alone]).sum(dim=0)
+        torch.testing.assert_close(
+            found["embedding"].float(), torch.nn.functional.normalize(expected, dim=-1), atol=2e-3, rtol=0
+        )
+    for name in found.keys() & {"attention", "box"}:
+        assert torch.equal(found[name], alone[0][name]), name
+    if "boxes" in found:  # an enlarged view cuts boxes off
+        task.set_tta(Views(flip=True))
+        with torch.no_grad():
+            assert torch.equal(found["boxes"], task.predict(batch)["boxes"])
 
 
 def gradients_of(task: Task, losses: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

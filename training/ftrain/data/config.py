@@ -5,10 +5,11 @@ Nothing here imports torch, so that a wrong key or value is reported immediately
 
 import hashlib
 import json
+import math
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 Mining = Literal["batch_hard", "semi_hard", "all"]  # triplets that contribute to the loss
 Distance = Literal["cosine", "euclidean"]
@@ -73,17 +74,26 @@ class ViewConfig(TaskConfig):
     """Augmentation: maximum shift in either direction, as a fraction of the input size."""
     flip: float = Field(0.5, ge=0, le=1)
     """Augmentation: probability of a horizontal flip."""
+    crop_area: tuple[float, float] = (1.0, 1.0)
+    """Augmentation: random resized crop, range of its share of the area; [1, 1] disables it (Szegedy et al., CVPR 2015)."""
+    crop_aspect: tuple[float, float] = (0.75, 4 / 3)
+    """Augmentation: range of the aspect ratio (width / height) of the random resized crop, which fills the input."""
     color_jitter: float = Field(0.3, ge=0, lt=1)
     """Augmentation: brightness, contrast and saturation are multiplied by 1 ± this."""
+    color_operations: int = Field(0, ge=0, le=10)
+    """Augmentation: number of random color operations per image (Cubuk et al., NeurIPS 2020); 0 disables them."""
+    color_magnitude: float = Field(0.3, ge=0, le=1)
+    """Augmentation: strength of the random color operations, relative to the strongest of the paper."""
     random_erase: float = Field(0.0, ge=0, le=1)
     """Augmentation: probability that a random rectangle is grayed (Zhong et al., AAAI 2020)."""
 
-    @field_validator("scale")
+    @field_validator("scale", "crop_area", "crop_aspect")
     @classmethod
-    def _is_a_range(cls, scale: tuple[float, float]) -> tuple[float, float]:
-        if not 0 < scale[0] <= scale[1]:
-            raise ValueError("must be a range (low, high) with 0 < low <= high")
-        return scale
+    def _is_a_range(cls, given: tuple[float, float], info: ValidationInfo) -> tuple[float, float]:
+        most = 1.0 if info.field_name == "crop_area" else math.inf
+        if not 0 < given[0] <= given[1] <= most:
+            raise ValueError(f"must be a range (low, high) with 0 < low <= high{' <= 1' if most == 1 else ''}")
+        return given
 
     def groups_to_view(self) -> tuple[str, ...]:
         """The box group if the input is cropped to the bounding box."""

@@ -4,6 +4,8 @@ One 2 x 3 matrix per sample transforms image and landmarks; one 3 x 4 matrix tra
 on pixel centers and map the source image to the network's input.
 """
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 import simplejpeg
@@ -80,6 +82,13 @@ def fit_matrix(
     return matrix
 
 
+def stretch_matrix(region: tuple[float, float, float, float], size: int) -> np.ndarray:
+    """Matrix (2, 3) that stretches a region (x1, y1, x2, y2, pixel centers of the corners) to `size` x `size` pixels."""
+    left, top, right, bottom = region
+    shift = np.array([[1.0, 0.0, -left], [0.0, 1.0, -top]])
+    return compose(scaling(size / (right - left + 1), size / (bottom - top + 1)), shift)
+
+
 def warp(jpeg: bytes, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Decode a JPEG and warp it to RGB uint8 (height, width, 3) by `matrix` (2, 3), with gray outside."""
     image, factor = decode(jpeg, _scale(matrix))
@@ -115,3 +124,66 @@ def color_matrix(brightness: float, contrast: float, saturation: float) -> np.nd
     matrix[:, :3] += gain * saturation * np.eye(3)
     matrix[:, 3] = (1 - contrast) * 128.0
     return matrix
+
+
+# Operations of RandAugment (Cubuk et al., NeurIPS 2020) that change colors alone, in the ranges of the paper. Each maps
+# RGB uint8 (H, W, 3) and a strength in -1 … 1, whose sign matters only where there are two directions.
+
+
+def _identity(image: np.ndarray, strength: float) -> np.ndarray:
+    del strength
+    return image
+
+
+def _brightness(image: np.ndarray, strength: float) -> np.ndarray:
+    return cv2.convertScaleAbs(image, alpha=1 + 0.9 * strength)
+
+
+def _contrast(image: np.ndarray, strength: float) -> np.ndarray:
+    """Scale around the mean gray."""
+    mean = float(np.dot(cv2.mean(image)[:3], _LUMA))
+    return cv2.addWeighted(image, 1 + 0.9 * strength, image, 0.0, -0.9 * strength * mean)
+
+
+def _saturation(image: np.ndarray, strength: float) -> np.ndarray:
+    return cv2.transform(image, color_matrix(1.0, 1.0, 1 + 0.9 * strength))
+
+
+def _sharpness(image: np.ndarray, strength: float) -> np.ndarray:
+    """Move away from the smoothed image, or toward it; the filter is 4 parts of the image to 9 parts of its box blur."""
+    away = 0.9 * strength * 9 / 13
+    return cv2.addWeighted(image, 1 + away, cv2.blur(image, (3, 3)), -away, 0.0)
+
+
+def _posterize(image: np.ndarray, strength: float) -> np.ndarray:
+    """Keep the 8 to 4 highest bits."""
+    return image & np.uint8(0xFF << round(4 * abs(strength)) & 0xFF)
+
+
+def _solarize(image: np.ndarray, strength: float) -> np.ndarray:
+    """Invert the levels above a threshold."""
+    levels = np.arange(256, dtype=np.uint8)
+    return cv2.LUT(image, np.where(levels > 255 * (1 - abs(strength)), 255 - levels, levels))
+
+
+def _stretch_levels(image: np.ndarray, strength: float) -> np.ndarray:
+    """Stretch each channel to 0 … 255 (autocontrast); a channel of one level stays as it is."""
+    del strength
+    matrix = np.eye(3, 4)
+    for number, channel in enumerate(cv2.split(image)):
+        low, high, *_ = cv2.minMaxLoc(channel)
+        if high > low:
+            matrix[number] *= 255 / (high - low)
+            matrix[number, 3] = -low * 255 / (high - low)
+    return cv2.transform(image, matrix)
+
+
+def _equalize(image: np.ndarray, strength: float) -> np.ndarray:
+    """Equalize the histogram of each channel."""
+    del strength
+    return cv2.merge([cv2.equalizeHist(channel) for channel in cv2.split(image)])
+
+
+COLOR_OPERATIONS: tuple[Callable[[np.ndarray, float], np.ndarray], ...] = (
+    _identity, _brightness, _contrast, _saturation, _sharpness, _posterize, _solarize, _stretch_levels, _equalize,
+)  # fmt: skip

@@ -14,7 +14,16 @@ import numpy as np
 from fschemas.failures import UsageError
 from fschemas.landmarks import LandmarkSet, Visibility, landmark_set
 from ftrain.data.config import ViewConfig
-from ftrain.data.image import color_matrix, fit_matrix, transform_points, warp, warp_image
+from ftrain.data.image import (
+    COLOR_OPERATIONS,
+    color_matrix,
+    compose,
+    fit_matrix,
+    stretch_matrix,
+    transform_points,
+    warp,
+    warp_image,
+)
 from ftrain.data.stream import RawSample
 
 # Key of an annotation: the box that a model found (x1, y1, x2, y2), or None for the whole image, instead of the annotated
@@ -45,6 +54,11 @@ def view_of_sample(config: ViewConfig, sample: RawSample, generator: np.random.G
         if config.color_jitter:
             factors = generator.uniform(1 - config.color_jitter, 1 + config.color_jitter, size=3)
             image = cv2.transform(image, color_matrix(*factors))
+        if config.color_operations:
+            chosen = generator.integers(0, len(COLOR_OPERATIONS), size=config.color_operations)
+            signs = generator.choice((-1.0, 1.0), size=config.color_operations)
+            for operation, sign in zip(chosen, signs, strict=True):
+                image = COLOR_OPERATIONS[operation](image, sign * config.color_magnitude)
         if config.random_erase and generator.random() < config.random_erase:
             image = _erased(image, generator)
     return View(image, matrix.astype(np.float32), flipped)
@@ -66,7 +80,34 @@ def view_matrix(
     shift = tuple(generator.uniform(-config.translate, config.translate, size=2))
     flipped = bool(generator.random() < config.flip)
     motion: Any = {"angle": angle, "zoom": zoom, "shift": shift, "flip": flipped}
-    return fit_matrix(width, height, config.input_size, region=region, **motion), flipped
+    if config.crop_area == (1.0, 1.0):
+        return fit_matrix(width, height, config.input_size, region=region, **motion), flipped
+    crop = _random_crop(config, region or (0.0, 0.0, width - 1.0, height - 1.0), generator)
+    stretched = stretch_matrix(crop, config.input_size)
+    return compose(fit_matrix(config.input_size, config.input_size, config.input_size, **motion), stretched), flipped
+
+
+def _random_crop(
+    config: ViewConfig, region: tuple[float, float, float, float], generator: np.random.Generator
+) -> tuple[float, float, float, float]:
+    """Random part of a region (x1, y1, x2, y2) with an area and aspect ratio in the configured ranges.
+
+    As in Inception (Szegedy et al., CVPR 2015, section 6). If none of ten fits, the largest centered part with an allowed
+    aspect ratio.
+    """
+    left, top, full_width, full_height = *region[:2], region[2] - region[0] + 1, region[3] - region[1] + 1
+    for _ in range(10):
+        area = full_width * full_height * generator.uniform(*config.crop_area)
+        aspect = np.exp(generator.uniform(*np.log(config.crop_aspect)))
+        width, height = float(np.sqrt(area * aspect)), float(np.sqrt(area / aspect))
+        if width <= full_width and height <= full_height:
+            left += generator.uniform(0, full_width - width)
+            top += generator.uniform(0, full_height - height)
+            return left, top, left + width - 1, top + height - 1
+    aspect = float(np.clip(full_width / full_height, *config.crop_aspect))
+    width, height = min(full_width, full_height * aspect), min(full_height, full_width / aspect)
+    left, top = left + (full_width - width) / 2, top + (full_height - height) / 2
+    return left, top, left + width - 1, top + height - 1
 
 
 def encoded_image(config: ViewConfig, image: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:

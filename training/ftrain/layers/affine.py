@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ftrain.data.config import Views
+
 
 def invert_matrices(matrices: Tensor) -> Tensor:
     """Return the inverses of affine matrices B, 2, 3 as float64 B, 2, 3."""
@@ -35,6 +37,19 @@ def region_in_source(matrix: Tensor, size: int) -> Tensor:
     scale = matrix[:, [0, 1], [0, 1]]
     start = (-0.5 - matrix[:, :, 2]) / scale + 0.5
     return torch.cat([start, start + size / scale], dim=1)
+
+
+def views_of(images: Tensor, views: Views) -> list[Tensor]:
+    """Return images, uint8 B, S, S, 3, and the other views of test-time augmentation, without rotations.
+
+    Each view follows the plain images, then the images enlarged around their center to each of the scales, with gray
+    outside, and is followed by its flip if flips are chosen.
+    """
+    found = [images]
+    for scale in views.scales:
+        centered = images.permute(0, 3, 1, 2).float() - 128
+        found.append((rotate(centered, 0.0, scale) + 128).round().to(images.dtype).permute(0, 2, 3, 1))
+    return [view for own in found for view in ((own, own.flip(2)) if views.flip else (own,))]
 
 
 def rotate(values: Tensor, degrees: float, scale: float = 1.0) -> Tensor:

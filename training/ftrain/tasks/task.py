@@ -176,7 +176,7 @@ class Task(nn.Module):
             if not self.view_kinds:
                 raise UsageError(f"the task {self.name} has no test-time augmentation; omit --tta")
             rotations = own.rotations or _ROTATIONS if "rotations" in self.view_kinds else ()
-            views = Views(flip="flip" in self.view_kinds, rotations=rotations)
+            views = Views(flip="flip" in self.view_kinds, rotations=rotations, scales=own.scales)
         self.views = own if views is None else views or Views()
         if unknown := [kind for kind, value in self.views if value and kind not in self.view_kinds]:
             raise UsageError(f"the task {self.name} has no test-time augmentation by {unknown[0]}")

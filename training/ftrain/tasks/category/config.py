@@ -40,5 +40,9 @@ class CategoryConfig(BackboneConfig):
     """Weight of the box loss."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Label smoothing of softmax losses."""
+    mixup: float = Field(0.0, ge=0, le=100)
+    """Augmentation: alpha of mixup, which adds two images (Zhang et al., ICLR 2018); 0 disables it."""
+    cutmix: float = Field(0.0, ge=0, le=100)
+    """Augmentation: alpha of CutMix, which pastes a part of another image (Yun et al., ICCV 2019); 0 disables it."""
     score_threshold: float = Field(0.2, ge=0, lt=1)
     """Minimum score at which `ftrain predict` recognizes anything."""

@@ -7,6 +7,7 @@ trained with a softmax per group, others with balanced binary cross-entropy.
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from ftrain.data.image import transform_points
 from ftrain.data.stream import Batch, RawSample
 from ftrain.data.types import Rows
 from ftrain.data.view import View, names_as_ids, view_of_sample
-from ftrain.layers.affine import invert_matrices
+from ftrain.layers.affine import invert_matrices, views_of
 from ftrain.layers.attribute_loss import (
     asymmetric_loss,
     attribute_targets,
@@ -29,6 +30,7 @@ from ftrain.layers.attribute_loss import (
     exclusive_probabilities,
     logit_adjustment,
 )
+from ftrain.layers.mixing import Mixing, mixed_loss
 from ftrain.tasks.category.box import box_loss
 from ftrain.tasks.category.config import CategoryConfig
 from ftrain.tasks.category.labels import CategoryLabels
@@ -82,7 +84,7 @@ class Category(Task):
         "category_top_1", "category_top_3", "category_top_5", "category_macro_f1", "groups_top_1", "attribute_recall_3_micro",
         "attribute_recall_5_micro", "box_iou",
     )  # fmt: skip
-    view_kinds = ("flip",)
+    view_kinds = ("flip", "scales")
 
     def __init__(self, config: CategoryConfig, dataset: dict[str, Any]) -> None:
         super().__init__(config, dataset)
@@ -113,6 +115,11 @@ class Category(Task):
             roi_stride=config.roi_stride, box_head=config.box_head, box_gradient=config.box_gradient,
             true_boxes=self.labels.has_boxes, hidden_dim=config.hidden_dim, dropout=config.dropout,
         )  # fmt: skip
+        if (config.mixup or config.cutmix) and has_boxes and config.box_loss_weight:
+            raise UsageError(
+                "model.mixup and model.cutmix do not suit the box loss, since a mixed image has two boxes; set model.box_loss_weight=0"
+            )
+        self.mixing = Mixing(config.mixup, config.cutmix)
         named = dataset.get("names", {}).get("category", self.labels.categories)
         never = torch.tensor([name not in named for name in self.labels.categories], dtype=torch.bool)
         # Classes of the vocabulary without a training image.
@@ -185,14 +192,16 @@ class Category(Task):
 
         `batch` holds `image` uint8 B, S, S, 3 and the labels of `CategoryEncoder`.
         """
-        config, outputs = self.config, self.network(batch["image"])
+        config = self.config
+        images, mixture = self.mixing(batch["image"])
+        outputs: CategoryOutputs = self.network(images)
         parts: dict[str, Tensor] = {}
         if outputs.category is not None:
-            parts["category"] = config.category_loss_weight * class_loss(
-                outputs.category, batch["category"], config.label_smoothing, self.adjustment
-            )
+            settings: Any = {"smoothing": config.label_smoothing, "adjustment": self.adjustment}
+            cost = mixed_loss(partial(class_loss, outputs.category, **settings), batch["category"], mixture)
+            parts["category"] = config.category_loss_weight * cost
         if outputs.attributes is not None:
-            cost = self._attribute_loss(outputs.attributes, batch["attributes"])
+            cost = mixed_loss(partial(self._attribute_loss, outputs.attributes), batch["attributes"], mixture)
             parts["attributes"] = config.attributes_loss_weight * cost
         if self.labels.has_boxes:
             parts["box"] = config.box_loss_weight * box_loss(outputs.boxes, batch["box"], batch["has_box"])
@@ -201,14 +210,16 @@ class Category(Task):
     def predict(self, batch: Batch) -> Batch:
         """Return `category_scores` B, C and `attribute_scores` B, A (probabilities), and `boxes` B, 4 (source pixels).
 
-        The ground truth of the batch is passed on.
+        Boxes are averages over the image and its flip alone, because an enlarged view cuts them off. The ground truth of
+        the batch is passed on.
         """
-        views = [self._scores(self.network(batch["image"]))]
-        if self.views.flip:
-            scores, boxes = self._scores(self.network(batch["image"].flip(2)))
-            views.append((scores, torch.stack([1 - boxes[:, 2], boxes[:, 1], 1 - boxes[:, 0], boxes[:, 3]], dim=1)))
+        views = [self._scores(self.network(view)) for view in views_of(batch["image"], self.views)]
         results = {name: torch.stack([scores[name] for scores, _ in views]).mean(dim=0) for name in views[0][0]}
-        boxes = torch.stack([boxes for _, boxes in views]).mean(dim=0)
+        boxes = views[0][1]
+        if self.views.flip:
+            flipped = views[1][1]
+            back = torch.stack([1 - flipped[:, 2], flipped[:, 1], 1 - flipped[:, 0], flipped[:, 3]], dim=1)
+            boxes = (boxes + back) / 2
         results["boxes"] = _box_of_source(boxes * self.config.input_size, batch["matrix"], batch["size"])
         passed_on = ["category", "attributes", "has_box", "size"]
         if self.config.crop == "image":  # a model that is shown the true box has no box to find

@@ -23,6 +23,7 @@ from ftrain.data.search_roles import has_match, role_of
 from ftrain.data.stream import Batch, RawSample
 from ftrain.data.types import Rows
 from ftrain.data.view import item_number, names_as_ids, view_of_sample
+from ftrain.layers.affine import views_of
 from ftrain.layers.backbone import Backbone
 from ftrain.layers.metric_learning import ProxyAnchor, triplet_loss, with_angular_margin
 from ftrain.tasks.label_checks import has_pairs, lack_of_classes
@@ -66,7 +67,7 @@ class Retrieval(Task):
     Config = RetrievalConfig
     selected_by = ("map", "max")
     key_metrics = ("hit_1", "hit_10", "hit_20", "map", "map_r", "category/top_1")
-    view_kinds = ("flip",)
+    view_kinds = ("flip", "scales")
 
     def __init__(self, config: RetrievalConfig, dataset: dict[str, Any]) -> None:
         super().__init__(config, dataset)
@@ -241,14 +242,11 @@ class Retrieval(Task):
 
         The labels identity, category and role of the batch are passed on.
         """
-        embedding, scores, attention = self._view(batch["image"])
-        if self.views.flip:
-            flipped, flipped_scores, _ = self._view(batch["image"].flip(2))
-            embedding = F.normalize(embedding + flipped, dim=1)
-            scores = None if scores is None or flipped_scores is None else (scores + flipped_scores) / 2
-        found = {"embedding": embedding, "attention": attention}
-        if scores is not None:
-            found["class_scores"] = scores
+        embeddings, scores, attention = zip(*map(self._view, views_of(batch["image"], self.views)), strict=True)
+        embedding = embeddings[0] if len(embeddings) == 1 else F.normalize(torch.stack(embeddings).sum(dim=0), dim=1)
+        found = {"embedding": embedding, "attention": attention[0]}
+        if scores[0] is not None:
+            found["class_scores"] = torch.stack(scores).mean(dim=0)
         return found | {name: batch[name] for name in ("identity", "category", "role") if name in batch}
 
     def set_dim(self, dim: int) -> None:

@@ -56,6 +56,10 @@ class StyleConfig(TripletConfig):
     """Weight of the contrast between attended region, its patches and the background (RPF); 0: not computed."""
     category_loss_weight: float = Field(0.0, ge=0)
     """Weight of the garment category loss, an auxiliary task for styles; 0: not learned."""
+    mixup: float = Field(0.0, ge=0, le=100)
+    """Augmentation: alpha of mixup, which adds two images (Zhang et al., ICLR 2018); 0 disables it."""
+    cutmix: float = Field(0.0, ge=0, le=100)
+    """Augmentation: alpha of CutMix, which pastes a part of another image (Yun et al., ICCV 2019); 0 disables it."""
     tta: Views = Views(flip=True)
     """Test-time augmentation, unless `--tta` or `--no-tta` is given."""
     score_threshold: float = Field(0.15, ge=0, lt=1)

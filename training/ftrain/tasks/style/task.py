@@ -24,9 +24,10 @@ from ftrain.data.search_roles import has_match, role_of
 from ftrain.data.stream import Batch, RawSample
 from ftrain.data.types import Rows
 from ftrain.data.view import encoded_image, names_as_ids, view_of_sample
-from ftrain.layers.affine import region_in_source
+from ftrain.layers.affine import region_in_source, views_of
 from ftrain.layers.attribute_loss import class_loss, logit_adjustment
 from ftrain.layers.backbone import Backbone
+from ftrain.layers.mixing import Mixing, mixed_loss
 from ftrain.tasks.published import published_dataset
 from ftrain.tasks.style.attention import AttributeAttention
 from ftrain.tasks.style.config import StyleConfig
@@ -79,7 +80,7 @@ class Style(Task):
     Config = StyleConfig
     selected_by = ("macro_f1", "max")
     key_metrics = ("top_1", "top_3", "macro_f1", "map", "calibration_error")
-    view_kinds = ("flip",)
+    view_kinds = ("flip", "scales")
 
     def __init__(self, config: StyleConfig, dataset: dict[str, Any]) -> None:
         super().__init__(config, dataset)
@@ -93,6 +94,12 @@ class Style(Task):
             )
         if of_style and config.head == "none":
             raise UsageError("model.head=none leaves a style without classes; choose arcface or linear")
+        if (config.mixup or config.cutmix) and (config.triplet_loss_weight or config.local_backbone):
+            raise UsageError(
+                "model.mixup and model.cutmix do not suit triplets or a local branch, since a mixed image has two labels; "
+                "set model.triplet_loss_weight=0 and model.local_backbone=''"
+            )
+        self.mixing = Mixing(config.mixup, config.cutmix)
         self.labels = style_labels(dataset, config.styles) if of_style else attribute_labels(dataset)
         categories = self._categories(of_style)
         self.encoder = StyleEncoder(config, self.labels, categories)
@@ -233,7 +240,8 @@ class Style(Task):
         not computed while it is frozen. `batch` holds `image` uint8 B, S, S, 3 and the labels of `StyleEncoder`.
         """
         config, values = self.config, batch["values"]
-        features = self._features(batch["image"])
+        images, mixture = self.mixing(batch["image"])
+        features = self._features(images)
         embedding, maps = self.attention(features[0], self.attribute_vectors)
         deep = features[1] if self.neck is not None else None
         nothing = embedding.new_zeros(())
@@ -244,12 +252,14 @@ class Style(Task):
         if len(self.heads):
             adjustments = self.adjustment.split([len(known) for known in self.labels.values])
             inputs = self._evaluated(embedding, deep)
-            cost = value_loss(self.heads, inputs, values, adjustments, config.label_smoothing)
+            settings: Any = {"adjustments": adjustments, "smoothing": config.label_smoothing}
+            cost = mixed_loss(partial(value_loss, self.heads, inputs, **settings), values, mixture)
             parts["classes"] = config.classes_loss_weight * cost
         parts["triplet"] = config.triplet_loss_weight * triplets(self.gather(embedding), self.gather(values))
         if self.category_head is not None and deep is not None:
             named = self.category_head(deep.mean(dim=(2, 3)))
-            cost = class_loss(named, batch["category"], config.label_smoothing)
+            class_loss_of = partial(class_loss, named, smoothing=config.label_smoothing)
+            cost = mixed_loss(class_loss_of, batch["category"], mixture)
             parts["category"] = config.category_loss_weight * cost
         if self.local is not None and self.local.attention.project.weight.requires_grad:
             attributes = batch["local_attribute"]
@@ -277,12 +287,13 @@ class Style(Task):
         the styles, or of the attribute values in the order of `labels.values`. The ground truth of the batch is passed
         on.
         """
-        predictions = self._predictions(batch["image"])
-        if self.views.flip:
-            flipped = self._predictions(batch["image"].flip(2))
-            for name in ("embedding", "scores"):
-                if name in predictions:
-                    predictions[name] = (predictions[name] + flipped[name]) / 2
+        views = [self._predictions(view) for view in views_of(batch["image"], self.views)]
+        averaged = {
+            name: torch.stack([view[name] for view in views]).mean(dim=0)
+            for name in ("embedding", "scores")
+            if name in views[0]
+        }
+        predictions = views[0] | averaged
         predictions["embedding"] = F.normalize(predictions["embedding"], dim=2).half()
         region = region_in_source(batch["matrix"], batch["image"].shape[1])
         passed_on = {name: batch[name] for name in ("values", "positive", "role", "size") if name in batch}
