@@ -372,6 +372,14 @@ def test_a_set_without_labels_is_refused(tmp_path, without, model, message):
         tiny_task(shards, **model)
 
 
+@pytest.mark.parametrize("mixing", [{"mixup": 0.2}, {"cutmix": 1.0}])
+def test_images_with_boxes_to_learn_are_not_mixed(shards, tmp_path, mixing):
+    with pytest.raises(UsageError, match=r"a mixed image has two boxes; set model\.box_loss_weight=0"):
+        tiny_task(shards, **mixing)
+    tiny_task(shards, **mixing, box_loss_weight=0.0)
+    tiny_task(ShardSet.open(write_label_set(tmp_path / "set", {"train": 4}, without=("box",))), **mixing)
+
+
 def test_branches_need_types(shards):
     metadata = json.loads(json.dumps(shards.metadata))
     metadata["vocabularies"]["category"]["groups"] = {}

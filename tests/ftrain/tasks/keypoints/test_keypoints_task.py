@@ -261,6 +261,9 @@ def test_turned_views_are_chosen_and_keep_shapes():
     for choice, angles in ((None, (5.0,)), (True, (5.0,)), (False, ())):
         own.set_tta(choice)
         assert own.views == Views(flip=choice is not False, rotations=angles)
+    scaled = tiny_task(dataset_of(FASHIONAI_24), tta={"scales": (1.2,)})
+    scaled.set_tta(True)  # all views, also those that only the configuration names
+    assert scaled.views == Views(flip=True, rotations=(-10.0, 10.0), scales=(1.2,))
 
 
 def test_cells_that_a_turned_view_does_not_show_are_averaged_over_the_others(monkeypatch):

@@ -544,6 +544,8 @@ def test_the_mirror_image_is_averaged_on_request(shards):
         ({"vocabularies": {}}, {"target": "attributes"}, "no groups of attributes"),
         (KFASHION, {"category_loss_weight": 0.5}, "from a set that has both"),
         (KFASHION, {"head": "none"}, "leaves a style without classes"),
+        (KFASHION, {"mixup": 0.2}, "do not suit triplets or a local branch, since a mixed image has two labels"),
+        (KFASHION, {"cutmix": 1.0, "triplet_loss_weight": 0.0, "local_backbone": "test_efficientnet"}, "model.local_backbone=''"),
         (KFASHION, {"backbone": "resnet51"}, "timm has no backbone 'resnet51'"),
     ],
 )  # fmt: skip
