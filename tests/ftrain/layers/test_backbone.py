@@ -301,3 +301,21 @@ def test_maps_of_another_size_than_their_stride_are_a_sentence() -> None:
             UsageError, match="'inception_v3' has 52 x 52 cells at stride 4 for images of 224 x 224 pixels"
         ):
             network(image)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_it_compiles_whole_and_runs_in_bfloat16(family: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("WARNING")  # dynamo logs thousands of lines
+    torch.manual_seed(0)
+    network = Backbone(config_of(*FAMILIES[family]), (8, 16)).eval()
+    image = torch.randint(0, 255, (2, FAMILIES[family][1], FAMILIES[family][1], 3), dtype=torch.uint8)
+    torch._dynamo.reset()
+    with torch.no_grad():
+        expected = network(image)
+        compiled = torch.compile(network, backend="eager", fullgraph=True)(image)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = network(image)
+    for whole, one, other in zip(expected, compiled, half, strict=True):
+        assert torch.equal(whole, one)
+        torch.testing.assert_close(other.float(), whole, rtol=0.05, atol=0.05 * float(whole.abs().max()))

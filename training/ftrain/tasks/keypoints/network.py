@@ -1,4 +1,4 @@
-"""Cascaded Pyramid Network for keypoints (Chen et al., CVPR 2018, sections 3.2 and 3.3) on any timm feature pyramid.
+"""Cascaded Pyramid Network for keypoints (Chen et al., CVPR 2018, sections 3.2 and 3.3) on a timm feature pyramid.
 
 GlobalNet is a feature pyramid that predicts maps at every level; RefineNet merges the levels and predicts again, for
 the points that are hard for GlobalNet. Two deviations do not affect expressiveness: the 1x1 convolution of the top-down

@@ -1,4 +1,4 @@
-"""The two branches of ASEN++ on any timm network, and the neck between its features and a classifier.
+"""The two branches of ASEN++ on a timm network, and the neck between its features and a classifier.
 
 Dong et al., "Fine-Grained Fashion Similarity Prediction by Attribute-Specific Embedding Learning", IEEE TIP 2021: a
 global branch processes the whole image, a smaller local network the region the global branch attends to.
