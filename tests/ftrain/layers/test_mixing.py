@@ -83,6 +83,15 @@ def test_the_mixture_is_a_function_of_the_seed() -> None:
     assert not torch.equal(first[0][0], first[1][0])
 
 
+@pytest.mark.slow
+def test_mixing_compiles_whole() -> None:
+    torch._dynamo.reset()
+    mixing, images = Mixing(0.2, 1.0), levels()
+    compiled = torch.compile(mixing, backend="eager", fullgraph=True)
+    for (one, _), (other, _) in zip(draws(mixing, images, 3), draws(compiled, images, 3), strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_the_loss_of_a_mixture_is_the_cross_entropy_of_soft_targets() -> None:
     torch.manual_seed(0)
     logits, labels = torch.randn(4, 5), torch.tensor([0, 3, 4, 1])
