@@ -32,8 +32,8 @@ def results_of_split(
 
     `batch_size` counts all ranks. `encoder` replaces the encoder of the task. `after_batch` may raise, on all ranks
     alike, to stop. `stage` is the label of progress reports. `validating` calls `Task.validate` instead of
-    `Task.predict`. `batches` are those of `rows`, if workers already prepare them. bfloat16, which numpy lacks, becomes float32. The model is left in evaluation mode. Raises
-    `IntegrityError` unless each row was predicted exactly once.
+    `Task.predict`. `batches` are those of `rows`, if workers already prepare them. bfloat16, which numpy lacks, becomes
+    float32. The model is left in evaluation mode. Raises `IntegrityError` unless each row was predicted exactly once.
     """
     task: Task = model  # type: ignore[assignment]
     task.eval()
