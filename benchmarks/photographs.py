@@ -1,0 +1,205 @@
+"""Compare training recipes on photographs: chosen on held-out training photographs, reported on the test photographs.
+
+    python benchmarks/photographs.py prepare COURSE_SUBSET DEEPFASHION_FOLDERS STYLE_PHOTOGRAPHS WORK
+    python benchmarks/photographs.py run WORK --study attributes --only mixup --threads 1
+    python benchmarks/photographs.py table WORK
+
+`prepare` converts three small sets of photographs (see docs/results.md). `run` trains each variant of a study on the
+training photographs without a held-out part (`validation_split=holdout`) and evaluates its last checkpoint there; a
+variant that has a result is skipped, so an interrupted run goes on. `run --final VARIANT` trains one variant on all
+training photographs and evaluates it on the test photographs, which have chosen nothing. `table` prints all results.
+Every variant changes the keys listed here in the profile `photographs` of its task, and nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+BIN = Path(sys.executable).parent
+_KEYPOINTS = {
+    "model.backbone": "tf_efficientnet_lite0", "model.weights": "imagenet", "model.channels": "64", "model.input_size": "160",
+    "model.rotation": "15", "fit.learning_rate": "0.001", "fit.backbone_lr_scale": "0.5", "fit.ema_decay": "0.998",
+    "fit.checkpoint_every_steps": "100", "fit.epochs": "9",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Study:
+    """A task on a set of photographs, its key metric (also `_low` and `_high`), and variants: changed keys by name."""
+
+    task: str
+    shards: str
+    test: str  # split that is reported
+    metric: str
+    base: dict[str, str]
+    variants: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
+    smaller_is_better: bool = False
+
+
+CLASSES = {
+    "logit adjustment": {"model.logit_adjustment": "1"},
+    "half logit adjustment": {"model.logit_adjustment": "0.5"},
+    "square-root sampling": {"fit.sampler": "square_root"},
+    "balanced sampling": {"fit.sampler": "balanced"},
+}
+STUDIES = {
+    "keypoints": Study(
+        "keypoints", "fine/shards", "val", "ne_image", _KEYPOINTS,
+        {
+            "cropped by two passes": {"model.crop": "keypoints"},
+            "given box": {"model.crop": "box"},
+            "no hard keypoint mining": {"model.ohkm_fraction": "1"},
+        },
+        smaller_is_better=True,
+    ),
+    "attributes": Study(
+        "category", "fine/shards", "val", "groups_top_1", {"profile": "photographs", "model.targets": "[attributes]"},
+        {
+            "given box": {"model.crop": "box"},
+            "layer-wise decay": {"fit.layer_lr_decay": "0.85"},
+            "drop path": {"model.drop_path": "0.1"},
+        },
+    ),
+    "category": Study(
+        "category", "folders/shards", "test", "category_top_1", {"profile": "photographs", "model.targets": "[category]"}, CLASSES
+    ),
+    "products": Study(
+        "retrieval", "folders/shards", "test", "map", {"profile": "photographs"},
+        {
+            "margin softmax (ArcFace)": {"model.cosine_scale": "16", "model.cosine_margin": "0.3"},
+            "sub-centers": {"model.cosine_scale": "16", "model.cosine_margin": "0.3", "model.subcenters": "3"},
+            "cross-batch memory": {"model.memory_size": "1024"},
+            "GeM pooling": {"model.pooling": "gem"},
+            "nested dimensions": {"model.nested_dims": "[64, 128, 256]"},
+            "proxy anchor": {"model.proxy_loss_weight": "0.3"},
+        },
+    ),
+    "styles": Study("style", "style/shards", "test", "top_1", {"profile": "photographs"}, CLASSES),
+}  # fmt: skip
+
+
+def main() -> None:
+    """Run one of the three commands."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    prepare_parser = commands.add_parser("prepare")
+    for name in ("fine", "folders", "style", "work"):
+        prepare_parser.add_argument(name, type=Path)
+    run_parser = commands.add_parser("run")
+    run_parser.add_argument("work", type=Path)
+    run_parser.add_argument("--study", choices=STUDIES, required=True)
+    run_parser.add_argument("--only", help="one variant; `base` changes nothing")
+    run_parser.add_argument(
+        "--final", help="train this variant on all training photographs and evaluate the test split"
+    )
+    run_parser.add_argument("--threads", type=int, default=1)
+    run_parser.add_argument("--limit-steps", type=int)
+    commands.add_parser("table").add_argument("work", type=Path)
+    options = parser.parse_args()
+    if options.command == "prepare":
+        prepare(options.fine, options.folders, options.style, options.work)
+    elif options.command == "table":
+        print(table(options.work))
+    else:
+        names = (
+            [options.final or options.only]
+            if options.final or options.only
+            else ["base", *STUDIES[options.study].variants]
+        )
+        for name in names:
+            run(
+                options.work,
+                options.study,
+                name,
+                options.threads,
+                final=bool(options.final),
+                limit_steps=options.limit_steps,
+            )
+
+
+def call(*words: str | Path) -> None:
+    """Run a command of fashionkit; its own messages explain a failure."""
+    subprocess.run([str(BIN / words[0]), *map(str, words[1:])], check=True)
+
+
+def prepare(fine: Path, folders: Path, style: Path, work: Path) -> None:
+    """Convert and shard the three sets."""
+    work.mkdir(parents=True, exist_ok=True)
+    call("fprep", "convert", "deepfashion-fine", fine, work / "fine/table")
+    call(
+        "fprep", "convert", "folders", folders, work / "folders/table", "--map", "category=last-word", "--map", "item=folder",
+        "--test-share", "0.3", "--group-split",
+    )  # fmt: skip
+    call(
+        "fprep", "convert", "csv", style, work / "style/table", "--map", "image=image_file_name", "--map", "style=style",
+        "--map", "category=category", "--test-share", "0.2", "--group-split",
+    )  # fmt: skip
+    for name in ("fine", "folders", "style"):
+        call("fprep", "shard", work / name / "table", work / name / "shards")
+
+
+def run(work: Path, study: str, name: str, threads: int, *, final: bool, limit_steps: int | None) -> None:
+    """Train and evaluate one variant, unless it has a result."""
+    one = STUDIES[study]
+    folder = work / "runs" / study / f"{name.replace(' ', '-')}{'-final' if final else ''}"
+    result = folder / "result.json"
+    if result.exists():
+        return
+    settings = {**one.base, **({} if name == "base" else one.variants[name])}
+    settings["validation_split"] = "none" if final else "holdout"
+    settings["hold_out"] = "0.15"
+    profile = settings.pop("profile", None)
+    words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    start = time.monotonic()
+    call(
+        "ftrain", one.task, work / one.shards, "--run", folder / "run", "--workers", "1", "--threads", str(threads),
+        "--tracker", "none", *(["--profile", profile] if profile else []),
+        *(["--limit-steps", str(limit_steps)] if limit_steps else []), *words,
+    )  # fmt: skip
+    minutes = (time.monotonic() - start) / 60
+    split = one.test if final else "holdout"
+    call(
+        "ftrain", "evaluate", folder / "run", work / one.shards, "--split", split, "--checkpoint", "latest", "--allow-collapse",
+        "--out", folder / "evaluation",
+    )  # fmt: skip
+    metrics = json.loads((folder / "evaluation/report.json").read_text())["model"]
+    numbers = {key: value for key, value in metrics.items() if isinstance(value, int | float)}
+    result.write_text(
+        json.dumps({"split": split, "minutes": minutes, "settings": settings, "metrics": numbers}, indent=1)
+    )
+
+
+def table(work: Path) -> str:
+    """Format all results as Markdown, one table per study; the base comes first."""
+    lines: list[str] = []
+    for study, one in STUDIES.items():
+        lines += [
+            f"\n{study} ({one.metric}{', lower is better' if one.smaller_is_better else ''})\n",
+            "| variant | held out | test |",
+            "|---|---|---|",
+        ]
+        for name in ("base", *one.variants):
+            cells = [
+                cell(work / "runs" / study / f"{name.replace(' ', '-')}{end}", one.metric) for end in ("", "-final")
+            ]
+            if any(cells):
+                lines.append(f"| {name} | {cells[0]} | {cells[1]} |")
+    return "\n".join(lines)
+
+
+def cell(folder: Path, metric: str) -> str:
+    """Format a result with its interval."""
+    if not (folder / "result.json").exists():
+        return ""
+    metrics = json.loads((folder / "result.json").read_text())["metrics"]
+    return f"{metrics[metric]:.1%} ({metrics[f'{metric}_low']:.1%} to {metrics[f'{metric}_high']:.1%})"
+
+
+if __name__ == "__main__":
+    main()
