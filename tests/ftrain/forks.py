@@ -188,6 +188,10 @@ def gradients(sets: dict[str, str], out: str) -> None:
         for name, case in CASES.items():
             shards = ShardSet.open(sets[name])
             task = fresh_task(case, shards)
+            with torch.no_grad():  # biases of 0 put units at the kink of ReLU, where rounding decides on the gradient
+                for key, parameter in task.named_parameters():
+                    if key.endswith("bias"):
+                        parameter += 0.1 * torch.randn(parameter.shape)
             for module in task.modules():
                 if isinstance(module, torch.nn.modules.dropout._DropoutNd | Mixing):
                     module.eval()

@@ -210,10 +210,11 @@ def gradients_of(task: Task, losses: dict[str, torch.Tensor]) -> dict[str, torch
 
 def assert_close(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
     assert found.keys() == expected.keys()
+    whole = float(torch.stack([value.norm() for value in expected.values()]).norm())
     for name, value in expected.items():
         error, size = float((found[name] - value).norm()), float(value.norm())
-        # Normalization over a batch of 8 tiny images amplifies rounding errors.
-        assert error <= 5e-3 * size + 1e-5, (name, error, size)
+        # Normalization over a batch of 8 tiny images amplifies rounding errors; some gradients are nothing else.
+        assert error <= 5e-3 * size + 1e-6 * whole + 1e-5, (name, error, size, whole)
 
 
 def test_micro_batches_have_the_gradients_of_the_whole_batch(case: Case, shards: ShardSet) -> None:

@@ -44,10 +44,11 @@ def check_data(config: RunConfig, data: RunData) -> list[str]:
         ]
     if len(data.validation_rows):
         other = "increase hold_out" if data.holds_out else f"use a shard set with a split {config.validation_split!r}"
-        if len(shards.parts) > 1:
+        first, *others = shards.parts
+        if others:
             other = "list the shard set to validate on first"
         remedy = f"; {other}, or train with --set validation_split=none"
-        with _named(f"{shards.parts[0].location}: validation cannot be measured", remedy), usable_annotations(shards):
+        with _named(f"{first.location}: validation cannot be measured", remedy), usable_annotations(shards):
             task.check_validation(Rows(shards, data.validation_rows))
     return notes
 
