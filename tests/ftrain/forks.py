@@ -191,7 +191,7 @@ def gradients(sets: dict[str, str], out: str) -> None:
             with torch.no_grad():  # biases of 0 put units at the kink of ReLU, where rounding decides on the gradient
                 for key, parameter in task.named_parameters():
                     if key.endswith("bias"):
-                        parameter += 0.1 * torch.randn(parameter.shape)
+                        parameter.add_(0.1 * torch.randn(parameter.shape))
             for module in task.modules():
                 if isinstance(module, torch.nn.modules.dropout._DropoutNd | Mixing):
                     module.eval()
