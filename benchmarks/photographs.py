@@ -21,6 +21,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fschemas.cores import let_waiting_threads_sleep
+
+let_waiting_threads_sleep()  # inherited by the commands
 BIN = Path(sys.executable).parent
 _KEYPOINTS = {
     "model.backbone": "tf_efficientnet_lite0", "model.weights": "imagenet", "model.channels": "64", "model.input_size": "160",
@@ -87,7 +90,7 @@ STUDIES = {
 def main() -> None:
     """Run one of the three commands."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="command")
     prepare_parser = commands.add_parser("prepare")
     for name in ("fine", "folders", "style", "work"):
         prepare_parser.add_argument(name, type=Path)
@@ -102,7 +105,9 @@ def main() -> None:
     run_parser.add_argument("--limit-steps", type=int)
     commands.add_parser("table").add_argument("work", type=Path)
     options = parser.parse_args()
-    if options.command == "prepare":
+    if options.command is None:
+        parser.print_help()  # it needs photographs, so `make bench` only names it
+    elif options.command == "prepare":
         prepare(options.fine, options.folders, options.style, options.work)
     elif options.command == "table":
         print(table(options.work))
