@@ -45,7 +45,15 @@ class Study:
     smaller_is_better: bool = False
 
 
+AUGMENTATION = {
+    "random resized crop": {"model.crop_area": "[0.35, 1.0]"},
+    "color operations": {"model.color_operations": "2"},
+    "scales at test time": {"model.tta.scales": "[1.15]"},
+}
+MIXING = {"mixup": {"model.mixup": "0.2"}, "CutMix": {"model.cutmix": "1.0"}}
 CLASSES = {
+    **AUGMENTATION,
+    **MIXING,
     "logit adjustment": {"model.logit_adjustment": "1"},
     "half logit adjustment": {"model.logit_adjustment": "0.5"},
     "square-root sampling": {"fit.sampler": "square_root"},
@@ -58,6 +66,7 @@ STUDIES = {
             "cropped by two passes": {"model.crop": "keypoints"},
             "given box": {"model.crop": "box"},
             "no hard keypoint mining": {"model.ohkm_fraction": "1"},
+            **AUGMENTATION,
         },
         smaller_is_better=True,
     ),
@@ -67,6 +76,7 @@ STUDIES = {
             "given box": {"model.crop": "box"},
             "layer-wise decay": {"fit.layer_lr_decay": "0.85"},
             "drop path": {"model.drop_path": "0.1"},
+            **AUGMENTATION,
         },
     ),
     "category": Study(
@@ -81,6 +91,7 @@ STUDIES = {
             "GeM pooling": {"model.pooling": "gem"},
             "nested dimensions": {"model.nested_dims": "[64, 128, 256]"},
             "proxy anchor": {"model.proxy_loss_weight": "0.3"},
+            **AUGMENTATION,
         },
     ),
     "styles": Study("style", "style/shards", "test", "top_1", {"profile": "photographs"}, CLASSES),

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from ftrain.fit.config import load_config
+from ftrain.tasks.task import find_task
+
 ROOT = Path(__file__).parents[1]
 ARGUMENTS = {
     "attributes": ["--rows", "200", "--peer-rows", "100", "--rounds", "1"],
@@ -20,6 +23,20 @@ ARGUMENTS = {
 
 def test_all_benchmarks_are_known():
     assert {path.stem for path in (ROOT / "benchmarks").glob("*.py")} == set(ARGUMENTS)
+
+
+def test_the_recipes_compared_on_photographs_are_valid(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from photographs import STUDIES
+
+    for study in STUDIES.values():
+        for changed in ({}, *study.variants.values()):
+            settings = {**study.base, **changed}
+            profile = settings.pop("profile", None)
+            config = load_config(
+                study.task, ROOT / "params.yaml", profile, [f"{key}={value}" for key, value in settings.items()]
+            )
+            find_task(study.task).Config(**config.model)
 
 
 @pytest.mark.slow
