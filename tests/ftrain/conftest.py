@@ -32,6 +32,14 @@ def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
 
 
 @pytest.fixture
+def without_landmark_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the plots of landmark reports, which take most of the time of an evaluation."""
+    monkeypatch.setattr("ftrain.tasks.keypoints.report.contact_sheet", lambda *_: b"")
+    for name in ("plot_errors", "plot_detection_curve"):
+        monkeypatch.setattr(f"ftrain.reports.landmark_report.{name}", lambda *_: b"")
+
+
+@pytest.fixture
 def one_thread() -> Iterator[None]:
     """Compute on one thread, like the forked runs, because the last bits of sums depend on it."""
     before = torch.get_num_threads()

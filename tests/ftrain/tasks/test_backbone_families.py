@@ -5,16 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.ftrain.tasks.cases import batch_of
 from tests.ftrain.tiny_networks import FAMILIES
 from tests.shard_sets import write_label_set
 
 from fschemas.shard_set import ShardSet
 from ftrain.data.config import RunConfig
-from ftrain.data.stream import Batch, RawSample
 from ftrain.fit.config import resolve
 from ftrain.fit.optimization import enter_stage, make_optimizer, set_rate
 from ftrain.tasks.task import Task, build_task
@@ -48,12 +47,6 @@ def build(config: RunConfig, shards: ShardSet) -> Task:
     return build_task(config, shards.metadata)
 
 
-def batch_of(task: Task, shards: ShardSet) -> Batch:
-    rows = [int(row) for row in shards.rows("train")[:4]]
-    encoded = [task.encoder(RawSample(row, *shards.read(row)), None) for row in rows]
-    return {name: torch.from_numpy(np.stack([one[name] for one in encoded])) for name in encoded[0]}
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("task", TASKS)
 def test_a_family_trains_predicts_and_is_saved(task: str, family: str, shards: ShardSet, tmp_path: Path) -> None:
@@ -62,7 +55,7 @@ def test_a_family_trains_predicts_and_is_saved(task: str, family: str, shards: S
     enter_stage(network, config.fit.stages[0])
     optimizer = make_optimizer(network, config.fit)
     set_rate(optimizer, 1e-3, {})
-    batch = batch_of(network, shards)
+    batch = batch_of(network, shards, 4)
     seen: set[str] = set()
     for _ in range(2):  # at initialization, zeros may hide gradients
         optimizer.zero_grad()

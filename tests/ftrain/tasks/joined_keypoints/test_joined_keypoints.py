@@ -26,14 +26,7 @@ from ftrain.use.submit import write_submission
 
 CPU = torch.device("cpu")
 QUICK = {"workers": 0, "device": "cpu"}
-
-
-@pytest.fixture(autouse=True)
-def without_plots(monkeypatch):
-    """Plots take most of the time of an evaluation."""
-    monkeypatch.setattr("ftrain.tasks.keypoints.report.contact_sheet", lambda *_: b"")
-    for name in ("plot_errors", "plot_detection_curve"):
-        monkeypatch.setattr(f"ftrain.reports.landmark_report.{name}", lambda *_: b"")
+pytestmark = pytest.mark.usefixtures("without_landmark_plots")
 
 
 @pytest.fixture(scope="module")

@@ -31,14 +31,7 @@ from ftrain.use.submit import write_submission
 
 STILL = {"rotation": 0.0, "scale": (1.0, 1.0), "translate": 0.0, "color_jitter": 0.0, "flip": 0.0}
 QUICK = {"workers": 0, "device": "cpu"}
-
-
-@pytest.fixture(autouse=True)
-def without_plots(monkeypatch):
-    """Plots take most of the time of an evaluation."""
-    monkeypatch.setattr("ftrain.tasks.keypoints.report.contact_sheet", lambda *_: b"")
-    for name in ("plot_errors", "plot_detection_curve"):
-        monkeypatch.setattr(f"ftrain.reports.landmark_report.{name}", lambda *_: b"")
+pytestmark = pytest.mark.usefixtures("without_landmark_plots")
 
 
 def annotation_of(points, seen, width=200, height=100):
