@@ -7,6 +7,7 @@ shard.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -120,6 +121,12 @@ class ShardSet:
     def parts(self) -> tuple[ShardSet, ...]:
         """The sets whose rows follow one another in this one: itself, unless several were joined."""
         return (self,)
+
+    @functools.cached_property
+    def starts(self) -> np.ndarray:
+        """First row of each of the `parts`."""
+        lengths = [len(part) for part in self.parts]
+        return np.cumsum(lengths) - lengths
 
     def require(self, groups: tuple[str, ...]) -> None:
         """Raise `UsageError` unless the set has these column groups."""

@@ -52,13 +52,12 @@ class Translation:
 
 @dataclass
 class JoinedShards(ShardSet):
-    """Shard sets read as one. `sets` are translated to the common vocabularies; `starts` are their first rows.
+    """Shard sets read as one. `sets` are translated to the common vocabularies.
 
     `conflicts` says of column groups why the sets cannot be joined in them; only a task that needs one is refused.
     """
 
     sets: tuple[ShardSet, ...] = ()
-    starts: tuple[int, ...] = ()
     conflicts: dict[str, str] = field(default_factory=dict[str, str])
 
     @property
@@ -76,22 +75,23 @@ class JoinedShards(ShardSet):
 
     def read(self, row: int) -> tuple[bytes, dict[str, Any]]:
         """Read JPEG bytes and annotation of a sample; raises the errors of its set."""
-        return self._set_of(row).read(row - self._start_of(row))
+        part, own = self._located(row)
+        return part.read(own)
 
     def read_annotation(self, row: int) -> dict[str, Any]:
         """Read the annotation of a sample without its image; raises the errors of its set."""
-        return self._set_of(row).read_annotation(row - self._start_of(row))
+        part, own = self._located(row)
+        return part.read_annotation(own)
 
     def close(self) -> None:
         """Close all open shards."""
         for part in self.sets:
             part.close()
 
-    def _set_of(self, row: int) -> ShardSet:
-        return self.sets[np.searchsorted(self.starts, row, side="right") - 1]
-
-    def _start_of(self, row: int) -> int:
-        return self.starts[np.searchsorted(self.starts, row, side="right") - 1]
+    def _located(self, row: int) -> tuple[ShardSet, int]:
+        """Return the set of a row, and its row there."""
+        number = np.searchsorted(self.starts, row, side="right") - 1
+        return self.sets[number], row - int(self.starts[number])
 
 
 def open_sets(locations: Sequence[str]) -> ShardSet:
@@ -118,7 +118,6 @@ def join_sets(sets: Sequence[ShardSet]) -> JoinedShards:
         names = ", ".join(dict.fromkeys(one["name"] for one in landmarks))
         conflicts["landmarks"] = f"the shard sets have different landmarks ({names}); train on sets with the same ones"
     parts = [_part(one, f"{number}/", vocabularies) for number, one in enumerate(sets, start=1)]
-    lengths = np.array([len(part) for part in parts])
     splits: dict[str, dict[str, int]] = {}
     for one in sets:
         for name, counts in one.metadata["splits"].items():
@@ -138,10 +137,7 @@ def join_sets(sets: Sequence[ShardSet]) -> JoinedShards:
         "splits": splits,
     }
     location = " + ".join(one.location for one in sets)
-    starts = tuple(int(start) for start in np.cumsum(lengths) - lengths)
-    return JoinedShards(
-        location, metadata, _columns(parts), sets[0].path_of, sets=tuple(parts), starts=starts, conflicts=conflicts
-    )
+    return JoinedShards(location, metadata, _columns(parts), sets[0].path_of, sets=tuple(parts), conflicts=conflicts)
 
 
 def _vocabularies(sets: Sequence[ShardSet]) -> tuple[dict[str, Any], dict[str, str]]:

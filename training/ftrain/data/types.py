@@ -23,6 +23,11 @@ class Rows:
         values = self.shards.columns.get(column)
         return np.empty(0, dtype=str) if values is None else values[self.rows][values[self.rows] != ""]
 
+    def numbers(self, column: str) -> np.ndarray:
+        """Values of a label column as numbers, int64 N: equal for equal names, -1 for "" (unknown)."""
+        values = self.shards.columns[column][self.rows]
+        return np.where(values == "", -1, np.unique(values, return_inverse=True)[1])
+
     def annotations(self) -> Iterator[dict[str, Any]]:
         """Yield the annotations one by one, without reading the images."""
         for row in self.rows:

@@ -125,7 +125,8 @@ def landmarks_in_view(annotation: dict[str, Any], landmarks: LandmarkSet, view: 
     """Transform the K landmarks of an annotation with the image; left-right pairs are swapped if the view is flipped.
 
     Returns `target` (K, 2), `visibility` (K) and, if there is one, `box` (4) of the annotation, and `keypoints` (K, 2)
-    and `keypoint_visibility` (K) in input pixels. Raises `ValueError` for the wrong number of landmarks or an invalid visibility.
+    and `keypoint_visibility` (K) in input pixels. Raises `ValueError` for the wrong number of landmarks or an invalid
+    visibility.
     """
     target = np.stack([annotation["landmark_x"], annotation["landmark_y"]], axis=-1).astype(np.float32)
     visibility = np.asarray(annotation["landmark_visibility"], dtype=np.int8)

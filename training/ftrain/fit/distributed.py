@@ -76,13 +76,13 @@ class Processes:
             dist.barrier()
 
     def share_dict(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Return the tensors of rank 0, by name, on the CPU of every rank; those of other ranks are ignored."""
-        if self.world_size == 1:
-            return tensors
+        """Return the tensors of rank 0 of several, by name, on the CPU of every rank; those of others are ignored."""
         like = self.on_main(lambda: {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()})
         shared: dict[str, torch.Tensor] = {}
         for name, (shape, dtype) in like.items():
-            own = tensors[name].to(self.device) if self.is_main else torch.empty(shape, dtype=dtype, device=self.device)
+            own = torch.empty(shape, dtype=dtype, device=self.device)
+            if self.is_main:  # copied, because channels_last moments have another order in memory
+                own.copy_(tensors[name])
             dist.broadcast(own, src=0)
             shared[name] = own.cpu()
         return shared
@@ -162,7 +162,7 @@ def processes(device: str = "auto", workers: int = 0, threads: int | None = None
 @contextmanager
 def one_process(device: str, workers: int = 0) -> Iterator[torch.device]:
     """Device of a command that runs in a single process, possibly with data workers."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if rank_and_world_size()[1] > 1:
         raise UsageError("this command runs in one process; start it without torchrun")
     cv2.setNumThreads(0)
     with processes(device, workers) as group:

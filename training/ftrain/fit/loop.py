@@ -107,19 +107,15 @@ class Trainer:
     def resume(self) -> None:
         """Load the newest valid checkpoint of the main process, if there is one, in all processes."""
         processes = self.processes
-        found = processes.on_main(self._newest)
-        if found is None:
+        state = processes.on_main(self._load_newest)
+        if state is None:
             self.tracker.rewind(0)
             return
-        path, state = found
-
-        def tensors(file: str) -> dict[str, torch.Tensor]:
-            return processes.share_dict(checkpoint.load_tensors(path, file) if processes.is_main else {})
-
-        checkpoint.load_weights(self.task, tensors("model"), path)
-        checkpoint.unpack_optimizer(self.optimizer, self.task, tensors("optimizer"))
-        if self.ema is not None:
-            checkpoint.load_weights(self.ema, tensors("ema"), path)
+        if processes.world_size > 1:  # `train` sends the weights
+            own = checkpoint.pack_optimizer(self.optimizer, self.task) if processes.is_main else {}
+            sent = processes.share_dict(own)
+            if not processes.is_main:
+                checkpoint.unpack_optimizer(self.optimizer, self.task, sent)
         now, before = self.state.made_with, state.made_with
         changed = [f"{name} {before.get(name)} -> {now[name]}" for name in now if now[name] != before.get(name)]
         if changed:
@@ -132,7 +128,8 @@ class Trainer:
         self.tracker.rewind(state.step, validated=not state.validation_due)
         self._log_line(f"resumed at step {state.step} of {self.num_steps}")
 
-    def _newest(self) -> tuple[Path, TrainingState] | None:
+    def _load_newest(self) -> TrainingState | None:
+        """Load the newest valid checkpoint in this process and return its state; None without a checkpoint."""
         (self.folder / NON_FINITE_FILE).unlink(missing_ok=True)
         for reason in checkpoint.clean(self.checkpoints, keep=self.fit.keep_checkpoints):
             self._log_line(reason)
@@ -142,7 +139,11 @@ class Trainer:
         path, state, _ = found
         if (state.config_digest, state.plan_id) != (self.state.config_digest, self.state.plan_id):
             raise IntegrityError(f"{path}: belongs to another configuration or shard set; train into another folder")
-        return path, state
+        checkpoint.load_weights(self.task, checkpoint.load_tensors(path, "model"), path)
+        checkpoint.unpack_optimizer(self.optimizer, self.task, checkpoint.load_tensors(path, "optimizer"))
+        if self.ema is not None:
+            checkpoint.load_weights(self.ema, checkpoint.load_tensors(path, "ema"), path)
+        return state
 
     def _steps(self) -> None:
         batches = self.pool.training(range(self.state.step, self.stop_at))
@@ -178,7 +179,6 @@ class Trainer:
         self._stop_if_not_finite(step, values)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.state.scaler = self.scaler.state_dict()
         if self.ema is not None:
             self.ema.update_parameters(self.task)
         return values
@@ -294,6 +294,7 @@ class Trainer:
         if self.ema is not None:
             tensors["ema"] = self.ema.state_dict()
         keep = self.fit.keep_checkpoints
+        self.state.scaler = self.scaler.state_dict()  # reading the scale waits for the device
         self.processes.on_main(lambda: checkpoint.save_checkpoint(self.checkpoints, self.state, tensors, keep=keep))
 
     def _modules(self) -> list[nn.Module]:

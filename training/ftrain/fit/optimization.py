@@ -14,8 +14,8 @@ from ftrain.layers.backbone import parameter_layers, plain_name, timm_networks
 def make_optimizer(model: nn.Module, config: FitConfig) -> torch.optim.Optimizer:
     """Build the optimizer with one parameter group per learning rate factor, weight decay and stage prefix.
 
-    Biases, normalization layers and embeddings have no weight decay. A backbone has the factor `backbone_lr_scale`, multiplied by
-    `layer_lr_decay` once per layer above (see `layer_heights`).
+    Biases, normalization layers and embeddings have no weight decay. A backbone has the factor `backbone_lr_scale`,
+    multiplied by `layer_lr_decay` once per layer above (see `layer_heights`).
     """
     heights = layer_heights(model) if config.layer_lr_decay < 1 else {}
     networks = tuple(f"{name}." for name in timm_networks(model))

@@ -59,9 +59,8 @@ class Splits:
     def training(self) -> np.ndarray:
         """Training rows, including augmented copies."""
         if len(self.shards.parts) > 1:
-            lengths = [len(part) for part in self.shards.parts]
-            rows = [replace(self, shards=part).training() for part in self.shards.parts]
-            return np.concatenate([own + sum(lengths[:number]) for number, own in enumerate(rows)])
+            parts = zip(self.shards.parts, self.shards.starts, strict=True)
+            return np.concatenate([replace(self, shards=part).training() + start for part, start in parts])
         rows = self._of(self.config.train_split)
         if self.holds_out:
             rows = rows[~self._held_out(rows)]
@@ -158,35 +157,34 @@ def sampler_of(task: Task, fit: FitConfig, shards: ShardSet, rows: np.ndarray) -
             f"fit.mixture={list(fit.mixture)} has {count(len(fit.mixture), 'weight')} for {count(len(parts), 'shard set')}; "
             "list one weight per set"
         )
-    if len(parts) == 1:
-        return _sampler_of(task, fit, shards, rows)
-    set_of = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     labels = task.labels_to_sample(Rows(shards, rows)) if fit.sampler not in _WITHOUT_LABELS else None
+    if len(parts) == 1:
+        return _sampler_of(task, fit, shards, rows, labels)
     chosen: list[tuple[Sampler, np.ndarray]] = []
-    for number in range(len(parts)):
-        own = rows[set_of[rows] == number]
+    for part, start in zip(parts, shards.starts, strict=True):
+        own = rows[(rows >= start) & (rows < start + len(part))]
         if not len(own):
-            raise UsageError(f"{parts[number].location}: has no image to train on; leave this shard set out")
+            raise UsageError(f"{part.location}: has no image to train on; leave this shard set out")
         # Images without labels, or without partners, still train the losses that need none.
-        usable = (
-            own
-            if labels is None
-            else with_partners(labels, own)
-            if fit.sampler == "identities"
-            else own[labels[own] != ""]
-        )
-        orders = labels is None or len(usable)
-        chosen.append(_sampler_of(task, fit, shards, own) if orders else (shuffled, own))
+        orders = labels is None or len(_usable(fit, labels, own))
+        chosen.append(_sampler_of(task, fit, shards, own, labels) if orders else (shuffled, own))
     if all(sampler is shuffled for sampler, _ in chosen) and fit.sampler not in _WITHOUT_LABELS:
-        return _sampler_of(task, fit, shards, rows)  # which says why
+        return _sampler_of(task, fit, shards, rows, labels)  # which says why
     samplers, members = zip(*chosen, strict=True)
     adjacent = max(map(_adjacent, samplers))
     weights = fit.mixture or tuple(float(len(own)) for own in members)
     return Mixture(samplers, members, weights, adjacent), np.sort(np.concatenate(members))
 
 
-def _sampler_of(task: Task, fit: FitConfig, shards: ShardSet, rows: np.ndarray) -> tuple[Sampler, np.ndarray]:
-    """Sampler of one set, or of one of several sets."""
+def _usable(fit: FitConfig, labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Rows that a sampler of labels can use: with a partner for P x K, else with a label."""
+    return with_partners(labels, rows) if fit.sampler == "identities" else rows[labels[rows] != ""]
+
+
+def _sampler_of(
+    task: Task, fit: FitConfig, shards: ShardSet, rows: np.ndarray, labels: np.ndarray | None
+) -> tuple[Sampler, np.ndarray]:
+    """Sampler of one set, or of one of several sets; `labels` are those of `labels_to_sample`, if it needs any."""
     if fit.sampler == "shuffled":
         return shuffled, rows
     if fit.sampler == "windowed":
@@ -204,19 +202,18 @@ def _sampler_of(task: Task, fit: FitConfig, shards: ShardSet, rows: np.ndarray) 
         parts = paired, np.setdiff1d(rows, paired)  # images without a partner still train the other losses
         weights = float(len(parts[0])), float(len(parts[1]))
         return Mixture((identities, shuffled), parts, weights, identities.adjacent), rows
-    labels = task.labels_to_sample(Rows(shards, rows))
     if labels is None:
         raise UsageError(
             f"fit.sampler={fit.sampler}: the task {task.name} has neither classes nor identities; use shuffled"
         )
     if fit.sampler != "identities":
-        known = rows[labels[rows] != ""]
+        known = _usable(fit, labels, rows)
         if len(known) == 0:
             raise UsageError(
                 f"{shards.location}: fit.sampler={fit.sampler} needs labels, and no training sample has one; use shuffled"
             )
         return ClassBalanced(labels, 0.5 if fit.sampler == "square_root" else 0.0), known
-    paired = with_partners(labels, rows)
+    paired = _usable(fit, labels, rows)
     if len(paired) == 0:
         raise UsageError(f"{shards.location}: no item has two training images, so there are no positive pairs")
     if not fit.across_domains:

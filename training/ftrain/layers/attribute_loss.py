@@ -99,9 +99,7 @@ def exclusive_probabilities(logits: Tensor, groups: Sequence[Sequence[int]]) -> 
     return shares
 
 
-def class_loss(
-    logits: Tensor, labels: Tensor, smoothing: float = 0.0, adjustment: Tensor | float = 0.0
-) -> Tensor:  # fmt: skip
+def class_loss(logits: Tensor, labels: Tensor, smoothing: float = 0.0, adjustment: Tensor | float = 0.0) -> Tensor:
     """Softmax cross-entropy of `logits` B, C against `labels` B (-1: unknown), as a mean over all rows (unknown: 0).
 
     `adjustment` C is added to the logits (see `logit_adjustment`).

@@ -56,7 +56,8 @@ def landmark_metrics(
 
     The task must predict `points`; one that also classifies garments predicts `garment_scores`. `knows_box` says that
     its input is cropped to the annotated box; then the mean pose is relative to the box, too (`mean_pose_in`). In the
-    result, `unit` is that of metrics without a unit in their name. Raises `UsageError` if the split has no visible landmarks.
+    result, `unit` is that of metrics without a unit in their name. Raises `UsageError` if the split has no visible
+    landmarks.
     """
     evaluation = _evaluate(landmarks, evaluated, knows_box)
     if not evaluation.model.counted.any():

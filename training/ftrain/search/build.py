@@ -52,9 +52,9 @@ def build_index(
     """Index the images of some splits and return the content of `out/index.json`; an index in `out` is replaced.
 
     Without `splits`, the gallery is indexed if the set has one, otherwise all splits. Colors come from the network if
-    the task predicts them, otherwise from the center of the image. `dim` is passed to `Task.set_dim`. Labels are not required. Raises `UsageError` for a
-    task without embeddings and for a set without the bounding boxes that the run needs, `EnvironmentProblem` if `kind`
-    needs faiss and it is missing, and `NonFiniteError` for embeddings of length 0.
+    the task predicts them, otherwise from the center of the image. `dim` is passed to `Task.set_dim`. Labels are not
+    required. Raises `UsageError` for a task without embeddings and for a set without the bounding boxes that the run
+    needs, `EnvironmentProblem` if `kind` needs faiss and it is missing, and `NonFiniteError` for embeddings of length 0.
     """
     if not 0 < recall <= 1:
         raise UsageError(f"recall {recall:g}: must be above 0 and at most 1")

@@ -47,10 +47,10 @@ def join_runs(
     """Join runs into the run folder `out`; return `dimensions` and numbers of `runs`, `parts` and training `images`.
 
     Keypoints runs become an ensemble of `runs` members with the largest `input_size`; its task is `JoinedKeypoints`.
-    All other runs are joined for search. One of these runs, a retrieval run, leads: it defines the retrieved items and the training split, from which the means
-    and components are estimated. Each retrieval run is paired with its untrained backbone. Raises `UsageError` if no
-    run is a retrieval run, if the set does not fit the leading run or lacks the bounding boxes that a run needs, and if
-    `out` already holds a run. `command` is for the receipt.
+    All other runs are joined for search. One of these, a retrieval run, leads: it defines the retrieved items and the
+    training split, from which the means and components are estimated. Each retrieval run is paired with its untrained
+    backbone. Raises `UsageError` if no run is a retrieval run, if the set does not fit the leading run or lacks the
+    bounding boxes that a run needs, and if `out` already holds a run. `command` is for the receipt.
     """
     out = claim_output(Path(out), "run")
     opened, folder = open_shards(shards), RunFolder(out)

@@ -147,10 +147,7 @@ class FashionNet(Task):
 
     def compared(self, rows: Rows) -> np.ndarray | None:
         """Return the items, N, 1, if there is an embedding."""
-        if self.network.fusion.embedding is None:
-            return None
-        items = rows.shards.columns["item"][rows.rows]
-        return np.where(items == "", -1, np.unique(items, return_inverse=True)[1])[:, None]
+        return None if self.network.fusion.embedding is None else rows.numbers("item")[:, None]
 
     def check_training(self, rows: Rows) -> list[str]:
         """Require landmarks or labels; items with a second image for the embedding."""

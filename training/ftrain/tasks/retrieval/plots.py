@@ -26,12 +26,12 @@ def ranking_sheet(
 ) -> bytes:
     """Return a PNG with one row per query: its image and the top results, hits framed green, others red.
 
-    `queries` Q and `ranked` Q, k are rows of the set (-1: empty tile), `labels` N is the identity of every row, `captions`
-    has Q captions of the queries.
+    `queries` Q and `ranked` Q, k are rows of the set (-1: empty tile), `labels` N is the identity of every row,
+    `captions` Q are those of the queries.
     """
     tiles: list[Tile | None] = []
-    for query, found, annotation in zip(queries.tolist(), ranked.tolist(), captions, strict=True):
-        tiles.append(Tile(_image(shards, query), ("query", str(labels[query]), annotation)))
+    for query, found, caption in zip(queries.tolist(), ranked.tolist(), captions, strict=True):
+        tiles.append(Tile(_image(shards, query), ("query", str(labels[query]), caption)))
         for rank, row in enumerate(found, 1):
             if row < 0:
                 tiles.append(None)

@@ -261,9 +261,9 @@ def _write(evaluation: _Evaluation, numbers: dict[str, Any], line: str, out: Pat
     )
     best_first = order[evaluation.model.evaluated[order]][::-1]
     shown = best_first[spread(np.arange(len(best_first)), SHEET_QUERIES)]
-    annotations = [f"AP {100 * evaluation.model.average_precision[index]:.0f}%" for index in shown.tolist()]
+    captions = [f"AP {100 * evaluation.model.average_precision[index]:.0f}%" for index in shown.tolist()]
     sheet = ranking_sheet(
-        evaluation.evaluated.shards, evaluation.queries[shown], ranked[shown], evaluation.labels, line, annotations
+        evaluation.evaluated.shards, evaluation.queries[shown], ranked[shown], evaluation.labels, line, captions
     )
     publish_bytes(out / "predictions.png", sheet)
 

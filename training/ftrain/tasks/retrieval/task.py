@@ -142,9 +142,7 @@ class Retrieval(Task):
 
     def compared(self, rows: Rows) -> np.ndarray | None:
         """Return the identities, N, 1."""
-        column = rows.shards.columns[self.config.identity][rows.rows]
-        numbers = np.where(column == "", -1, np.unique(column, return_inverse=True)[1])
-        return numbers[:, None] if self.config.triplet_loss_weight else None
+        return rows.numbers(self.config.identity)[:, None] if self.config.triplet_loss_weight else None
 
     def check_training(self, rows: Rows) -> list[str]:
         """Require pairs for triplets, and at least two classes for the cross-entropy and the proxies."""
