@@ -3,7 +3,8 @@
 
 `install` wraps the calls of `os` and `open` that change files below a folder. The k-th of them fails once with EIO,
 fails with ENOSPC together with all later writes (a full disk stays full), or ends the process like SIGKILL. A failing
-write has already written half of its bytes. The calls are recorded, so that their order can be checked.
+write has already written half of its bytes. The calls are recorded, so that their order can be checked. A slow disk
+takes 5 ms for every call, so that a signal arrives before a small job is done.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import errno
 import io
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 KINDS = ("ENOSPC", "EIO", "KILL")
+SLOW = "SLOW"
 _OPEN = builtins.open
 _OS_OPEN = os.open
 _GROWS = ("write", "create", "mkdir")  # refused once the disk is full
@@ -40,6 +43,8 @@ class Layer:
         if self.is_full and operation in _GROWS:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), *([] if operation == "write" else [path]))
         self.calls.append((operation, os.path.relpath(path, self.root)))
+        if self.kind == SLOW:
+            time.sleep(0.005)
         if len(self.calls) != self.at:
             return
         half()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from tests.faults.harness import Forge, leftovers
 from tests.faults.jobs import snapshot
+from tests.faults.layer import SLOW
 from tests.small_tables import write_small_table
 from tests.trees import tree_of
 
@@ -52,7 +53,9 @@ def test_shard_is_stopped_in_the_middle(
     """As soon as the first of 40 shards is finished, far from the end."""
     out = scratch / "out"
     when = {"folder": str(out), "pattern": "meta/train-*.json"}
-    outcome = forge.cli(*shard_arguments(table, out, workers), stop={"signal": number, "when": when, "group": group})
+    stop = {"signal": number, "when": when, "group": group}
+    disk = {"root": str(out), "kind": SLOW, "at": 0}
+    outcome = forge.cli(*shard_arguments(table, out, workers), stop=stop, fault=disk)
     check_end(number, outcome.code, outcome.err)
     assert leftovers(out) == []
     assert 0 < len(list(out.glob("*.tar"))) < sum(COUNTS.values())
