@@ -8,7 +8,8 @@
 training photographs without a held-out part (`validation_split=holdout`) and evaluates its last checkpoint there; a
 variant that has a result is skipped, so an interrupted run goes on. `run --final VARIANT` trains one variant on all
 training photographs and evaluates it on the test photographs, which have chosen nothing. `table` prints all results.
-Every variant changes the keys listed here in the profile `photographs` of its task, and nothing else.
+Every variant changes the keys listed here in the profile `photographs` of its task, and nothing else. Comparisons run
+at 128 pixels, on a shortened schedule where the set is large; docs/results.md has the commands of the long runs.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ from fschemas.cores import let_waiting_threads_sleep
 
 let_waiting_threads_sleep()  # inherited by the commands
 BIN = Path(sys.executable).parent
+SMALL = {"profile": "photographs", "model.input_size": "128"}
 _KEYPOINTS = {
-    "model.backbone": "tf_efficientnet_lite0", "model.weights": "imagenet", "model.channels": "64", "model.input_size": "160",
-    "model.rotation": "15", "fit.learning_rate": "0.001", "fit.backbone_lr_scale": "0.5", "fit.ema_decay": "0.998",
-    "fit.checkpoint_every_steps": "100", "fit.epochs": "9",
+    "model.backbone": "tf_efficientnet_lite0", "model.weights": "imagenet", "model.channels": "64", "model.input_size": "128",
+    "model.rotation": "15", "fit.batch_size": "32", "fit.learning_rate": "0.001", "fit.backbone_lr_scale": "0.5",
+    "fit.ema_decay": "0.995", "fit.checkpoint_every_steps": "100", "fit.epochs": "5",
 }  # fmt: skip
 
 
@@ -71,7 +73,7 @@ STUDIES = {
         smaller_is_better=True,
     ),
     "attributes": Study(
-        "category", "fine/shards", "val", "groups_top_1", {"profile": "photographs", "model.targets": "[attributes]"},
+        "category", "fine/shards", "val", "groups_top_1", {**SMALL, "model.targets": "[attributes]", "fit.epochs": "5", "fit.ema_decay": "0.995"},
         {
             "given box": {"model.crop": "box"},
             "layer-wise decay": {"fit.layer_lr_decay": "0.85"},
@@ -80,10 +82,10 @@ STUDIES = {
         },
     ),
     "category": Study(
-        "category", "folders/shards", "test", "category_top_1", {"profile": "photographs", "model.targets": "[category]"}, CLASSES
+        "category", "folders/shards", "test", "category_top_1", {**SMALL, "model.targets": "[category]"}, CLASSES
     ),
     "products": Study(
-        "retrieval", "folders/shards", "test", "map", {"profile": "photographs"},
+        "retrieval", "folders/shards", "test", "map", SMALL,
         {
             "margin softmax (ArcFace)": {"model.cosine_scale": "16", "model.cosine_margin": "0.3"},
             "sub-centers": {"model.cosine_scale": "16", "model.cosine_margin": "0.3", "model.subcenters": "3"},
@@ -94,7 +96,7 @@ STUDIES = {
             **AUGMENTATION,
         },
     ),
-    "styles": Study("style", "style/shards", "test", "top_1", {"profile": "photographs"}, CLASSES),
+    "styles": Study("style", "style/shards", "test", "top_1", SMALL, CLASSES),
 }  # fmt: skip
 
 
