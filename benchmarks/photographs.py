@@ -45,6 +45,7 @@ class Study:
     base: dict[str, str]
     variants: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
     smaller_is_better: bool = False
+    ensembles: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])  # variants to join
 
 
 AUGMENTATION = {
@@ -61,6 +62,18 @@ CLASSES = {
     "square-root sampling": {"fit.sampler": "square_root"},
     "balanced sampling": {"fit.sampler": "balanced"},
 }
+SEARCH = {
+    "model.target": "attributes", "model.input_size": "128", "model.mining": "semi_hard", "model.triplet_loss_weight": "1",
+    "model.local_backbone": "", "fit.epochs": "5", "fit.stages": "[]",
+}  # fmt: skip
+LOCAL_BRANCH = {
+    "model.local_backbone": "tf_efficientnet_lite0", "model.local_loss_weight": "0.1",
+    "fit.stages": "[{until: 0.6, freeze: [local], loss_weights: {local: 0, align: 0, contrast: 0}}, {lr_scales: {local: 5}}]",
+}  # fmt: skip
+PATCHES = {
+    **LOCAL_BRANCH, "model.local_head": "patches", "model.local_input_size": "128", "model.align_loss_weight": "0",
+    "model.contrast_loss_weight": "0.04",
+}  # fmt: skip
 STUDIES = {
     "keypoints": Study(
         "keypoints", "fine/shards", "val", "ne_image", _KEYPOINTS,
@@ -71,6 +84,7 @@ STUDIES = {
             **AUGMENTATION,
         },
         smaller_is_better=True,
+        ensembles={"ensemble": ("base", "random resized crop")},
     ),
     "attributes": Study(
         "category", "fine/shards", "val", "groups_top_1", {**SMALL, "model.targets": "[attributes]", "fit.epochs": "5", "fit.ema_decay": "0.995"},
@@ -95,6 +109,9 @@ STUDIES = {
             "proxy anchor": {"model.proxy_loss_weight": "0.3"},
             **AUGMENTATION,
         },
+    ),
+    "search": Study(
+        "style", "fine/shards", "val", "map", SEARCH, {"local branch (ASEN++)": LOCAL_BRANCH, "patches (RPF)": PATCHES}
     ),
     "styles": Study("style", "style/shards", "test", "top_1", SMALL, CLASSES),
 }  # fmt: skip
@@ -128,7 +145,7 @@ def main() -> None:
         names = (
             [options.final or options.only]
             if options.final or options.only
-            else ["base", *STUDIES[options.study].variants]
+            else ["base", *STUDIES[options.study].variants, *STUDIES[options.study].ensembles]
         )
         for name in names:
             run(
@@ -165,21 +182,24 @@ def prepare(fine: Path, folders: Path, style: Path, work: Path) -> None:
 def run(work: Path, study: str, name: str, threads: int, *, final: bool, limit_steps: int | None) -> None:
     """Train and evaluate one variant, unless it has a result."""
     one = STUDIES[study]
-    folder = work / "runs" / study / f"{name.replace(' ', '-')}{'-final' if final else ''}"
+    folder = place(work, study, name, final=final)
     result = folder / "result.json"
     if result.exists():
         return
-    settings = {**one.base, **({} if name == "base" else one.variants[name])}
-    settings["validation_split"] = "none" if final else "holdout"
+    settings = {**one.base, **one.variants.get(name, {}), "validation_split": "none" if final else "holdout"}
     settings["hold_out"] = "0.15"
-    profile = settings.pop("profile", None)
-    words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
     start = time.monotonic()
-    call(
-        "ftrain", one.task, work / one.shards, "--run", folder / "run", "--workers", "1", "--threads", str(threads),
-        "--tracker", "none", *(["--profile", profile] if profile else []),
-        *(["--limit-steps", str(limit_steps)] if limit_steps else []), *words,
-    )  # fmt: skip
+    if name in one.ensembles:
+        runs = [place(work, study, part, final=final) / "run" for part in one.ensembles[name]]
+        call("ftrain", "join", work / one.shards, *runs, "--run", folder / "run", "--checkpoint", "latest")
+    else:
+        pairs = [(key, value) for key, value in settings.items() if key != "profile"]
+        call(
+            "ftrain", one.task, work / one.shards, "--run", folder / "run", "--workers", "1", "--threads", str(threads),
+            "--tracker", "none", *(["--profile", settings["profile"]] if "profile" in settings else []),
+            *(["--limit-steps", str(limit_steps)] if limit_steps else []),
+            *(word for key, value in pairs for word in ("--set", f"{key}={value}")),
+        )  # fmt: skip
     minutes = (time.monotonic() - start) / 60
     split = one.test if final else "holdout"
     call(
@@ -193,6 +213,11 @@ def run(work: Path, study: str, name: str, threads: int, *, final: bool, limit_s
     )
 
 
+def place(work: Path, study: str, name: str, *, final: bool) -> Path:
+    """Folder of one variant."""
+    return work / "runs" / study / f"{name.replace(' ', '-')}{'-final' if final else ''}"
+
+
 def table(work: Path) -> str:
     """Format all results as Markdown, one table per study; the base comes first."""
     lines: list[str] = []
@@ -202,10 +227,8 @@ def table(work: Path) -> str:
             "| variant | held out | test |",
             "|---|---|---|",
         ]
-        for name in ("base", *one.variants):
-            cells = [
-                cell(work / "runs" / study / f"{name.replace(' ', '-')}{end}", one.metric) for end in ("", "-final")
-            ]
+        for name in ("base", *one.variants, *one.ensembles):
+            cells = [cell(place(work, study, name, final=final), one.metric) for final in (False, True)]
             if any(cells):
                 lines.append(f"| {name} | {cells[0]} | {cells[1]} |")
     return "\n".join(lines)
