@@ -83,7 +83,7 @@ def set_value(section: dict[str, Any], override: str) -> None:
         if not isinstance(section, dict):
             raise UsageError(f"--set {override}: {parent} has no parts")
     try:
-        section[last] = parse_yaml(text, "")
+        section[last] = parse_yaml(text, "") if text else ""  # YAML would read nothing as null
     except UsageError as error:
         raise UsageError(
             f"--set {path}={reprlib.repr(text)[1:-1]}: {reprlib.repr(text)} is not a value{error}"
