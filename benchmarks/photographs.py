@@ -64,7 +64,7 @@ CLASSES = {
 }
 SEARCH = {
     "model.target": "attributes", "model.input_size": "128", "model.mining": "semi_hard", "model.triplet_loss_weight": "1",
-    "model.local_backbone": "", "fit.epochs": "5", "fit.stages": "[]",
+    "model.local_backbone": "", "fit.epochs": "5", "fit.stages": "[{}]",
 }  # fmt: skip
 LOCAL_BRANCH = {
     "model.local_backbone": "tf_efficientnet_lite0", "model.local_loss_weight": "0.1",
