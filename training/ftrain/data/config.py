@@ -131,7 +131,7 @@ class TripletConfig(BackboneConfig):
     triplet_margin: float = Field(0.2, ge=0)
     """Margin of the triplet loss."""
     mining: Mining = "batch_hard"
-    """Triplet mining strategy."""
+    """Triplets of a batch: the hardest one of each image, semi-hard ones (Schroff et al., CVPR 2015), or all."""
 
 
 class FitConfig(BaseModel):
@@ -156,7 +156,7 @@ class FitConfig(BaseModel):
     backbone_lr_scale: float = Field(1.0, ge=0)
     """Multiplies the learning rate of the backbone, but not of layers added to it."""
     layer_lr_decay: float = Field(1.0, gt=0, le=1)
-    """Multiplies the learning rate once per layer of the backbone, from the head down; 1 disables it."""
+    """Each layer of the backbone has this times the learning rate of the layer above; 1 disables it."""
     weight_decay: float = Field(1e-4, ge=0)
     """Weight decay; not applied to biases and normalization layers."""
     momentum: float = Field(0.9, ge=0, lt=1)
@@ -176,7 +176,7 @@ class FitConfig(BaseModel):
     seed: int = Field(0, ge=0, lt=2**63)
     """Seed of initial weights, sample order and augmentation."""
     sampler: Literal["shuffled", "windowed", "balanced", "square_root", "identities", "auto"] = "shuffled"
-    """Order; balanced: equally many of all classes; square_root: between; identities: P x K; auto: P x K if there are items."""
+    """Order; balanced: all classes equally often; square_root: between; identities: P x K; auto: P x K if there are items."""
     samples_per_identity: int = Field(4, ge=2)
     """K of the samplers `identities` and `auto`: images per identity in a batch."""
     across_domains: bool = False

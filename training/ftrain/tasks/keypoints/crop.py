@@ -1,8 +1,8 @@
 """Crops from keypoints, for data without bounding boxes (`model.crop=keypoints`).
 
 Training views show the extent of the annotated keypoints, shifted at random, or sometimes the whole image; therefore
-the same network can find the garment in the whole image and then look at it closely. FashionAI's competitors, who all
-cropped, gained .8 points of NE (HqWei; HiKapok predicts twice, as here).
+the same network can find the garment in the whole image and then look at it closely. In FashionAI, crops gained HqWei .8
+points of NE; HiKapok predicts twice, as here.
 """
 
 from collections.abc import Mapping

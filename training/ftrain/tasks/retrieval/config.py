@@ -15,9 +15,9 @@ class RetrievalConfig(TripletConfig):
     embedding_dim: int = Field(512, ge=2, le=65_536)
     """Dimension of the embedding."""
     nested_dims: tuple[Annotated[int, Field(ge=2)], ...] = ()
-    """First dimensions that are embeddings of their own, for `--dim` (Kusupati et al., NeurIPS 2022)."""
+    """Numbers of first dimensions that are embeddings of their own, for `--dim` (Kusupati et al., NeurIPS 2022)."""
     pooling: Literal["average", "gem"] = "average"
-    """Pooling of the feature map: average, or generalized mean."""
+    """Pooling of the feature map: average, or generalized mean (GeM, Radenovic et al., TPAMI 2019)."""
     bn_neck: bool = False
     """Batch normalization between triplet loss and classifier (Luo et al., CVPRW 2019)."""
     identity: Identity = "item"
@@ -29,7 +29,7 @@ class RetrievalConfig(TripletConfig):
     triplet_loss_weight: float = Field(1.0, ge=0)
     """Weight of the triplet loss."""
     proxy_loss_weight: float = Field(0.0, ge=0)
-    """Weight of the proxy loss."""
+    """Weight of the proxy anchor loss (Kim et al., CVPR 2020)."""
     cosine_scale: float = Field(0.0, ge=0)
     """0: linear classifier; else scale of a cosine classifier (Zhai and Wu, BMVC 2019)."""
     cosine_margin: float = Field(0.0, ge=0, lt=1.57)

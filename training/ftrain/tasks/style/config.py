@@ -53,7 +53,7 @@ class StyleConfig(TripletConfig):
     align_loss_weight: float = Field(0.01, ge=0)
     """Weight of the loss that aligns the local with the global branch."""
     contrast_loss_weight: float = Field(0.0, ge=0)
-    """Weight of the contrast between attended region, its patches and the background (RPF); 0: not computed."""
+    """Weight of the contrast of the attended region with its patches and the background (RPF); 0: not computed."""
     category_loss_weight: float = Field(0.0, ge=0)
     """Weight of the garment category loss, an auxiliary task for styles; 0: not learned."""
     mixup: float = Field(0.0, ge=0, le=100)
