@@ -1,4 +1,8 @@
-"""Heat map losses per keypoint, and online hard keypoint mining (OHKM; CPN, Chen et al., CVPR 2018, section 3.3)."""
+"""Heat map losses per keypoint, and online hard keypoint mining (OHKM; CPN, Chen et al., CVPR 2018, section 3.3).
+
+A sample without valid points costs 0 and still counts: if the mean were over the others, the loss of a batch would not
+be the mean over its micro-batches, whose numbers of such samples differ.
+"""
 
 import torch
 from torch import Tensor
@@ -15,7 +19,7 @@ def per_point_loss(maps: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
 
 
 def mean_keypoint_loss(point_loss: Tensor, valid: Tensor) -> Tensor:
-    """Mean over the valid points of a sample, then over the samples that have any; 0 if there are none.
+    """Mean over the valid points of a sample, then over all samples.
 
     `point_loss` and `valid` are B, K. Used for GlobalNet, which trains on all points.
     """
@@ -23,7 +27,7 @@ def mean_keypoint_loss(point_loss: Tensor, valid: Tensor) -> Tensor:
 
 
 def hard_keypoint_loss(point_loss: Tensor, valid: Tensor, share: float = 0.5) -> Tensor:
-    """Mean over the hardest points of a sample, then over the samples with a valid point; 0 if there are none.
+    """Mean over the hardest points of a sample, then over all samples.
 
     `point_loss` and `valid` are B, K. Selects ceil(share * number of valid points) per sample, so a skirt with four
     points trains two of them and never an invalid one. Ties are broken by the order of the points.
@@ -42,7 +46,5 @@ def hardest_points(point_loss: Tensor, valid: Tensor, share: float = 0.5) -> Ten
 
 
 def _mean_over_chosen(point_loss: Tensor, chosen: Tensor) -> Tensor:
-    """Mean per sample over the chosen points, then over the samples with any."""
-    num_chosen = chosen.sum(dim=1)
-    per_sample = torch.where(chosen, point_loss, 0.0).sum(dim=1) / num_chosen.clamp_min(1)
-    return per_sample.sum() / (num_chosen > 0).sum().clamp_min(1)
+    """Mean over the chosen points of each sample, 0 without any, then over all samples."""
+    return (torch.where(chosen, point_loss, 0.0).sum(dim=1) / chosen.sum(dim=1).clamp_min(1)).mean()
