@@ -14,7 +14,7 @@ class KeypointsConfig(BackboneConfig):
 
     crop: Literal["image", "box", "keypoints"] = "image"  # pyright: ignore[reportIncompatibleVariableOverride]
     """Region that fills the input: the image, the annotated bounding box, or the extent of the keypoints."""
-    crop_jitter: float = Field(0.1, ge=0, le=1)
+    crop_jitter: float = Field(0.1, ge=0, lt=0.5)
     """Augmentation of crop=keypoints: each side of the crop moves by up to this fraction of its longer side."""
     whole_image_ratio: float = Field(0.25, ge=0, le=1)
     """With crop=keypoints, fraction of the training views that show the whole image, as the first pass does."""
