@@ -85,7 +85,7 @@ class Retrieval(Task):
         if config.bn_neck:  # no bias here or in the classifier (Luo et al., section 3.6): both spaces share the origin
             self.neck = nn.BatchNorm1d(config.embedding_dim)
             self.neck.register_parameter("bias", None)
-        num_classes = {"category": len(self.categories), "item": len(items), "none": 0}[config.classify]
+        num_classes = {"category": len(self.categories), "item": len(items), "none": 0}[_classes(config)]
         self.classifier = (
             nn.Linear(
                 config.embedding_dim, num_classes * config.subcenters, bias=not (config.cosine_scale or config.bn_neck)
@@ -156,13 +156,12 @@ class Retrieval(Task):
             lacks["triplet_loss_weight"] = f"{why}; {several}"
         if self.memory is not None and not has_pairs(sought):
             lacks["memory_size"] = f"no {config.identity} has two training images, so there are no pairs to learn from"
-        classifies = self.classifier is not None and config.classification_loss_weight
-        if classifies and (why := lack_of_classes(rows.names(config.classify), config.classify)):
+        if self.classifier is not None and (why := lack_of_classes(rows.names(config.classify), config.classify)):
             lacks["classification_loss_weight"] = f"{why}; {several}"
         if self.proxies is not None and len(set(rows.names("item").tolist())) < 2:
             lacks["proxy_loss_weight"] = f"there are not two items; {several}"
-        learning = [config.triplet_loss_weight, classifies, self.proxies is not None, self.memory is not None]
-        if len(lacks) == sum(map(bool, learning)):
+        others = (self.classifier, self.proxies, self.memory)
+        if len(lacks) == bool(config.triplet_loss_weight) + sum(part is not None for part in others):
             name, why = next(iter(lacks.items()))
             raise UsageError(f"model.{name}: {why}; choose a set with more images, or another loss")
         return [f"model.{name}: {why}" for name, why in lacks.items()]
@@ -303,21 +302,27 @@ class Retrieval(Task):
         return torch.where(known, losses, 0.0).sum() / known.sum().clamp_min(1)
 
 
+def _classes(config: RetrievalConfig) -> str:
+    """Return what the cross-entropy classifies: `category`, `item`, or `none` if its weight is 0."""
+    return config.classify if config.classification_loss_weight else "none"
+
+
 def _learns_items(config: RetrievalConfig) -> bool:
-    return bool((config.classify == "item" and config.classification_loss_weight) or config.proxy_loss_weight)
+    return _classes(config) == "item" or bool(config.proxy_loss_weight)
 
 
 def _categories(config: RetrievalConfig, dataset: dict[str, Any]) -> tuple[str, ...]:
     """Return the category names, empty without a vocabulary; raises `UsageError` if they are needed."""
     vocabulary = dataset["vocabularies"].get("category")
-    needed = [f"model.{key}=category" for key in ("identity", "classify") if getattr(config, key) == "category"]
+    kinds = {"identity": config.identity, "classify": _classes(config)}
+    needed = [f"model.{key}=category" for key, kind in kinds.items() if kind == "category"]
     if needed and not (vocabulary and vocabulary["values"]):
         raise UsageError(f"{needed[0]}: the shard set has no categories; set it to item (classify also to none)")
     if not (
         config.triplet_loss_weight
         or config.proxy_loss_weight
         or (config.memory_size and config.memory_loss_weight)
-        or (config.classify != "none" and config.classification_loss_weight)
+        or _classes(config) != "none"
     ):
         raise UsageError(
             "every loss has the weight 0; raise model.triplet_loss_weight, model.classification_loss_weight or model.proxy_loss_weight"
@@ -332,7 +337,7 @@ def _items(config: RetrievalConfig, dataset: dict[str, Any]) -> tuple[str, ...]:
     if not names:
         asked = (
             "model.classify=item"
-            if config.classify == "item"
+            if _classes(config) == "item"
             else f"model.proxy_loss_weight={config.proxy_loss_weight:g}"
         )
         raise UsageError(f"{asked} needs items to learn, and no training image of the shard set has one")
