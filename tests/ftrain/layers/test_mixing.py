@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ftrain.layers.attribute_loss import binary_loss, class_loss, exclusive_loss
-from ftrain.layers.mixing import Mixing, Mixture, mixed_loss
+from ftrain.layers.mixing import MixedPairs, Mixing, mixed_loss
 
 
 def levels(number: int = 6, side: int = 16) -> torch.Tensor:
@@ -15,45 +15,45 @@ def levels(number: int = 6, side: int = 16) -> torch.Tensor:
     return (torch.arange(number) * 40).to(torch.uint8)[:, None, None, None].expand(number, side, side, 3)
 
 
-def draws(mixing: Mixing, images: torch.Tensor, number: int) -> list[tuple[torch.Tensor, Mixture]]:
-    found = list[tuple[torch.Tensor, Mixture]]()
+def draws(mixing: Mixing, images: torch.Tensor, number: int) -> list[tuple[torch.Tensor, MixedPairs]]:
+    found = list[tuple[torch.Tensor, MixedPairs]]()
     for seed in range(number):
         torch.manual_seed(seed)
-        mixed, mixture = mixing(images)
-        assert mixture is not None
-        found.append((mixed, mixture))
+        mixed, pairs = mixing(images)
+        assert pairs is not None
+        found.append((mixed, pairs))
     return found
 
 
 def test_mixup_adds_images_in_the_share_of_their_losses() -> None:
     images = levels()
-    for mixed, mixture in draws(Mixing(0.4, 0.0), images, 5):
-        expected = mixture.share * images.float() + (1 - mixture.share) * images[mixture.partner].float()
+    for mixed, pairs in draws(Mixing(0.4, 0.0), images, 5):
+        expected = pairs.share * images.float() + (1 - pairs.share) * images[pairs.partner].float()
         torch.testing.assert_close(mixed, expected)
 
 
 def test_cutmix_pastes_one_rectangle_whose_area_is_the_share() -> None:
     images = levels()
-    for mixed, mixture in draws(Mixing(0.0, 1.0), images, 20):
+    for mixed, pairs in draws(Mixing(0.0, 1.0), images, 20):
         own = (mixed == images)[..., 0]
-        assert torch.equal(mixed[~own], images[mixture.partner].float()[~own])
-        changed = ~own[mixture.partner != torch.arange(6)]
+        assert torch.equal(mixed[~own], images[pairs.partner].float()[~own])
+        changed = ~own[pairs.partner != torch.arange(6)]
         if not len(changed) or not changed.any():
             continue
         assert all(torch.equal(one, changed[0]) for one in changed)
         rows, columns = changed[0].any(1).sum(), changed[0].any(0).sum()
         assert changed[0].sum() == rows * columns
-        torch.testing.assert_close(1 - mixture.share, rows * columns / 256)
+        torch.testing.assert_close(1 - pairs.share, rows * columns / 256)
 
 
 def test_shares_have_the_published_distribution() -> None:
     """Beta(alpha, alpha) has the mean 1/2 and the variance 1 / (8 alpha + 4); the area of CutMix is clipped by the border."""
     images = levels(2, 8)
     for alpha in (0.2, 1.0):
-        shares = np.array([float(mixture.share) for _, mixture in draws(Mixing(alpha, 0.0), images, 600)])
+        shares = np.array([float(pairs.share) for _, pairs in draws(Mixing(alpha, 0.0), images, 600)])
         assert abs(shares.mean() - 0.5) < 0.05
         assert abs(shares.var() - 1 / (8 * alpha + 4)) < 0.02
-    shares = np.array([float(mixture.share) for _, mixture in draws(Mixing(0.0, 1.0), images, 600)])
+    shares = np.array([float(pairs.share) for _, pairs in draws(Mixing(0.0, 1.0), images, 600)])
     assert 0.6 < shares.mean() < 0.75
 
 
@@ -69,9 +69,9 @@ def test_nothing_is_mixed_or_drawn_in_evaluation_or_by_default() -> None:
         torch.manual_seed(0)
         first = torch.rand(1)
         torch.manual_seed(0)
-        same, mixture = mixing(images)
+        same, pairs = mixing(images)
         assert same is images
-        assert mixture is None
+        assert pairs is None
         assert torch.equal(torch.rand(1), first)
 
 
@@ -95,10 +95,10 @@ def test_mixing_compiles_whole() -> None:
 def test_the_loss_of_a_mixture_is_the_cross_entropy_of_soft_targets() -> None:
     torch.manual_seed(0)
     logits, labels = torch.randn(4, 5), torch.tensor([0, 3, 4, 1])
-    mixture = Mixture(torch.tensor([1, 0, 3, 2]), torch.tensor(0.3))
+    pairs = MixedPairs(torch.tensor([1, 0, 3, 2]), torch.tensor(0.3))
     one_hot = torch.eye(5)[labels]
-    soft = 0.3 * one_hot + 0.7 * one_hot[mixture.partner]
-    found = mixed_loss(lambda own: class_loss(logits, own), labels, mixture)
+    soft = 0.3 * one_hot + 0.7 * one_hot[pairs.partner]
+    found = mixed_loss(lambda own: class_loss(logits, own), labels, pairs)
     torch.testing.assert_close(found, torch.nn.functional.cross_entropy(logits, soft))
 
 
@@ -106,14 +106,14 @@ def test_the_loss_of_a_mixture_is_the_cross_entropy_of_soft_targets() -> None:
 def test_attributes_are_soft_targets_and_unknown_ones_stay_unknown(exclusive: bool) -> None:
     torch.manual_seed(1)
     logits = torch.randn(2, 4, requires_grad=True)
-    mixture = Mixture(torch.tensor([1, 0]), torch.tensor(0.25))
+    pairs = MixedPairs(torch.tensor([1, 0]), torch.tensor(0.25))
     targets = torch.tensor([[1, 0, -1, -1], [0, 1, -1, -1]])
     if exclusive:
-        loss = mixed_loss(lambda own: exclusive_loss(logits, own, [[0, 1], [2, 3]]), targets, mixture)
+        loss = mixed_loss(lambda own: exclusive_loss(logits, own, [[0, 1], [2, 3]]), targets, pairs)
         soft = torch.tensor([[0.25, 0.75], [0.75, 0.25]])
         expected = torch.nn.functional.cross_entropy(logits[:, :2], soft)
     else:
-        loss = mixed_loss(lambda own: binary_loss(logits, own, balanced=False), targets, mixture)
+        loss = mixed_loss(lambda own: binary_loss(logits, own, balanced=False), targets, pairs)
         soft = torch.tensor([[0.25, 0.75], [0.75, 0.25]])
         expected = torch.nn.functional.binary_cross_entropy_with_logits(logits[:, :2], soft)
     torch.testing.assert_close(loss, expected)

@@ -9,7 +9,7 @@ from torch.distributions import Beta
 
 
 @dataclass(frozen=True)
-class Mixture:
+class MixedPairs:
     """Which images were mixed: `partner` int64 B, and the `share` (0 … 1) of the first of both."""
 
     partner: Tensor
@@ -29,7 +29,7 @@ class Mixing(nn.Module):
         super().__init__()
         self.mixup, self.cutmix = mixup, cutmix
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Mixture | None]:
+    def forward(self, images: Tensor) -> tuple[Tensor, MixedPairs | None]:
         """Return images, uint8 B, S, S, 3, as float32 mixtures, and what was mixed; None if nothing is."""
         if not (self.training and (self.mixup or self.cutmix)):
             return images, None
@@ -45,14 +45,14 @@ class Mixing(nn.Module):
             outside = (far[0][:, None] | far[1]).float()
             kept = torch.where(torch.rand((), device=device) < 0.5, kept, outside) if self.mixup else outside
         mixed = torch.lerp(images[partner].float(), images.float(), kept[:, :, None])
-        return mixed, Mixture(partner, kept.mean())
+        return mixed, MixedPairs(partner, kept.mean())
 
 
-def mixed_loss(loss_of: Callable[[Tensor], Tensor], labels: Tensor, mixture: Mixture | None) -> Tensor:
+def mixed_loss(loss_of: Callable[[Tensor], Tensor], labels: Tensor, pairs: MixedPairs | None) -> Tensor:
     """Return `loss_of(labels)`, or, of mixtures, its weighted mean over the labels B, ... of both images."""
-    if mixture is None:
+    if pairs is None:
         return loss_of(labels)
-    return torch.lerp(loss_of(labels[mixture.partner]), loss_of(labels), mixture.share)
+    return torch.lerp(loss_of(labels[pairs.partner]), loss_of(labels), pairs.share)
 
 
 def _beta(alpha: float, device: torch.device) -> Tensor:

@@ -193,15 +193,15 @@ class Category(Task):
         `batch` holds `image` uint8 B, S, S, 3 and the labels of `CategoryEncoder`.
         """
         config = self.config
-        images, mixture = self.mixing(batch["image"])
+        images, pairs = self.mixing(batch["image"])
         outputs: CategoryOutputs = self.network(images)
         parts: dict[str, Tensor] = {}
         if outputs.category is not None:
             settings: Any = {"smoothing": config.label_smoothing, "adjustment": self.adjustment}
-            cost = mixed_loss(partial(class_loss, outputs.category, **settings), batch["category"], mixture)
+            cost = mixed_loss(partial(class_loss, outputs.category, **settings), batch["category"], pairs)
             parts["category"] = config.category_loss_weight * cost
         if outputs.attributes is not None:
-            cost = mixed_loss(partial(self._attribute_loss, outputs.attributes), batch["attributes"], mixture)
+            cost = mixed_loss(partial(self._attribute_loss, outputs.attributes), batch["attributes"], pairs)
             parts["attributes"] = config.attributes_loss_weight * cost
         if self.labels.has_boxes:
             parts["box"] = config.box_loss_weight * box_loss(outputs.boxes, batch["box"], batch["has_box"])

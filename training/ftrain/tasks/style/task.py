@@ -240,7 +240,7 @@ class Style(Task):
         not computed while it is frozen. `batch` holds `image` uint8 B, S, S, 3 and the labels of `StyleEncoder`.
         """
         config, values = self.config, batch["values"]
-        images, mixture = self.mixing(batch["image"])
+        images, pairs = self.mixing(batch["image"])
         features = self._features(images)
         embedding, maps = self.attention(features[0], self.attribute_vectors)
         deep = features[1] if self.neck is not None else None
@@ -253,13 +253,14 @@ class Style(Task):
             adjustments = self.adjustment.split([len(known) for known in self.labels.values])
             inputs = self._evaluated(embedding, deep)
             settings: Any = {"adjustments": adjustments, "smoothing": config.label_smoothing}
-            cost = mixed_loss(partial(value_loss, self.heads, inputs, **settings), values, mixture)
+            cost = mixed_loss(partial(value_loss, self.heads, inputs, **settings), values, pairs)
             parts["classes"] = config.classes_loss_weight * cost
-        parts["triplet"] = config.triplet_loss_weight * triplets(self.gather(embedding), self.gather(values))
+        if config.triplet_loss_weight:  # otherwise nothing need be gathered, which costs a second pass of micro-batches
+            parts["triplet"] = config.triplet_loss_weight * triplets(self.gather(embedding), self.gather(values))
         if self.category_head is not None and deep is not None:
             named = self.category_head(deep.mean(dim=(2, 3)))
             class_loss_of = partial(class_loss, named, smoothing=config.label_smoothing)
-            cost = mixed_loss(class_loss_of, batch["category"], mixture)
+            cost = mixed_loss(class_loss_of, batch["category"], pairs)
             parts["category"] = config.category_loss_weight * cost
         if self.local is not None and self.local.attention.project.weight.requires_grad:
             attributes = batch["local_attribute"]
