@@ -65,8 +65,7 @@ def build_index(
     with one_process(device, workers) as target, exclusive(out):
         task, _, state = folder.load(checkpoint)
         opened.require(task.config.groups_to_view())
-        if dim is not None:
-            task.set_dim(dim)
+        task.set_dim(dim)
         require_embeddings(to_device(task, target), target)
         encoder = None if has_annotations(task, opened) else ImageEncoder(task)
         digest = weights_digest(task)

@@ -168,8 +168,7 @@ def _load_task(index: IndexFolder, run: Path | None, device: torch.device) -> Ta
         raise UsageError(
             f"{index.path}: was not built with the weights of {folder}; pass its run with --run, or build it again"
         )
-    if dim := source.get("dim"):
-        task.set_dim(dim)
+    task.set_dim(source.get("dim"))
     return to_device(task, device)
 
 

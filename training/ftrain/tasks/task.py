@@ -181,9 +181,10 @@ class Task(nn.Module):
         if unknown := [kind for kind, value in self.views if value and kind not in self.view_kinds]:
             raise UsageError(f"the task {self.name} has no test-time augmentation by {unknown[0]}")
 
-    def set_dim(self, dim: int) -> None:
-        """Predict the first `dim` dimensions of the embedding. Raises `UsageError` for a task that cannot."""
-        raise UsageError(f"the task {self.name} has embeddings of one dimension only; omit --dim {dim}")
+    def set_dim(self, dim: int | None) -> None:
+        """Predict the first `dim` dimensions of the embedding; None: all. Raises `UsageError` for a task that cannot."""
+        if dim is not None:
+            raise UsageError(f"the task {self.name} has embeddings of one dimension only; omit --dim {dim}")
 
     def encode_image(self, image: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
         """Return the inputs of `predict` for an image outside a shard: uint8 H, W, 3, upright RGB.

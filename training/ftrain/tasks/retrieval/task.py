@@ -246,13 +246,14 @@ class Retrieval(Task):
             found["class_scores"] = torch.stack(scores).mean(dim=0)
         return found | {name: batch[name] for name in ("identity", "category", "role") if name in batch}
 
-    def set_dim(self, dim: int) -> None:
-        """Predict the first `dim` dimensions of the embedding; raises `UsageError` unless the run was trained for it."""
-        if not self.config.nested_dims:
+    def set_dim(self, dim: int | None) -> None:
+        """Predict the first `dim` dimensions of the embedding, or all; raises `UsageError` if trained without nested ones."""
+        most = self.config.embedding_dim
+        if dim is not None and not self.config.nested_dims:
             raise UsageError("--dim: the embedding was not trained to be truncated; train with model.nested_dims")
-        if not 2 <= dim <= self.config.embedding_dim:
-            raise UsageError(f"--dim {dim}: choose 2 to {self.config.embedding_dim}, the dimension of the embedding")
-        self.dim = dim
+        if dim is not None and not 2 <= dim <= most:
+            raise UsageError(f"--dim {dim}: choose 2 to {most}, the dimension of the embedding")
+        self.dim = dim or most
 
     def untrained(self) -> Self:
         """Return a task with the pooled initial backbone features, of another dimension, as the embedding."""
