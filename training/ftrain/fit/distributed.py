@@ -58,10 +58,6 @@ class Processes:
         dist.all_reduce(values, op=dist.ReduceOp.MAX)
         return [int(value) for value in values.tolist()]
 
-    def any(self, flag: bool) -> bool:
-        """Whether the flag is set on any rank."""
-        return bool(self.maximum(int(flag))[0])
-
     def share(self, tensors: Iterable[torch.Tensor]) -> None:
         """Broadcast the tensors of rank 0 to all ranks, in place."""
         if self.world_size > 1:
