@@ -213,7 +213,8 @@ class Trainer:
         self.forward, self.wrapped_for = self.compiled, trained
         gc.collect()  # frees the hooks of the old wrapper
         device_ids = [self.processes.device.index] if self.processes.device.type == "cuda" else None
-        self.forward = DistributedDataParallel(self.compiled, device_ids=device_ids)
+        # Buffers are equal, or statistics that `_validate` takes from the main process.
+        self.forward = DistributedDataParallel(self.compiled, device_ids=device_ids, broadcast_buffers=False)
 
     def _stop_if_not_finite(self, step: int, values: dict[str, float]) -> None:
         bad = [name for name, value in values.items() if not np.isfinite(value)]
