@@ -15,7 +15,7 @@ from ftrain.fit import checkpoint
 from ftrain.fit.checkpoint_state import step_folder
 from ftrain.fit.distributed import Processes
 from ftrain.fit.loop import Trainer
-from ftrain.fit.run_data import RunData
+from ftrain.fit.run_data import RunData, RunPool
 from ftrain.fit.tracking import CsvTracker, Trackers
 from ftrain.tasks.task import Task
 
@@ -39,13 +39,13 @@ def make_trainer(
     tracker = Trackers(CsvTracker(run)) if processes.is_main else Trackers()
     run.mkdir(parents=True, exist_ok=True)
     data = RunData(task, config, opened, processes.rank, processes.world_size)
-    return Trainer(config, data, data.pool(workers), run, processes, tracker, limit_steps=limit_steps)
+    return Trainer(config, data, RunPool(data, workers), run, processes, tracker, limit_steps=limit_steps)
 
 
 def trainer_of(task: Task, config: RunConfig, shards: ShardSet, run: Path, limit_steps: int | None = None) -> Trainer:
     """A trainer of any task, in this process and without files of a tracker."""
     data = RunData(task, config, shards, 0, 1)
-    return Trainer(config, data, data.pool(0), run, ALONE, Trackers(), limit_steps=limit_steps)
+    return Trainer(config, data, RunPool(data, 0), run, ALONE, Trackers(), limit_steps=limit_steps)
 
 
 def saved(run: Path, step: int, file: str = "model") -> dict[str, torch.Tensor]:

@@ -96,7 +96,7 @@ def test_evaluation_is_not_augmented_and_pads_with_a_real_sample(shards: ShardSe
     (batch,) = evaluated_batches(shards, TinyEncoder(), rows[:2], batch_size=50, rank=0, world_size=1, workers=0)
     assert batch["row"].tolist() == rows[:2].tolist()
     assert not batch["noise"].any()
-    (padded,) = evaluated_batches(shards, TinyEncoder(), rows[:2], batch_size=2, rank=1, world_size=2, workers=0)
+    (padded,) = evaluated_batches(shards, TinyEncoder(), rows[:2], batch_size=4, rank=1, world_size=2, workers=0)
     assert padded["row"].tolist() == [-1, -1]
     assert torch.equal(padded["image"], batch["image"][[0, 0]])
 

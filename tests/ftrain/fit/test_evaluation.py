@@ -32,7 +32,7 @@ def test_ranks_together_read_every_sample_once(shards: ShardSet, num_rows: int, 
     rows = shards.rows("val")[:num_rows]
     by_rank = [
         [batch["row"].tolist() for batch in evaluated_batches(
-            shards, TinyEncoder(), rows, batch_size=3, rank=rank, world_size=world_size, workers=rank
+            shards, TinyEncoder(), rows, batch_size=3 * world_size, rank=rank, world_size=world_size, workers=rank
         )]
         for rank in range(world_size)
     ]  # fmt: skip

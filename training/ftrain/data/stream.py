@@ -83,7 +83,7 @@ class BatchStream:
         self.example = encode_row(self.shards, self.encoder, self.example_row, None)
         arrays = {"row": np.zeros((), np.int64), **self.example}
         shape = self.slots, self.batch_size
-        self.views = {name: _shared((*shape, *array.shape), array.dtype) for name, array in arrays.items()}
+        self.views = {name: shared_zeros((*shape, *array.shape), array.dtype) for name, array in arrays.items()}
         self.tensors = {name: torch.from_numpy(view) for name, view in self.views.items()}
 
     def fill(self, step: int) -> None:
@@ -175,9 +175,10 @@ def evaluation_stream(
 ) -> tuple[BatchStream, range]:
     """Return batches with every row of `rows` exactly once over all ranks, without augmentation, and their steps.
 
-    Padding has `row` = -1.
+    `batch_size` counts all ranks. Padding has `row` = -1.
     """
-    batches = evaluation_batches(rows, min(batch_size, len(rows)), rank, world_size)
+    per_rank = min(max(1, batch_size // world_size), len(rows))
+    batches = evaluation_batches(rows, per_rank, rank, world_size)
     size, slots = len(batches[0]), tasks_ahead(workers) + 2
     return BatchStream(shards, encoder, batches.__getitem__, None, size, int(rows[0]), slots), range(len(batches))
 
@@ -194,7 +195,7 @@ def _keep_freed_memory() -> None:
         mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
 
 
-def _shared(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+def shared_zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
     """Zeros shared by forked processes: an anonymous mapping, not limited by /dev/shm and not leaked by kills."""
     buffer = mmap.mmap(-1, max(1, math.prod(shape) * dtype.itemsize))
     return np.frombuffer(buffer, dtype, count=math.prod(shape)).reshape(shape)

@@ -27,7 +27,7 @@ from ftrain.fit import checkpoint
 from ftrain.fit.checkpoint_state import TrainingState, amend_state
 from ftrain.fit.clock import Clock
 from ftrain.fit.distributed import Processes
-from ftrain.fit.evaluation import results_of_split, to_device
+from ftrain.fit.evaluation import batch_to_device, predict_batches
 from ftrain.fit.gradients import GlobalBatch, Losses, accumulate, accumulate_exactly, split_batch
 from ftrain.fit.optimization import (
     autocast,
@@ -152,7 +152,7 @@ class Trainer:
             for batch in batches:
                 clock.data_arrived()
                 step, rows = self.state.step, self.plan.batch(self.state.step)
-                losses = self._step(step, to_device(batch, self.processes.device))
+                losses = self._step(step, batch_to_device(batch, self.processes.device))
                 self.state.ledger = extend_ledger(self.state.ledger, rows)
                 self.state.step = step + 1
                 clock.step_done(len(rows))
@@ -267,10 +267,9 @@ class Trainer:
         task: Task = model.module if isinstance(model, AveragedModel) else model  # type: ignore[assignment]
         task.set_tta(False)  # `ftrain evaluate` measures with it
         with autocast(self.processes.device, self.fit.amp):
-            results = results_of_split(
-                task, self.data.shards, self.validation_rows, self.processes, self.fit.batch_size, self.pool.workers,
-                after_batch=lambda: stop_for(self.processes.maximum(self.signals.number)[0], step), stage="validating",
-                validating=True, batches=self.pool.validation(),
+            results = predict_batches(
+                task, self.pool.validation(), self.validation_rows, self.processes, stage="validating", validating=True,
+                after_batch=lambda: stop_for(self.processes.maximum(self.signals.number)[0], step),
             )  # fmt: skip
         task.set_tta(None)
         metrics = task_function(self.task, "compute_metrics")(self.task, results)

@@ -17,9 +17,8 @@ class RunPool(BatchPool):
         task, plan, positions = data.task, data.plan, data.positions.reshape(-1)
         streams = [training_stream(data.shards, task.encoder, plan, positions, workers)]
         if len(data.validation_rows):
-            per_rank = max(1, plan.batch_size // data.world_size)
             stream, self.validation_steps = evaluation_stream(
-                data.shards, task.encoder, data.validation_rows, batch_size=per_rank,
+                data.shards, task.encoder, data.validation_rows, batch_size=plan.batch_size,
                 rank=data.rank, world_size=data.world_size, workers=workers,
             )  # fmt: skip
             streams.append(stream)
@@ -49,7 +48,3 @@ class RunData:
         sampler, rows = sampler_of(task, fit, shards, self.training_rows)
         self.plan = TrainingPlan(rows, fit.batch_size, fit.seed, sampler)
         self.positions = positions_of_rank(fit, rank, world_size, sampler)
-
-    def pool(self, workers: int) -> RunPool:
-        """Return the pool of data workers, without starting it."""
-        return RunPool(self, workers)

@@ -22,7 +22,7 @@ from ftrain.fit.distributed import Processes, processes, rank_and_world_size
 from ftrain.fit.init_from import init_from
 from ftrain.fit.loop import Trainer
 from ftrain.fit.preflight import check_data, check_network
-from ftrain.fit.run_data import RunData
+from ftrain.fit.run_data import RunData, RunPool
 from ftrain.fit.run_folder import RunFolder, flat
 from ftrain.fit.splits import names_to_learn
 from ftrain.fit.trackers import MlflowTracker, TensorboardTracker, check_trackers, default_trackers
@@ -64,7 +64,7 @@ def train(task_name: str, options: TrainOptions) -> dict[str, Any]:
     task = build_task(config, {**shards.metadata, "names": names})
     data = RunData(task, config, shards, *rank_and_world_size())
     notes = check_data(config, data)
-    with data.pool(options.workers) as pool, ExitStack() as stack:
+    with RunPool(data, options.workers) as pool, ExitStack() as stack:
         pool.start()  # before the process group and CUDA, which do not survive a fork
         group = stack.enter_context(processes(options.device, options.workers, options.threads))
         group.require_same("shard set", shards.plan_id)

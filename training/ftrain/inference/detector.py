@@ -5,7 +5,7 @@ predicts them on whole images finds the garment (`--detector RUN`): a `category`
 `keypoints` run. A run with `model.crop=keypoints` finds the garment itself.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -46,16 +46,14 @@ class Detector:
         """Return the garment box of an image (H, W, 3), uint8, in pixels; of a garment of this category, if known."""
         return self._describe(self._predict(image), 0, category)["box"]
 
-    def boxes_of_split(self, shards: ShardSet, predict: Callable[[Task, Encoder], Results]) -> dict[int, Box]:
-        """Return the box found in the image of each row of a split; `predict` predicts the split with a task.
+    def boxes_of_split(self, shards: ShardSet, results: Results) -> list[Box]:
+        """Return the boxes that the task found: `results` are its predictions for the `WholeImages` of a split.
 
         A task that finds the garment itself is told which garment is annotated, as the FashionAI challenge does.
         """
-        results = predict(self.task, WholeImages(self.task))
-        rows = results["row"].tolist()
+        rows = results["row"]
         garments = shards.columns["garment"][rows] if self.is_own else [None] * len(rows)
-        boxes = [self._describe(results, number, garment)["box"] for number, garment in enumerate(garments)]
-        return dict(zip(rows, boxes, strict=True))
+        return [self._describe(results, number, garment)["box"] for number, garment in enumerate(garments)]
 
     def _predict(self, image: np.ndarray) -> Results:
         return predict_batch(self.task, [self.task.encode_image(image)], self.device)
@@ -79,10 +77,13 @@ class WholeImages:
 
 @dataclass(frozen=True)
 class CroppedEncoder:
-    """An encoder that is shown found boxes, by row, instead of the annotated ones; annotations stay as they are."""
+    """An encoder that is shown found boxes, one per row, instead of the annotated ones; annotations stay as they are.
+
+    `boxes` N, 4 may be shared memory, which is filled after the workers were forked.
+    """
 
     encoder: Encoder
-    boxes: dict[int, Box]
+    boxes: np.ndarray
 
     def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
         """Encode the sample with its box under `SEEN`."""

@@ -26,10 +26,10 @@ def load_task(run: Path, checkpoint: str, tta: bool | None, device: torch.device
     """Load the trained task of a run onto the device, with test-time augmentation according to `set_tta`."""
     task, _, _ = RunFolder(Path(run)).load(checkpoint)
     task.set_tta(tta)
-    return to_device(task, device)
+    return task_to_device(task, device)
 
 
-def to_device(task: AnyTask, device: torch.device) -> AnyTask:
+def task_to_device(task: AnyTask, device: torch.device) -> AnyTask:
     """Move a task to a device, with its convolution weights in the memory format that is fastest there."""
     return task.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 

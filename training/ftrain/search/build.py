@@ -24,7 +24,7 @@ from ftrain.fit.distributed import Processes, one_process
 from ftrain.fit.evaluation import results_of_split
 from ftrain.fit.run_folder import RunFolder
 from ftrain.inference.label_mapping import ImageEncoder, has_annotations
-from ftrain.inference.trained_task import predict_batch, to_device
+from ftrain.inference.trained_task import predict_batch, task_to_device
 from ftrain.metrics.exact_search import Features
 from ftrain.search.approximate import Kind, build_approximate, require_faiss
 from ftrain.search.index_file import write_index
@@ -66,7 +66,7 @@ def build_index(
         task, _, state = folder.load(checkpoint)
         opened.require(task.config.groups_to_view())
         task.set_dim(dim)
-        require_embeddings(to_device(task, target), target)
+        require_embeddings(task_to_device(task, target), target)
         encoder = None if has_annotations(task, opened) else ImageEncoder(task)
         digest = weights_digest(task)
         rows = _rows(task, opened, splits, has_labels=encoder is None)

@@ -19,7 +19,7 @@ from ftrain.fit.evaluation import results_of_split
 from ftrain.fit.run_folder import RECEIPT_FILE, RunFolder
 from ftrain.fit.splits import Splits
 from ftrain.inference.label_mapping import agree
-from ftrain.inference.trained_task import as_batch, to_device
+from ftrain.inference.trained_task import as_batch, task_to_device
 from ftrain.layers.weights import weights_to_come
 from ftrain.tasks.joined.task import Joined, JoinedConfig, Member, inputs_of, parts_of
 from ftrain.tasks.joined_keypoints.task import JoinedKeypoints, joined_config
@@ -67,7 +67,7 @@ def join_runs(
             tasks, members, config = _members(loaded, runs, opened)
             rows = _rows(tasks[0], config, opened)
             joined = _assembled(tasks, members, opened, min(dim, len(rows) - 1))
-            to_device(joined, target)
+            task_to_device(joined, target)
             alone = Processes(0, 1, target)
             parts = results_of_split(joined, opened, rows, alone, batch_size, workers)["parts"]
             joined.cpu().fit(torch.from_numpy(parts))

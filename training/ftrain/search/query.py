@@ -23,7 +23,7 @@ from ftrain.fit.distributed import one_process
 from ftrain.fit.run_folder import RunFolder
 from ftrain.inference.detector import Detector
 from ftrain.inference.prediction_file import publish_predictions
-from ftrain.inference.trained_task import image_threads, load_ahead, predict_batch, to_device
+from ftrain.inference.trained_task import image_threads, load_ahead, predict_batch, task_to_device
 from ftrain.metrics.exact_search import ExactSearch, Features, Metric, SearchResults, Similarity
 from ftrain.search.approximate import ApproximateSearch
 from ftrain.search.build import COLOR, deep_features, unit, weights_digest
@@ -169,7 +169,7 @@ def _load_task(index: IndexFolder, run: Path | None, device: torch.device) -> Ta
             f"{index.path}: was not built with the weights of {folder}; pass its run with --run, or build it again"
         )
     task.set_dim(source.get("dim"))
-    return to_device(task, device)
+    return task_to_device(task, device)
 
 
 def _gallery_images(index: IndexFolder, shards: str | None) -> ShardSet | None:

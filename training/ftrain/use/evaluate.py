@@ -1,13 +1,14 @@
 """`ftrain evaluate RUN SHARDS`: predict a split on any number of processes; the main process evaluates and writes."""
 
 from collections.abc import Iterator
-from contextlib import nullcontext, suppress
-from functools import partial
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import torch
 
 from fschemas.failures import RejectedError, UsageError
 from fschemas.folders import claim_output
@@ -16,15 +17,16 @@ from fschemas.shard_set import ShardSet
 from fschemas.wording import count
 from ftrain.data.remote import open_shards
 from ftrain.data.split_lock import check_lock, lock_digest
-from ftrain.data.stream import Encoder, usable_annotations
-from ftrain.data.types import EvaluatedSplit, Rows
-from ftrain.fit.distributed import Processes, processes
-from ftrain.fit.evaluation import results_of_split
+from ftrain.data.stream import BatchPool, Encoder, evaluation_stream, shared_zeros, usable_annotations
+from ftrain.data.types import EvaluatedSplit, Results, Rows
+from ftrain.fit.checkpoint_state import TrainingState
+from ftrain.fit.distributed import Processes, processes, rank_and_world_size
+from ftrain.fit.evaluation import predict_batches
 from ftrain.fit.run_folder import CURVE_FILES, RunFolder
 from ftrain.fit.splits import Splits
-from ftrain.inference.detector import Box, CroppedEncoder, detector_for
+from ftrain.inference.detector import CroppedEncoder, Detector, WholeImages, detector_for
 from ftrain.inference.label_mapping import agree, unknown_labels, unknown_lines
-from ftrain.inference.trained_task import to_device
+from ftrain.inference.trained_task import task_to_device
 from ftrain.tasks.task import Task, find_task, task_function
 from ftrain.use.key_metrics import key_metrics, publish_curves
 
@@ -71,11 +73,19 @@ def evaluate_run(
     for name in CURVE_FILES:
         folder.check_curve(name)
     cv2.setNumThreads(0)
-    with processes(device, workers) as group, exclusive(out) if group.is_main else nullcontext():
-        options: Any = {"processes": group, "batch_size": batch_size, "workers": workers}
-        task, evaluated, header = _evaluate(folder, opened, group, split, checkpoint, tta, dim, detector, options)
+    evaluation = _load(folder, opened, split, checkpoint, tta, dim, detector)
+    with ExitStack() as stack:
+        passes = stack.enter_context(_Passes(evaluation, batch_size, workers))
+        passes.start()  # before the process group and CUDA, which do not survive a fork
+        group = stack.enter_context(processes(device, workers))
+        if group.is_main:
+            stack.enter_context(exclusive(out))
+        results, untrained = passes.predict(group)
         if not group.is_main:
             return {}
+        task, splits = evaluation.task, evaluation.splits
+        evaluated = EvaluatedSplit(results, splits.shards, split, splits.training_images(), untrained)
+        header = _header(folder, evaluation, split, dim, detector)
         metrics = {**header, **task_function(task, "report")(task, evaluated, out)}
         publish_bytes(out / SUMMARY_FILE, "".join(f"{line}\n" for line in summary_lines(metrics)).encode())
         publish_curves(folder.path, out, task.selected_by[0])
@@ -92,16 +102,27 @@ def refuse_collapse(run: Path, metrics: dict[str, Any]) -> None:
         raise RejectedError(f"{run}: {collapse}")
 
 
-def _evaluate(
-    folder: RunFolder, shards: ShardSet, group: Processes, split: str, checkpoint: str, tta: bool | None,
-    dim: int | None, detector: Path | None, options: dict[str, Any],
-) -> tuple[Task, EvaluatedSplit, dict[str, Any]]:  # fmt: skip
+@dataclass(frozen=True)
+class _Evaluation:
+    """A trained task and what it is evaluated on, before anything is predicted."""
+
+    task: Task
+    state: TrainingState
+    splits: Splits  # of the shard set in the vocabularies of the task
+    given: ShardSet  # the shard set in its own
+    rows: np.ndarray
+    baseline: Task | None  # `Task.untrained`
+    finder: Detector | None
+
+
+def _load(
+    folder: RunFolder, shards: ShardSet, split: str, checkpoint: str, tta: bool | None, dim: int | None, detector: Path | None
+) -> _Evaluation:  # fmt: skip
+    """Load everything on the CPU, so that workers can still be forked."""
     task, config, state = folder.load(checkpoint)
     given, shards = shards, agree(task, folder.path, shards)
     task.set_tta(tta)
-    if dim is not None:
-        task.set_dim(dim)
-    to_device(task, group.device)
+    task.set_dim(dim)
     splits = Splits(task, config, shards)
     rows = splits.evaluated(split)
     try:
@@ -111,21 +132,57 @@ def _evaluate(
         raise UsageError(
             f"{shards.location}: the split {split!r} cannot be evaluated: {error}; choose another --split"
         ) from None
-    predict: Any = partial(results_of_split, shards=shards, rows=rows, **options)
-    finder, boxes = detector_for(task, detector, group.device), None
-    if finder is not None:
-        find: Any = partial(predict, stage="finding the garment")
-        boxes = finder.boxes_of_split(shards, lambda model, whole: find(model, encoder=whole))
-    results, baseline = predict(task, stage="evaluating", encoder=_encoder(task, boxes)), task.untrained()
-    untrained = None
-    if baseline is not None:
-        model = to_device(baseline, group.device)
-        untrained = predict(model, stage="baseline", encoder=_encoder(model, boxes))
+    finder = detector_for(task, detector, torch.device("cpu"))
+    return _Evaluation(task, state, splits, given, rows, task.untrained(), finder)
+
+
+class _Passes(BatchPool):
+    """The passes over a split, whose batches one pool of workers prepares: detector, task and baseline.
+
+    With a detector, the others see the boxes it found, which are in shared memory.
+    """
+
+    def __init__(self, evaluation: _Evaluation, batch_size: int, workers: int) -> None:
+        self.evaluation, shards, rows = evaluation, evaluation.splits.shards, evaluation.rows
+        tasks = [task for task in (evaluation.task, evaluation.baseline) if task is not None]
+        encoders: list[Encoder] = [task.encoder for task in tasks]
+        if evaluation.finder is not None:
+            self.boxes = shared_zeros((len(shards), 4), np.dtype(np.float64))
+            cropped = (CroppedEncoder(encoder, self.boxes) for encoder in encoders)
+            encoders = [*cropped, WholeImages(evaluation.finder.task)]
+        rank, world_size = rank_and_world_size()
+        options: Any = {"batch_size": batch_size, "rank": rank, "world_size": world_size, "workers": workers}
+        streams, (self.steps, *_) = zip(
+            *(evaluation_stream(shards, one, rows, **options) for one in encoders), strict=True
+        )
+        super().__init__(streams, workers)
+
+    def predict(self, group: Processes) -> tuple[Results, Results | None]:
+        """Return the predictions of the task and, if there is one, of the baseline, on all processes."""
+        evaluation = self.evaluation
+        if finder := evaluation.finder:
+            found = self._pass(len(self.streams) - 1, finder.task, group, "finding the garment")
+            self.boxes[found["row"]] = finder.boxes_of_split(evaluation.splits.shards, found)
+        results = self._pass(0, evaluation.task, group, "evaluating")
+        if evaluation.baseline is None:
+            return results, None
+        return results, self._pass(1, evaluation.baseline, group, "baseline")
+
+    def _pass(self, stream: int, task: Task, group: Processes, stage: str) -> Results:
+        batches = self.batches(stream, self.steps)
+        return predict_batches(task_to_device(task, group.device), batches, self.evaluation.rows, group, stage=stage)
+
+
+def _header(
+    folder: RunFolder, evaluation: _Evaluation, split: str, dim: int | None, detector: Path | None
+) -> dict[str, Any]:
+    """Return what a report says of any task."""
+    task, state, splits, given = evaluation.task, evaluation.state, evaluation.splits, evaluation.given
     header: dict[str, Any] = {
         "task": task.name,
-        "dataset": shards.metadata.get("dataset"),
+        "dataset": given.metadata.get("dataset"),
         "split": split,
-        "samples": len(rows),
+        "samples": len(evaluation.rows),
         "checkpoint_step": state.step,
         **({"dim": dim} if dim is not None else {}),
         "selection": None,
@@ -138,22 +195,17 @@ def _evaluate(
         ):
             with suppress(UsageError):  # a set without the split that validated
                 chosen = splits.validation()
-        shared = len(np.intersect1d(rows, chosen))
+        shared = len(np.intersect1d(evaluation.rows, chosen))
         header["selection"] = {
             "split": splits.validation_split, "metric": state.best["metric"], "evaluated_samples": shared,
         }  # fmt: skip
-    if finder is not None:
+    if evaluation.finder is not None:
         header["crops"] = f"the boxes that {detector.name if detector else 'the run itself'} predicts"
     if unknown := unknown_labels(task, given, split):
         header["unknown_labels"] = unknown
-    if shards.metadata.get("synthetic"):
+    if given.metadata.get("synthetic"):
         header["note"] = SYNTHETIC_NOTE
-    return task, EvaluatedSplit(results, shards, split, splits.training_images(), untrained), header
-
-
-def _encoder(task: Task, boxes: dict[int, Box] | None) -> Encoder:
-    """Return the encoder of a task, shown the boxes that a detector found."""
-    return task.encoder if boxes is None else CroppedEncoder(task.encoder, boxes)
+    return header
 
 
 def summary_lines(metrics: dict[str, Any]) -> Iterator[str]:
