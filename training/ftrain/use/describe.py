@@ -23,7 +23,7 @@ from ftrain.data.user_images import ImageError, quiet_decoder, read_image
 from ftrain.fit.distributed import one_process
 from ftrain.fit.run_folder import RunFolder
 from ftrain.inference.detector import Box, Detector, finds_garment, uses_boxes
-from ftrain.inference.trained_task import predict_batch, to_device
+from ftrain.inference.trained_task import predict_batch, task_to_device
 from ftrain.plots.overlay import INK, WHITE, label_font
 from ftrain.tasks.task import Task, task_function
 from ftrain.use.predict import canvas_of
@@ -66,12 +66,15 @@ def describe_image(
         image = _read(photo)
         canvas = canvas_of(image)
         uses_category: list[bool] = []
-        box: Box | None = None
+        found: Box | None = None  # by the detector, for all runs
         for run in runs:
             task, _, state = RunFolder(run).load()
             uses_category.append(_uses_category(task, category))
-            if (detector is not None and box is None and uses_boxes(task)) or finds_garment(task):
-                box = Detector(detector, task, target)(image, category)
+            if detector is not None and found is None and uses_boxes(task):
+                found = Detector(detector, task, target)(image)
+            box = found
+            if detector is None and finds_garment(task):
+                box = Detector(None, task, target)(image, category)
             prediction = _predict(task, image, category if uses_category[-1] else None, target, box)
             name = readable(run.resolve().name)
             run_note = {"run": readable(run), "task": task.name, "checkpoint_step": state.step}
@@ -80,7 +83,7 @@ def describe_image(
             is_drawn = drawn.shape != canvas.shape or not np.array_equal(drawn, canvas)
             subtitle = "; ".join([f"{name}, step {state.step}", *(_legend(prediction) if is_drawn else [])])
             tiles.append(_Tile(task.name, subtitle, drawn if is_drawn else None, prediction_lines(prediction)))
-    if detector is not None and box is None:
+    if detector is not None and found is None:
         raise UsageError("all of the runs use whole images; omit --detector")
     if category is not None and not any(uses_category):
         raise UsageError(f"none of the runs has the garment {category!r}; omit --garment")
@@ -152,7 +155,7 @@ def _uses_category(task: Task, category: str | None) -> bool:
 def _predict(
     task: Task, image: np.ndarray, category: str | None, device: torch.device, box: Box | None
 ) -> dict[str, Any]:
-    results = predict_batch(to_device(task, device), [task.encode_image(image, box)], device)
+    results = predict_batch(task_to_device(task, device), [task.encode_image(image, box)], device)
     prediction = task_function(task, "describe")(task, results, 0, *([category] if category else []))
     return json.loads(json.dumps(prediction, allow_nan=False))  # plain JSON values, whatever types the task returned
 

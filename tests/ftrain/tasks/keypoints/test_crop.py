@@ -1,6 +1,7 @@
 """Crops from keypoints: around the annotated ones in training, around predicted ones in two passes at inference."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -19,12 +20,14 @@ from ftrain.cli import app
 from ftrain.data.image import decode, transform_points
 from ftrain.data.stream import RawSample
 from ftrain.data.view import SEEN
+from ftrain.fit.distributed import processes
 from ftrain.inference.detector import Detector
 from ftrain.layers.heatmap import gaussian_targets
 from ftrain.tasks.keypoints.config import KeypointsConfig
 from ftrain.tasks.keypoints.crop import found_crop, training_crop
 from ftrain.tasks.keypoints.task import KeypointEncoder, Keypoints
 from ftrain.tasks.task import task_function
+from ftrain.use import evaluate
 from ftrain.use.describe import describe_image
 from ftrain.use.evaluate import evaluate_run, summary_lines
 from ftrain.use.predict import PredictOptions, predict_images, predict_samples
@@ -168,6 +171,18 @@ def test_predict_evaluate_and_submit_find_the_garment_first(folder, runs, tmp_pa
         ).tolist()
 
 
+def test_workers_of_both_passes_are_forked_before_the_process_group(folder, runs, tmp_path, monkeypatch):
+    """They learn the boxes of the first pass through shared memory."""
+    events, fork = [], os.fork
+    monkeypatch.setattr(os, "fork", lambda: events.append("fork") or fork())
+    monkeypatch.setattr(evaluate, "processes", lambda *given: events.append("group") or processes(*given))
+    options = {**QUICK, "allow_collapse": True}
+    alone = evaluate_run(runs / "own", str(folder), tmp_path / "alone", **{**options, "workers": 0})
+    events.clear()
+    assert evaluate_run(runs / "own", str(folder), tmp_path / "two", **{**options, "workers": 2}) == alone
+    assert events == ["fork", "fork", "group"]
+
+
 def test_a_run_on_whole_images_finds_the_garment_for_another(folder, runs, tmp_path):
     image, _ = ShardSet.open(folder).read(0)
     (tmp_path / "photo.jpg").write_bytes(image)
@@ -187,6 +202,17 @@ def test_a_run_on_whole_images_finds_the_garment_for_another(folder, runs, tmp_p
     assert json.loads(done.stdout)["crops"] == "the boxes that finder predicts"
     with pytest.raises(UsageError, match="uses whole images"):
         evaluate_run(runs / "finder", str(folder), tmp_path / "no", detector=runs / "own", **QUICK)
+
+
+def test_a_box_that_a_run_finds_for_itself_is_not_shown_to_the_next(folder, runs, tmp_path):
+    image, _ = ShardSet.open(folder).read(0)
+    (tmp_path / "photo.jpg").write_bytes(image)
+    write_run(tmp_path / "boxed", ShardSet.open(folder), crop="box")
+    alone, after = (
+        describe_image(tmp_path / "photo.jpg", [*before, tmp_path / "boxed"], device="cpu")["answers"][-1]
+        for before in ([], [runs / "own"])
+    )
+    assert after == alone
 
 
 def test_submissions_take_a_detector_too(folder, runs, tmp_path, monkeypatch):
