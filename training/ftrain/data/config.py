@@ -123,11 +123,27 @@ class BackboneConfig(ViewConfig):
         return {**default, **given} if isinstance(given, dict) else given
 
 
-class TripletConfig(BackboneConfig):
-    """Losses on classes and on triplets of images."""
+class SoftmaxConfig(BackboneConfig):
+    """Softmax losses."""
 
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Label smoothing of the softmax losses."""
+
+
+class ImageLabelConfig(SoftmaxConfig):
+    """Losses on labels of the whole image, some of which are rare."""
+
+    logit_adjustment: float = Field(0.0, ge=0)
+    """Weight of the log class frequencies in the classification loss, for rare classes; 1: balanced softmax."""
+    mixup: float = Field(0.0, ge=0, le=100)
+    """Augmentation: alpha of mixup, which adds two images (Zhang et al., ICLR 2018); 0 disables it."""
+    cutmix: float = Field(0.0, ge=0, le=100)
+    """Augmentation: alpha of CutMix, which pastes a part of another image (Yun et al., ICCV 2019); 0 disables it."""
+
+
+class TripletConfig(SoftmaxConfig):
+    """Losses on classes and on triplets of images."""
+
     triplet_margin: float = Field(0.2, ge=0)
     """Margin of the triplet loss."""
     mining: Mining = "batch_hard"

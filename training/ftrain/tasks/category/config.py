@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from ftrain.data.config import BackboneConfig
+from ftrain.data.config import ImageLabelConfig
 
 
-class CategoryConfig(BackboneConfig):
+class CategoryConfig(ImageLabelConfig):
     """Network, image, losses. Defaults are the tiny profile."""
 
     targets: tuple[Literal["category", "attributes"], ...] = Field(("category", "attributes"), min_length=1)
@@ -34,15 +34,7 @@ class CategoryConfig(BackboneConfig):
     """Weight of the attribute loss."""
     category_loss_weight: float = Field(1.0, ge=0)
     """Weight of the category loss."""
-    logit_adjustment: float = Field(0.0, ge=0)
-    """Weight of the log class frequencies in the category loss, for rare categories; 1: balanced softmax."""
     box_loss_weight: float = Field(1.0, ge=0)
     """Weight of the box loss."""
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
-    """Label smoothing of softmax losses."""
-    mixup: float = Field(0.0, ge=0, le=100)
-    """Augmentation: alpha of mixup, which adds two images (Zhang et al., ICLR 2018); 0 disables it."""
-    cutmix: float = Field(0.0, ge=0, le=100)
-    """Augmentation: alpha of CutMix, which pastes a part of another image (Yun et al., ICCV 2019); 0 disables it."""
     score_threshold: float = Field(0.2, ge=0, lt=1)
     """Minimum score at which `ftrain predict` recognizes anything."""

@@ -4,12 +4,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from ftrain.data.config import TripletConfig, Views
+from ftrain.data.config import ImageLabelConfig, TripletConfig, Views
 
 Styles = Literal["fine", "main"]
 
 
-class StyleConfig(TripletConfig):
+class StyleConfig(TripletConfig, ImageLabelConfig):
     """Network, image and losses. Defaults are the tiny profile with the published loss weights."""
 
     target: Literal["style", "attributes"] = "style"
@@ -42,8 +42,6 @@ class StyleConfig(TripletConfig):
     """Margin of ArcFace, radians."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """Dropout in the neck before the classifier."""
-    logit_adjustment: float = Field(0.0, ge=0)
-    """Weight of the log class frequencies in the classification loss, for rare values; 1: balanced softmax."""
     classes_loss_weight: float = Field(1.0, ge=0)
     """Weight of the classification loss."""
     triplet_loss_weight: float = Field(0.1, ge=0)
@@ -56,10 +54,6 @@ class StyleConfig(TripletConfig):
     """Weight of the contrast of the attended region with its patches and the background (RPF); 0: not computed."""
     category_loss_weight: float = Field(0.0, ge=0)
     """Weight of the garment category loss, an auxiliary task for styles; 0: not learned."""
-    mixup: float = Field(0.0, ge=0, le=100)
-    """Augmentation: alpha of mixup, which adds two images (Zhang et al., ICLR 2018); 0 disables it."""
-    cutmix: float = Field(0.0, ge=0, le=100)
-    """Augmentation: alpha of CutMix, which pastes a part of another image (Yun et al., ICCV 2019); 0 disables it."""
     tta: Views = Views(flip=True)
     """Test-time augmentation, unless `--tta` or `--no-tta` is given."""
     score_threshold: float = Field(0.15, ge=0, lt=1)
