@@ -15,12 +15,13 @@ from fschemas.failures import RejectedError, UsageError
 from fschemas.landmarks import DEEPFASHION_8
 from fschemas.shard_set import ShardSet
 from fschemas.vocabularies import vocabulary
-from ftrain.data.config import BackboneConfig, FitConfig
+from ftrain.data.config import FitConfig
 from ftrain.data.stream import RawSample
 from ftrain.data.types import EvaluatedSplit
 from ftrain.fit.splits import Splits
 from ftrain.layers.attribute_loss import asymmetric_loss
 from ftrain.tasks.category.config import CategoryConfig
+from ftrain.tasks.category.labels import CategoryLabels
 from ftrain.tasks.category.metrics import box_overlap, label_metrics
 from ftrain.tasks.category.network import CategoryNetwork, TypedCategories
 from ftrain.tasks.category.report import summary
@@ -71,8 +72,8 @@ def predicted(task, shards, split="test"):
 
 @pytest.mark.parametrize(("backbone", "parameters"), [("resnet18", 16_576_254), ("resnet50", 45_084_926)])
 def test_the_original_s_parameters_are_counted_to_the_last(backbone, parameters):
-    config = BackboneConfig(backbone=backbone, input_size=224)
-    network = CategoryNetwork(config, 50, 1000, box_head="linear")
+    config = CategoryConfig(backbone=backbone, input_size=224, roi_stride=32, box_head="linear")
+    network = CategoryNetwork(config, CategoryLabels(categories=[""] * 50, attributes=[""] * 1000, has_boxes=True))
     assert sum(parameter.numel() for parameter in network.parameters()) == parameters
 
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ftrain.data.config import BackboneConfig
 from ftrain.layers.backbone import Backbone
 from ftrain.tasks.category.box import BoxHead, BoxMaps, pool_box
+from ftrain.tasks.category.config import CategoryConfig
+from ftrain.tasks.category.labels import CategoryLabels
 
 
 @dataclass(frozen=True)
@@ -61,40 +62,34 @@ class TypedCategories(nn.Module):
 
 
 class CategoryNetwork(nn.Module):
-    """uint8 B, H, W, 3 to `CategoryOutputs`.
+    """uint8 B, H, W, 3 to `CategoryOutputs`, with the heads that the labels need.
 
-    `num_categories` or `num_attributes` of 0 omits a head; `types` (name to category ids) creates a branch per type.
-    `roi_cells` cells per side of the box, from the features at `roi_stride`, are concatenated with the global
-    features (0: none). `box_head` is `maps`, or `linear` as in the original. Without `box_gradient` the classification
-    losses do not train the box. `true_boxes` means that boxes have ground truth; a box that nothing trains is the whole
-    image.
+    `roi_cells` cells per side of the box, from the features at `roi_stride`, are concatenated with the global features.
+    Without `box_gradient` the classification losses do not train the box. A box that nothing trains is the whole image.
     """
 
-    def __init__(
-        self, config: BackboneConfig, num_categories: int, num_attributes: int, *,
-        types: Mapping[str, Sequence[int]] | None = None, roi_cells: int = 3, roi_stride: int = 32, box_head: str = "maps",
-        box_gradient: bool = True, true_boxes: bool = True, hidden_dim: int = 0, dropout: float = 0.0,
-    ) -> None:  # fmt: skip
+    def __init__(self, config: CategoryConfig, labels: CategoryLabels) -> None:
         super().__init__()
-        self.backbone = Backbone(config, (roi_stride, 32) if roi_stride != 32 else (32,))
-        self.roi_cells, self.box_gradient = roi_cells, box_gradient
+        self.backbone = Backbone(config, tuple(dict.fromkeys((config.roi_stride, 32))))
+        self.roi_cells, self.box_gradient = config.roi_cells, config.box_gradient
         last = self.backbone.widths[-1]
-        self.flat_box = box_head == "linear"
-        cells = config.input_size // (32 if self.flat_box else roi_stride)
+        self.flat_box = config.box_head == "linear"
+        cells = config.input_size // (32 if self.flat_box else config.roi_stride)
         self.box: nn.Module | None = None
-        if true_boxes or (roi_cells and box_gradient):
+        if labels.has_boxes or (self.roi_cells and self.box_gradient):
             self.box = BoxHead(last, cells) if self.flat_box else BoxMaps(self.backbone.widths, cells)
-        num_features = last + self.backbone.widths[0] * roi_cells**2
-        self.hidden = nn.Sequential(nn.Linear(num_features, hidden_dim), nn.ReLU()) if hidden_dim else nn.Identity()
-        self.dropout = nn.Dropout(dropout)
-        num_joined = hidden_dim or num_features
-        self.attribute_head = nn.Linear(num_joined, num_attributes) if num_attributes else None
+        width = last + self.backbone.widths[0] * self.roi_cells**2
+        self.hidden: nn.Module = nn.Identity()
+        if config.hidden_dim:
+            self.hidden = nn.Sequential(nn.Linear(width, config.hidden_dim), nn.ReLU())
+            width = config.hidden_dim
+        self.dropout = nn.Dropout(config.dropout)
+        self.attribute_head = nn.Linear(width, len(labels.attributes)) if labels.attributes else None
         self.category_head: nn.Module | None = None
-        if num_categories:
-            flat = types is None
-            self.category_head = (
-                nn.Linear(num_joined, num_categories) if flat else TypedCategories(num_joined, num_categories, types)
-            )
+        if labels.categories and config.heads == "per_type":
+            self.category_head = TypedCategories(width, len(labels.categories), labels.types)
+        elif labels.categories:
+            self.category_head = nn.Linear(width, len(labels.categories))
 
     def forward(self, image: Tensor) -> CategoryOutputs:
         """Map images, uint8 B, H, W, 3, to boxes B, 4 and the logits of both heads, B, C and B, A."""

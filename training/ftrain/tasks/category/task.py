@@ -109,12 +109,7 @@ class Category(Task):
             len(self.labels.attributes),
             self.labels.has_boxes,
         )
-        self.network = CategoryNetwork(
-            config, len(self.labels.categories), len(self.labels.attributes),
-            types=self.labels.types if config.heads == "per_type" else None, roi_cells=config.roi_cells,
-            roi_stride=config.roi_stride, box_head=config.box_head, box_gradient=config.box_gradient,
-            true_boxes=self.labels.has_boxes, hidden_dim=config.hidden_dim, dropout=config.dropout,
-        )  # fmt: skip
+        self.network = CategoryNetwork(config, self.labels)
         if (config.mixup or config.cutmix) and has_boxes and config.box_loss_weight:
             raise UsageError(
                 "model.mixup and model.cutmix do not suit the box loss, since a mixed image has two boxes; set model.box_loss_weight=0"

@@ -143,20 +143,18 @@ class RefineNet(nn.Module):
 class CascadedPyramidNetwork(nn.Module):
     """GlobalNet and RefineNet on a timm backbone with features at strides 4, 8, 16 and 32.
 
-    `channels` is the width of the pyramid (256 in the paper; 64 to 96 for a small network), `refine_channels` that
-    inside RefineNet's bottlenecks (default: half of it). Raises `UsageError` for an unknown backbone, a backbone without
-    these strides, and weights that do not fit.
+    `channels` is the width of the pyramid (256 in the paper; 64 to 96 for a small network); inside RefineNet's
+    bottlenecks it is half. Raises `UsageError` for an unknown backbone, a backbone without these strides, and weights that
+    do not fit.
     """
 
-    def __init__(
-        self, num_points: int, backbone: BackboneConfig, channels: int = 256, refine_channels: int | None = None
-    ) -> None:
+    def __init__(self, num_points: int, backbone: BackboneConfig, channels: int = 256) -> None:
         super().__init__()
         self.backbone, self.levels = feature_pyramid(backbone, PYRAMID_STRIDES)
         widths = self.levels.widths
         self.coarsest_channels = widths[-1]
         self.global_net = GlobalNet(widths, num_points, channels)
-        self.refine_net = RefineNet(len(widths), num_points, channels, refine_channels or max(1, channels // 2))
+        self.refine_net = RefineNet(len(widths), num_points, channels, max(1, channels // 2))
 
     def forward(self, image: Tensor) -> KeypointMaps:
         """Map images B, 3, H, W, normalized for the backbone, to keypoint maps; H and W are multiples of 32."""
