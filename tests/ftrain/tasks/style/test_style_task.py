@@ -165,6 +165,13 @@ def test_validation_has_the_metrics_of_the_prediction(shards, model):
     assert compute(task, fast | rows) == compute(task, full | rows)
 
 
+def test_without_triplets_no_image_is_compared(shards):
+    """Otherwise, micro-batches would run forward twice for nothing."""
+    task = task_of(shards.metadata, triplet_loss_weight=0.0)
+    task.gather = lambda values: pytest.fail("gathered")
+    assert task(batch_of(task, shards))["triplet"] == 0
+
+
 def test_every_image_with_a_style_is_in_the_class_loss_and_others_are_not(shards):
     task = task_of(shards.metadata, dropout=0.0).train()
     for module in task.modules():
