@@ -37,9 +37,8 @@ class GlobalBatch:
     def __init__(self, task: Task, processes: Processes, *, compiled: bool = False) -> None:
         self.task, self.processes, self.compiled = task, processes, compiled
         self.compares = True  # False once a pass has shown that the losses of the current stage compare nothing
-        self.gathered: list[
-            list[Tensor]
-        ] = []  # per call of `gather` in a forward pass: the tensors of all micro-batches
+        # Per call of `gather` in a forward pass: the tensors of all micro-batches.
+        self.gathered: list[list[Tensor]] = []
 
     def collect(self, micro_batches: list[Batch], loss_of: LossFunction) -> None:
         """Run the micro-batches without gradient and gather what they compare; buffers keep their values."""
@@ -148,9 +147,8 @@ def accumulate_exactly(
     vectors: list[Tensor] = []
     totals: Losses = {}
     processes = whole.processes
-    whole.collect(
-        micro_batches, loss_of
-    )  # even a single one, so that the kernels are the same on any number of processes
+    # Even a single one, so that the kernels are the same on any number of processes.
+    whole.collect(micro_batches, loss_of)
     for number, micro_batch in enumerate(micro_batches):
         for buffer, value in zip(buffers, before, strict=True):
             buffer.copy_(value)
