@@ -62,6 +62,7 @@ MORE_FOR_RARE_CLASSES = {
     "half logit adjustment": {"model.logit_adjustment": "0.5"},
     "balanced sampling": {"fit.sampler": "balanced"},
 }
+NO_TRIPLETS = {"model.triplet_loss_weight": "0"}  # a mixed image has two labels
 SEARCH = {
     "model.target": "attributes", "model.input_size": "128", "model.mining": "semi_hard", "model.triplet_loss_weight": "1",
     "model.local_backbone": "", "fit.epochs": "3", "fit.stages": "[{}]",
@@ -116,7 +117,8 @@ STUDIES = {
         "style", "fine/shards", "val", ("map",), SEARCH, {"local branch (ASEN++)": LOCAL_BRANCH, "patches (RPF)": PATCHES}
     ),
     "styles": Study("style", "style/shards", "test", ("top_1", "macro_f1"), SMALL,
-        {**RARE_CLASSES, **MORE_FOR_RARE_CLASSES, **MIXING, **AUGMENTATION},
+        {**RARE_CLASSES, **MORE_FOR_RARE_CLASSES, **AUGMENTATION, "no triplets": NO_TRIPLETS,
+         **{name: changed | NO_TRIPLETS for name, changed in MIXING.items()}},
     ),
 }  # fmt: skip
 

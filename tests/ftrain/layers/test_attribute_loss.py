@@ -69,6 +69,15 @@ def test_the_adjusted_loss_is_that_of_the_paper(weight):
         )
 
 
+def test_smoothed_and_adjusted_scores_that_know_nothing_prefer_no_class():
+    """Equal scores are the best that a classifier without an image can give; uniform smoothing would prefer rare ones."""
+    counts = np.array([70, 20, 9, 1])
+    labels = torch.arange(4).repeat_interleave(torch.from_numpy(counts))
+    logits = torch.zeros(1, 4, requires_grad=True)
+    class_loss(logits.expand(100, 4), labels, 0.1, logit_adjustment(counts, 1)).backward()
+    torch.testing.assert_close(logits.grad, torch.zeros(1, 4), atol=1e-7, rtol=0)
+
+
 def test_a_class_without_images_has_a_finite_adjustment():
     assert torch.isfinite(logit_adjustment(np.array([3, 0]), 1.0)).all()
     assert torch.isfinite(logit_adjustment(np.zeros(2), 1.0)).all()

@@ -99,14 +99,24 @@ def exclusive_probabilities(logits: Tensor, groups: Sequence[Sequence[int]]) -> 
     return shares
 
 
-def class_loss(logits: Tensor, labels: Tensor, smoothing: float = 0.0, adjustment: Tensor | float = 0.0) -> Tensor:
-    """Softmax cross-entropy of `logits` B, C against `labels` B (-1: unknown), as a mean over all rows (unknown: 0).
+def class_loss(logits: Tensor, labels: Tensor, smoothing: float = 0.0, adjustment: Tensor | None = None) -> Tensor:
+    """Return the mean of `class_losses` over all rows (unknown: 0)."""
+    return class_losses(logits, labels, smoothing, adjustment).sum() / len(labels)
 
-    `adjustment` C is added to the logits (see `logit_adjustment`).
+
+def class_losses(logits: Tensor, labels: Tensor, smoothing: float = 0.0, adjustment: Tensor | None = None) -> Tensor:
+    """Softmax cross-entropy B of `logits` B, C against `labels` B (-1: unknown, 0).
+
+    `adjustment` C is added to the logits (see `logit_adjustment`). Labels are then smoothed toward the adjusted class
+    frequencies: uniform smoothing asks for more images of a rare class than there are, and a classifier that fits this
+    prefers rare classes everywhere once the adjustment is taken off.
     """
-    adjusted = logits.float() + adjustment
-    losses = F.cross_entropy(adjusted, labels, ignore_index=-1, label_smoothing=smoothing, reduction="sum")
-    return losses / len(labels)
+    adjusted = logits.float() if adjustment is None else logits.float() + adjustment
+    losses = F.cross_entropy(adjusted, labels, ignore_index=-1, label_smoothing=smoothing, reduction="none")
+    if adjustment is None:
+        return losses
+    shift = adjusted @ (1 / len(adjustment) - adjustment.softmax(dim=0))  # from uniform to those frequencies
+    return losses + smoothing * shift.where(labels >= 0, 0)
 
 
 def logit_adjustment(counts: np.ndarray, weight: float) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ftrain.layers.attribute_loss import class_losses
 from ftrain.layers.metric_learning import Mining, triplet_loss, with_angular_margin
 
 
@@ -49,9 +50,8 @@ def value_loss(
         if isinstance(head, ArcFace):
             logits = head.with_margin(evaluated, F.one_hot(true.clamp_min(0), len(adjustments[number])).bool())
         else:
-            logits = head(evaluated).float()
-        logits = logits + adjustments[number]
-        costs = costs + F.cross_entropy(logits, true, ignore_index=-1, label_smoothing=smoothing, reduction="none")
+            logits = head(evaluated)
+        costs = costs + class_losses(logits, true, smoothing, adjustments[number])
     return (costs / (values >= 0).sum(dim=1).clamp_min(1)).mean()
 
 
