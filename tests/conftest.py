@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
 from pathlib import Path
+
+import pytest
 
 from fschemas.cores import available_cores, let_waiting_threads_sleep
 
@@ -22,3 +25,15 @@ if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > 4 << 30:
 # A shell that starts the tests in the background makes them, and every command that they start, ignore Ctrl-C.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+gc.disable()  # while thousands of modules and tests are created, of which nothing is garbage
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    gc.freeze()  # they live to the end: no later collection, in this process or a forked one, visits them
+    gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # libraries report objects that live longer than they do

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -155,10 +156,12 @@ def _serve() -> None:
 
     readers()
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    gc.freeze()  # a child that fails collects garbage, and would visit and copy all that is imported
     for line in sys.stdin:
         request = json.loads(line)
         if request["job"] == "import":
             importlib.import_module(request["module"])
+            gc.freeze()
             told: dict[str, Any] = {}
         else:
             told = _run(request)

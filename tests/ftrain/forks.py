@@ -7,6 +7,7 @@ the client: `ForkServer.start(function, **arguments)` returns a `Child` that can
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -238,6 +239,7 @@ def _serve() -> None:
         else:
             if request["function"] in ("cli", "gradients"):
                 ftrain.tasks.task.tasks()  # imported once, for all children
+            gc.freeze()  # a child that fails collects garbage, and would visit and copy all that is imported
             pid = os.fork()
             if pid == 0:
                 _child(request)
