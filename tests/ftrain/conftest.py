@@ -32,11 +32,16 @@ def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
 
 
 @pytest.fixture
-def without_landmark_plots(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the plots of landmark reports, which take most of the time of an evaluation."""
-    monkeypatch.setattr("ftrain.tasks.keypoints.report.contact_sheet", lambda *_: b"")
-    for name in ("plot_errors", "plot_detection_curve"):
-        monkeypatch.setattr(f"ftrain.reports.landmark_report.{name}", lambda *_: b"")
+def rendered() -> None:
+    """For tests that look at plots."""
+
+
+@pytest.fixture(autouse=True)
+def _plots_are_laid_out_only(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the rendering of plots, which takes most of the time of an evaluation."""
+    if "rendered" not in request.fixturenames:
+        print_figure = "matplotlib.backends.backend_agg.FigureCanvasAgg.print_figure"
+        monkeypatch.setattr(print_figure, lambda _, content, **__: content.write(b"a plot"))
 
 
 @pytest.fixture

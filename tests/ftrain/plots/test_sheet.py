@@ -17,6 +17,8 @@ from ftrain.tasks.keypoints import report as keypoint_report
 from ftrain.tasks.retrieval import report as retrieval_report
 from ftrain.tasks.style import report as style_report
 
+pytestmark = pytest.mark.usefixtures("rendered")
+
 
 def pixels(png):
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)

@@ -126,7 +126,7 @@ def green(sheet):
     return int((np.abs(sheet.astype(int) - color).sum(axis=2) < 6).sum())
 
 
-def test_sheets_frame_hits_and_show_the_images(place):
+def test_sheets_frame_hits_and_show_the_images(place, rendered):
     (answer,) = ask(place, top=4)
     path = place / "out" / answer["sheet"]
     assert answer["sheet"] == "sheets/6.png"

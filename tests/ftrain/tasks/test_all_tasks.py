@@ -73,8 +73,9 @@ def test_a_batch_is_learned_by_heart(case: Case, shards: ShardSet, one_thread: N
         loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))
-    assert np.isfinite(losses).all()
-    assert np.mean(losses[-5:]) < case.learns * losses[0], (losses[0], losses[-5:])
+        if np.mean(losses[-5:]) < case.learns * losses[0]:
+            return
+    raise AssertionError(f"from {losses[0]} to {losses[-5:]}")
 
 
 def test_every_trained_parameter_has_a_gradient(case: Case, shards: ShardSet) -> None:
@@ -104,9 +105,8 @@ def test_the_parts_of_the_loss_are_all_of_it(case: Case, shards: ShardSet) -> No
 
 
 def test_a_resumed_run_has_the_same_bits(case: Case, shards: ShardSet, tmp_path: Path, one_thread: None) -> None:
-    trainer_for(case, shards, tmp_path / "whole", 4, ema_decay=0.9).train()
-    trainer_for(case, shards, tmp_path / "parts", 2, ema_decay=0.9).train()
-    trainer_for(case, shards, tmp_path / "parts", 4, ema_decay=0.9).train()
+    for run, until in (("whole", 4), ("parts", 2), ("parts", 4)):
+        trainer_for(case, shards, tmp_path / run, until, ema_decay=0.9, checkpoint_every_steps=2).train()
     whole, parts = (checkpoint.newest(tmp_path / run / "checkpoints") for run in ("whole", "parts"))
     assert whole is not None
     assert parts is not None

@@ -53,7 +53,7 @@ def test_validations_and_parameters_stand_side_by_side(runs):
     assert not found["notes"]
 
 
-def test_an_evaluation_counts_more_than_a_validation_and_other_data_are_reported(runs, tmp_path):
+def test_an_evaluation_counts_more_than_a_validation_and_other_data_are_reported(runs, tmp_path, rendered):
     evaluate(runs[0] / "evaluation", ne=0.4, ne_low=0.3, ne_high=0.5, pck_10=0.6)
     found = compare_runs(runs, tmp_path / "out")
     assert found["metrics"]["ne"][0] == {"value": 0.4, "low": 0.3, "high": 0.5}

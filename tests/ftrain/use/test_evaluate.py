@@ -61,12 +61,6 @@ def evaluated(folder, run, tmp_path_factory):
     return metrics, out
 
 
-@pytest.fixture
-def without_sheet(monkeypatch):
-    """Skip the contact sheet, which takes longer than everything else."""
-    monkeypatch.setattr("ftrain.tasks.keypoints.report.contact_sheet", lambda *_: b"")
-
-
 def truth_of(shards, rows, landmarks=FASHIONAI_24):
     notes = [shards.read(int(row))[1] for row in rows]
     return {
@@ -198,7 +192,7 @@ def test_two_processes_write_the_same_bytes_as_one(evaluated, folder, run, tmp_p
     assert contents(tmp_path / "two") == contents(out)
 
 
-def test_a_second_evaluation_replaces_the_first_with_the_same_bytes(evaluated, folder, run, one_thread):
+def test_a_second_evaluation_replaces_the_first_with_the_same_bytes(evaluated, folder, run, one_thread, rendered):
     _, out = evaluated
     before = contents(out)
     (out / ".tmp.metrics.json.1").write_text("left by a killed evaluation")
@@ -207,7 +201,7 @@ def test_a_second_evaluation_replaces_the_first_with_the_same_bytes(evaluated, f
     assert contents(out) == before
 
 
-def test_a_perfect_model_has_no_error_and_a_small_error_is_measured(folder, tmp_path, without_sheet):
+def test_a_perfect_model_has_no_error_and_a_small_error_is_measured(folder, tmp_path):
     shards = ShardSet.open(folder)
     perfect = report(KEYPOINTS, oracle(shards), tmp_path / "perfect")
     assert perfect["model"]["ne"] == 0
@@ -222,7 +216,7 @@ def test_a_perfect_model_has_no_error_and_a_small_error_is_measured(folder, tmp_
     assert shifted["model"]["ne"] == pytest.approx((2 / lengths * counts).sum() / counts.sum())
 
 
-def test_images_without_normalizer_are_left_out_and_counted(folder, tmp_path, without_sheet):
+def test_images_without_normalizer_are_left_out_and_counted(folder, tmp_path):
     evaluated = oracle(ShardSet.open(folder), error=1.0)
     skirts = np.flatnonzero(evaluated.results["garment"] == list(FASHIONAI_24.garments).index("skirt"))
     chosen = skirts[0]
@@ -234,7 +228,7 @@ def test_images_without_normalizer_are_left_out_and_counted(folder, tmp_path, wi
     assert (last["garment"], last["ne"], last["points"]) == ("skirt", "", "0")
 
 
-def test_without_training_images_there_is_no_baseline(tmp_path, without_sheet):
+def test_without_training_images_there_is_no_baseline(tmp_path):
     shards = ShardSet.open(write_shard_set(tmp_path / "set", {"test": 6}, FASHIONAI_24))
     run = write_run(tmp_path / "run", shards)
     metrics = evaluate_run(run, str(tmp_path / "set"), tmp_path / "out", workers=0, device="cpu")
@@ -266,7 +260,7 @@ def test_a_model_of_one_garment_is_evaluated_on_it_alone(folder, tmp_path):
     assert metrics["mean_pose"]["garment_accuracy"] == 1
 
 
-def test_points_of_deepfashion_are_evaluated_by_the_size_of_the_image(shard_folder, tmp_path, without_sheet):
+def test_points_of_deepfashion_are_evaluated_by_the_size_of_the_image(shard_folder, tmp_path):
     run = write_run(tmp_path / "run", ShardSet.open(shard_folder))
     metrics = evaluate_run(run, str(shard_folder), tmp_path / "out", split="val", workers=0, device="cpu", tta=True)
     assert set(metrics["garments"]) == set(DEEPFASHION_8.garments)
@@ -275,7 +269,7 @@ def test_points_of_deepfashion_are_evaluated_by_the_size_of_the_image(shard_fold
 
 
 @pytest.mark.parametrize("crop", ["image", "box"])
-def test_errors_are_also_in_units_of_the_box_and_every_line_names_its_unit(crop, tmp_path, without_sheet):
+def test_errors_are_also_in_units_of_the_box_and_every_line_names_its_unit(crop, tmp_path):
     folder = write_label_set(tmp_path / "set", {"train": 12, "val": 3, "test": 9})
     shards, split = ShardSet.open(folder), {"split": "test", "workers": 0, "device": "cpu"}
     metrics = evaluate_run(write_run(tmp_path / "run", shards, crop=crop), str(folder), tmp_path / "out", **split)
@@ -332,7 +326,7 @@ def test_metrics_on_synthetic_garments_say_so(folder, run, tmp_path, synthetic, 
     assert (SYNTHETIC_NOTE in "\n".join(summary_lines(metrics))) == synthetic
 
 
-def test_the_best_checkpoint_is_evaluated_unless_another_is_named(folder, run, tmp_path, without_sheet):
+def test_the_best_checkpoint_is_evaluated_unless_another_is_named(folder, run, tmp_path):
     shards = ShardSet.open(folder)
     mine = write_run(tmp_path / "run", shards)
     state = checkpoint.check(mine / "checkpoints/step-00000007")
@@ -349,7 +343,7 @@ def test_the_best_checkpoint_is_evaluated_unless_another_is_named(folder, run, t
     assert steps["best"][1] != steps["latest"][1]
 
 
-def test_a_split_that_selected_the_checkpoint_is_reported(folder, run, tmp_path, without_sheet):
+def test_a_split_that_selected_the_checkpoint_is_reported(folder, run, tmp_path):
     """In text and in JSON; the checkpoint was the best on these very samples."""
     own = evaluate_run(run, str(folder), tmp_path / "own", split="val", workers=0, device="cpu")
     assert own["selection"] == {"split": "val", "metric": "ne", "evaluated_samples": 5}
@@ -365,7 +359,7 @@ def test_a_split_that_selected_the_checkpoint_is_reported(folder, run, tmp_path,
     assert elsewhere["selection"]["evaluated_samples"] == 0
 
 
-def test_a_run_without_validation_is_evaluated_at_its_last_checkpoint(folder, run, tmp_path, without_sheet):
+def test_a_run_without_validation_is_evaluated_at_its_last_checkpoint(folder, run, tmp_path):
     shards = ShardSet.open(folder)
     mine = write_run(tmp_path / "run", shards)
     state = checkpoint.check(mine / "checkpoints/step-00000007")
@@ -422,7 +416,7 @@ def test_two_evaluations_do_not_write_into_one_folder(folder, run, tmp_path):
 
 
 def test_points_that_stand_still_are_a_collapse_and_fail_after_everything_is_written(
-    folder, run, tmp_path, monkeypatch, without_sheet
+    folder, run, tmp_path, monkeypatch
 ):
     from ftrain.tasks.keypoints.task import Keypoints
 
@@ -448,7 +442,7 @@ def test_points_that_stand_still_are_a_collapse_and_fail_after_everything_is_wri
 
 
 @pytest.mark.parametrize("least", [1, 20])
-def test_slices_part_the_images(folder, tmp_path, without_sheet, least, monkeypatch):
+def test_slices_part_the_images(folder, tmp_path, least, monkeypatch):
     monkeypatch.setattr("ftrain.reports.landmark_report.slices", lambda *given: slices(*given, least=least))
     evaluated = oracle(ShardSet.open(folder), error=3.0)
     parts = report(KEYPOINTS, evaluated, tmp_path).get("slices", {})

@@ -69,12 +69,14 @@ def test_no_task_imports_more_to_predict() -> None:
 @pytest.mark.parametrize(
     "code",
     [
-        "import timm; assert 'vit_base_patch16_224' in timm.list_models(); assert timm.models._hub.has_hf_hub()",
-        "from torchvision.ops import nms, roi_align; from timm.data import create_dataset",
-        "import torchvision; torchvision.transforms.ToTensor; torchvision.models.resnet18",
         (
-            "from torchvision.ops import roi_align; import torch; x = torch.zeros(1, 1, 4, 4, requires_grad=True); "
-            "roi_align(x, torch.tensor([[0.0, 0, 0, 4, 4]]), 2).sum().backward(); assert x.grad.sum() > 0"
+            "import torchvision; torchvision.transforms.ToTensor; torchvision.models.resnet18; "
+            "import timm; assert 'vit_base_patch16_224' in timm.list_models(); assert timm.models._hub.has_hf_hub()"
+        ),
+        (
+            "from torchvision.ops import nms, roi_align; x = torch.zeros(1, 1, 4, 4, requires_grad=True); "
+            "roi_align(x, torch.tensor([[0.0, 0, 0, 4, 4]]), 2).sum().backward(); assert x.grad.sum() > 0; "
+            "from timm.data import create_dataset"
         ),
     ],
 )

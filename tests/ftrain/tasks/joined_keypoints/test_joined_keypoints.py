@@ -26,7 +26,6 @@ from ftrain.use.submit import write_submission
 
 CPU = torch.device("cpu")
 QUICK = {"workers": 0, "device": "cpu"}
-pytestmark = pytest.mark.usefixtures("without_landmark_plots")
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,6 @@ from ftrain.use.submit import write_submission
 
 STILL = {"rotation": 0.0, "scale": (1.0, 1.0), "translate": 0.0, "color_jitter": 0.0, "flip": 0.0}
 QUICK = {"workers": 0, "device": "cpu"}
-pytestmark = pytest.mark.usefixtures("without_landmark_plots")
 
 
 def annotation_of(points, seen, width=200, height=100):

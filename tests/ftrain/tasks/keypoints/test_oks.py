@@ -106,7 +106,6 @@ def test_agrees_with_a_plain_implementation():
 def test_an_evaluation_reports_it_or_what_is_missing(installed, tmp_path, monkeypatch):
     if not installed:
         monkeypatch.setattr(oks, "MISSING", 'pycocotools is not installed; pip install "fashionkit[coco]"')
-    monkeypatch.setattr("ftrain.tasks.keypoints.report.contact_sheet", lambda *_: b"")
     by_split = {"train": range(13), "test": range(13, 17)}
     samples = {
         split: [draw_sample(number, split, DEEPFASHION2_294) for number in some] for split, some in by_split.items()

@@ -64,7 +64,7 @@ def table(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
 
 
-def test_a_report_is_whole_plain_and_the_same_each_time(shards: ShardSet, tmp_path: Path) -> None:
+def test_a_report_is_whole_plain_and_the_same_each_time(shards: ShardSet, tmp_path: Path, rendered: None) -> None:
     evaluated = evaluated_of(shards, "test", ("query", "gallery"))
     numbers = report(task_of("item", CATEGORIES), evaluated, tmp_path / "one")
     report(task_of("item", CATEGORIES), evaluated, tmp_path / "two")
