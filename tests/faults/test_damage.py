@@ -40,7 +40,7 @@ from ftrain.tasks.task import Task, build_task
 from ftrain.use import compare as compare_module
 
 RAW = tree_of("folders")
-SMALL, SAMPLED = 1500, 150  # bytes; of a file longer than the first, this many are sampled
+SMALL, SAMPLED = 600, 150  # bytes; of a file longer than the first, this many are sampled
 
 
 @pytest.fixture(scope="module")
