@@ -157,7 +157,9 @@ def sampler_of(task: Task, fit: FitConfig, shards: ShardSet, rows: np.ndarray) -
             f"fit.mixture={list(fit.mixture)} has {count(len(fit.mixture), 'weight')} for {count(len(parts), 'shard set')}; "
             "list one weight per set"
         )
-    labels = task.labels_to_sample(Rows(shards, rows)) if fit.sampler not in _WITHOUT_LABELS else None
+    labels: np.ndarray | None = None
+    if fit.sampler not in _WITHOUT_LABELS:
+        labels = task.labels_to_sample(Rows(shards, rows), identities=fit.sampler == "identities")
     if len(parts) == 1:
         return _sampler_of(task, fit, shards, rows, labels)
     chosen: list[tuple[Sampler, np.ndarray]] = []

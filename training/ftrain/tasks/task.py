@@ -84,8 +84,12 @@ class Task(nn.Module):
         del config, columns
         return None
 
-    def labels_to_sample(self, rows: Rows) -> np.ndarray | None:
-        """Return `sampling_labels`, or labels that are only in the annotations of `rows`: one string per index row."""
+    def labels_to_sample(self, rows: Rows, *, identities: bool = False) -> np.ndarray | None:
+        """Return `sampling_labels`, or labels that are only in the annotations of `rows`: one string per index row.
+
+        `identities` asks for those of P x K batches, if a task has others for balanced ones.
+        """
+        del identities
         return self.sampling_labels(self.config, rows.shards.columns)
 
     def compared(self, rows: Rows) -> np.ndarray | None:

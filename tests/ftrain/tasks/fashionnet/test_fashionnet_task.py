@@ -13,7 +13,7 @@ from fschemas.failures import UsageError
 from fschemas.landmarks import DEEPFASHION_8, FASHIONAI_24, Visibility
 from fschemas.shard_set import ShardSet
 from ftrain.data.stream import RawSample
-from ftrain.data.types import EvaluatedSplit
+from ftrain.data.types import EvaluatedSplit, Rows
 from ftrain.data.view import item_number
 from ftrain.fit.config import resolve
 from ftrain.fit.evaluation import results_of_split
@@ -266,12 +266,17 @@ def test_queries_and_gallery_are_evaluated_but_never_learned_or_validated_on(sho
     config = resolve({"task": "fashionnet", "model": TINY, "hold_out": 0.4}, "the test")
     splits = Splits(task, config, shop)
     training, validation, test = splits.training(), splits.evaluated("val"), splits.evaluated("test")
-    split, item, group = (shop.columns[name] for name in ("split", "item", "group"))
+    split, group = (shop.columns[name] for name in ("split", "group"))
     assert set(split[training]) | set(split[validation]) == {"train"}
     assert set(split[test]) == {"query", "gallery"}
     assert not set(group[training]) & set(group[validation])
-    assert set(FashionNet.sampling_labels(task.config, shop.columns)) == set(item)
     assert FashionNet.splits_of("test", ("train", "test", "query", "gallery")) == ("test",)
+
+
+def test_balanced_batches_are_balanced_by_category_though_there_are_items(shop):
+    task, rows = task_of(shop), Rows(shop, shop.rows("train"))
+    assert task.labels_to_sample(rows) is shop.columns["category"]
+    assert task.labels_to_sample(rows, identities=True) is shop.columns["item"]
 
 
 def test_heads_are_there_where_the_set_has_labels(tmp_path, shop):
@@ -290,7 +295,7 @@ def test_heads_are_there_where_the_set_has_labels(tmp_path, shop):
     for members in task.groups:
         torch.testing.assert_close(answered["attribute_scores"][:, list(members)].sum(dim=1), torch.ones(6))
     assert task.untrained() is None
-    assert FashionNet.sampling_labels(task.config, bare.columns) is None
+    assert task.labels_to_sample(Rows(bare, bare.rows("train"))) is None
     other = task_of(shop, targets=("attributes", "embedding")).network.fusion
     assert other.category is None
     assert other.embedding is not None

@@ -138,12 +138,10 @@ class FashionNet(Task):
         pair = QUERY_AND_GALLERY["test"]
         return pair if split == "test" and split not in known and set(pair) <= set(known) else (split,)
 
-    @classmethod
-    def sampling_labels(cls, config: TaskConfig, columns: dict[str, np.ndarray]) -> np.ndarray | None:
-        """Return items, for batches of P items x K images, or else categories, for balanced batches."""
-        del config
-        found = [columns[name] for name in ("item", "category") if name in columns and (columns[name] != "").any()]
-        return found[0] if found else None
+    def labels_to_sample(self, rows: Rows, *, identities: bool = False) -> np.ndarray | None:
+        """Return items for batches of P items x K images, and categories for balanced batches."""
+        labels = rows.shards.columns.get("item" if identities else "category")
+        return None if labels is None or not (labels != "").any() else labels
 
     def compared(self, rows: Rows) -> np.ndarray | None:
         """Return the items, N, 1, if there is an embedding."""

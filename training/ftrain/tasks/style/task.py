@@ -167,8 +167,9 @@ class Style(Task):
         groups = main_styles()
         return np.array([groups.get(str(style), "") for style in columns["style"]])
 
-    def labels_to_sample(self, rows: Rows) -> np.ndarray | None:
+    def labels_to_sample(self, rows: Rows, *, identities: bool = False) -> np.ndarray | None:
         """Return the style, or the attribute that the image has a value of; of several, the rarest among `rows`."""
+        del identities
         if self.config.target == "style":
             return self.sampling_labels(self.config, rows.shards.columns)
         known = self._values(rows) >= 0
