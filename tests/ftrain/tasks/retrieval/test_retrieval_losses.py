@@ -76,10 +76,11 @@ def test_micro_batches_of_a_step_see_the_same_memory_and_fill_it_once() -> None:
     assert found[0][1].tolist() == [1, 2, 3, -1, -1, -1, -1, -1]
 
 
-def test_a_batch_larger_than_the_memory_leaves_its_last_images() -> None:
-    memory = CrossBatchMemory(2, 2)
-    memory.exchange(torch.eye(3)[:, :2], torch.tensor([1, 2, 3]), torch.tensor([0, 1, 2]))
-    assert memory.labels.tolist() == [2, 3]
+@pytest.mark.parametrize("size", [2, 3])
+def test_a_batch_that_fills_the_memory_is_refused(size: int) -> None:
+    """Nothing would ever be compared."""
+    with pytest.raises(UsageError, match=f"model.memory_size={size} leaves no earlier image beside a batch of 3"):
+        CrossBatchMemory(size, 2).exchange(torch.ones(3, 2), torch.tensor([1, 2, 3]), torch.tensor([0, 1, 2]))
 
 
 def test_the_contrastive_loss_by_hand() -> None:
@@ -117,13 +118,13 @@ def test_micro_batches_train_the_same_with_a_memory(shards: ShardSet, tmp_path: 
 
 def test_nested_dimensions_are_embeddings_of_their_own(shards: ShardSet) -> None:
     """The loss of two nested dimensions is the mean of the losses of the cut embeddings."""
-    settings: dict[str, Any] = {"classify": "item", "bn_neck": True, "proxy_loss_weight": 1.0, "memory_size": 8}
+    settings: dict[str, Any] = {"classify": "item", "bn_neck": True, "proxy_loss_weight": 1.0, "memory_size": 9}
     batch = {**batch_of(task_of(shards), shards, list(range(8))), "row": torch.arange(8)}
     task = task_of(shards, nested_dims=[4, 8], **settings).train()
     found = task({**batch, "item_class": batch["identity"] % 6})
     features = task.embed(task.pool(task.backbone(batch["image"])[-1]))
     labels = {"identity": batch["identity"], "category": batch["category"], "item_class": batch["identity"] % 6}
-    empty = (torch.zeros(8, 16), torch.full((8,), -1))
+    empty = (torch.zeros(9, 16), torch.full((9,), -1))
     neck = task.neck(features)
     each = [task._parts(features[:, :dim], neck[:, :dim], labels, empty) for dim in (4, 8, 16)]
     for name in ("classification", "triplet", "proxy", "memory"):

@@ -37,7 +37,7 @@ class RetrievalConfig(TripletConfig):
     subcenters: int = Field(1, ge=1)
     """Directions per class of the cosine classifier; the nearest counts (Deng et al., ECCV 2020)."""
     memory_size: int = Field(0, ge=0)
-    """Embeddings of earlier batches in the contrastive loss (XBM, Wang et al., CVPR 2020); 0: no such loss."""
+    """Last embeddings, this batch included, for the contrastive loss (XBM, Wang et al., CVPR 2020); 0: no such loss."""
     memory_loss_weight: float = Field(1.0, ge=0)
     """Weight of the contrastive loss with the memory."""
     distance: Distance = "cosine"

@@ -8,11 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fschemas.failures import UsageError
+
 _SIMILAR = 0.5  # negatives below this cosine are ignored, as in the paper
 
 
 class CrossBatchMemory(nn.Module):
-    """Embeddings, labels and row numbers of the last `size` images, oldest overwritten first.
+    """Embeddings, labels and row numbers of the last `size` images, the current batch included; oldest overwritten first.
 
     They are buffers, so that checkpoints contain them and a resumed run is exact. Every process holds the same memory,
     because the batches it is filled with are global.
@@ -34,10 +36,15 @@ class CrossBatchMemory(nn.Module):
         """Return the embeddings N, D and labels N of earlier batches, then store this one: B, D, B and B (row numbers).
 
         Unused and overwritten entries have the label -1. All micro-batches of a step exchange the same global batch: the
-        repetition is recognized by its rows, overwrites the same entries and returns the same memory.
+        repetition is recognized by its rows, overwrites the same entries and returns the same memory. Raises `UsageError`
+        for a batch that fills the memory, since nothing earlier would be left.
         """
         size = len(self.labels)
-        embedding, labels, rows = F.normalize(embedding.float(), dim=1)[-size:], labels[-size:], rows[-size:]
+        if len(rows) >= size:
+            raise UsageError(
+                f"model.memory_size={size} leaves no earlier image beside a batch of {len(rows)}; use several times fit.batch_size"
+            )
+        embedding = F.normalize(embedding.float(), dim=1)
         own = torch.arange(len(rows), device=rows.device)
         repeated = (self.rows[(self.next - len(rows) + own) % size] == rows).all()
         start = torch.where(repeated, self.next - len(rows), self.next)
