@@ -297,7 +297,7 @@ def small_garment(number, generator):
 
 @pytest.mark.slow
 def test_two_processes_crop_to_the_same_boxes_as_one(folder, runs, tmp_path, forks, one_thread):
-    options = ["--workers", "0", "--device", "cpu", "--batch-size", "4", "--allow-collapse"]
+    options = ["--workers", "1", "--device", "cpu", "--batch-size", "4", "--allow-collapse"]
     evaluate_run(runs / "own", str(folder), tmp_path / "one", allow_collapse=True, batch_size=2, **QUICK)
     arguments = ["evaluate", str(runs / "own"), str(folder), "--out", str(tmp_path / "two"), *options]
     children = forks.start_group("cli", 2, arguments=arguments)
