@@ -24,7 +24,7 @@ def batch_to_device(batch: Batch, device: torch.device) -> Batch:
 
 
 def results_of_split(
-    model: torch.nn.Module,
+    task: Task,
     shards: ShardSet,
     rows: np.ndarray,
     processes: Processes,
@@ -37,7 +37,6 @@ def results_of_split(
 
     `encoder` replaces the encoder of the task.
     """
-    task: Task = model  # type: ignore[assignment]
     stream, steps = evaluation_stream(
         shards, encoder or task.encoder, rows, batch_size=batch_size, rank=processes.rank,
         world_size=processes.world_size, workers=workers,
@@ -48,7 +47,7 @@ def results_of_split(
 
 @torch.inference_mode()
 def predict_batches(
-    model: torch.nn.Module,
+    task: Task,
     batches: Iterator[Batch],
     rows: np.ndarray,
     processes: Processes,
@@ -61,10 +60,9 @@ def predict_batches(
 
     The batches of all ranks must hold each of the `rows` once. `stage` is the label of progress reports. `validating`
     calls `Task.validate` instead of `Task.predict`. `after_batch` may raise, on all ranks alike, to stop. bfloat16, which
-    numpy lacks, becomes float32. The model is left in evaluation mode. Raises `IntegrityError` unless each row was
+    numpy lacks, becomes float32. The task is left in evaluation mode. Raises `IntegrityError` unless each row was
     predicted exactly once.
     """
-    task: Task = model  # type: ignore[assignment]
     task.eval()
     predict = task.validate if validating else task.predict
     gathered: dict[str, list[np.ndarray]] = {}

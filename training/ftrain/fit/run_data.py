@@ -42,9 +42,8 @@ class RunData:
     def __init__(self, task: Task, config: RunConfig, shards: ShardSet, rank: int, world_size: int) -> None:
         fit, splits = config.fit, Splits(task, config, shards)
         self.task, self.shards, self.rank, self.world_size = task, shards, rank, world_size
-        self.holds_out, self.validation_rows, self.training_rows = (
-            splits.holds_out, splits.validation(), splits.training()
-        )  # fmt: skip
+        self.holds_out = splits.holds_out
+        self.validation_rows, self.training_rows = splits.validation(), splits.training()
         sampler, rows = sampler_of(task, fit, shards, self.training_rows)
         self.plan = TrainingPlan(rows, fit.batch_size, fit.seed, sampler)
         self.positions = positions_of_rank(fit, rank, world_size, sampler)
