@@ -306,6 +306,7 @@ def test_points_of_rotated_images_stay_on_their_pixels(tmp_path, orientation):
     assert upright[y - 1 : y + 2, x - 1 : x + 2].mean() > 200
 
 
+@pytest.mark.slow
 def test_defective_sample_is_seen_through(tmp_path):
     """Every planted defect of a synthetic archive is found in its row; poses may add warnings, but no rejections."""
     find_sample("fashionai-keypoints")(tmp_path / "raw", images=70, seed=0, workers=1, defects=True)

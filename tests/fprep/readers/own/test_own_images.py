@@ -322,6 +322,7 @@ def test_real_style_photographs(tmp_path):
     assert len(read_metadata(tmp_path / "out/table.parquet")["vocabularies"]["style"]["values"]) == 13
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (REAL / "kfashion_aihub").is_dir(), reason="real files are not here")
 def test_real_rows_with_odd_names_and_quotes(tmp_path):
     """64,026 rows of K-Fashion's validation labels as CSV, with commas, brackets and Korean sentences in the names."""
