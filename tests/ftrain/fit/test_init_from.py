@@ -105,8 +105,10 @@ def test_a_run_with_another_backbone_is_refused_and_nothing_changes(run: Path) -
     assert all(torch.equal(tensor, before[name]) for name, tensor in task.state_dict().items())
 
 
-@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
-@pytest.mark.parametrize("origin", ["timm", "torchvision", "old torchvision"])
+@pytest.mark.parametrize(
+    ("suffix", "origin"),
+    [(".safetensors", "timm"), (".pth", "timm"), (".safetensors", "torchvision"), (".pth", "old torchvision")],
+)
 def test_weight_files_fill_the_backbone(suffix: str, origin: str, tmp_path: Path) -> None:
     import timm
     import torchvision
