@@ -1,4 +1,4 @@
-"""Shared by all tests: threads that neither spin nor outnumber the cores, and temporary folders in memory."""
+"""Shared by all tests: threads that neither spin nor outnumber the cores, temporary folders in memory, garbage collection."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 gc.disable()  # while thousands of modules and tests are created, of which nothing is garbage
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
     gc.freeze()  # they live to the end: no later collection, in this process or a forked one, visits them
     gc.enable()
 
