@@ -28,9 +28,13 @@ from ftrain.data.joined_shards import JoinedShards, join_sets, open_sets
 from ftrain.data.plan import Mixture, TrainingPlan, shuffled
 from ftrain.data.remote import open_shards
 from ftrain.fit.checkpoint import newest
+from ftrain.fit.config import resolve
 from ftrain.fit.run_folder import RunFolder
-from ftrain.fit.splits import Splits, sampler_of
+from ftrain.fit.splits import Splits, names_to_learn, sampler_of
 from ftrain.fit.train import TrainOptions, train
+from ftrain.tasks.label_checks import lost_in_joining
+
+FASHIONNET = {"backbone": "test_efficientnet", "input_size": 64}
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +258,31 @@ def options_of(sets: tuple[Path, ...], run: Path, **changes: Any) -> TrainOption
     return TrainOptions(tuple(map(str, sets)), run, **given)
 
 
+def test_labels_that_get_lost_in_joining_are_refused_or_noted(
+    items: Path, categories: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Category learned its other labels, without a word about the attributes that the sets contradicted each other in."""
+    exclusive = {"exclusive": True}
+    other = changed(
+        items, tmp_path / "other", lambda metadata: metadata["vocabularies"]["attributes"].update(exclusive)
+    )
+    sets = str(items), str(other)
+    for task in ("category", "fashionnet"):
+        with pytest.raises(UsageError, match="exactly one value of attributes per group"):
+            train(task, TrainOptions(sets, tmp_path / "run", overrides=("model.targets=[category, attributes]",)))
+    config = resolve({"task": "category", "model": {"targets": ["category"]}}, "the test")
+    assert names_to_learn(config, open_sets(sets))
+    lacking = lost_in_joining(open_sets([str(items), str(categories)]), ("item", "category"))
+    assert lacking == [f"nothing is learned for item: {categories} has none"]
+    assert lost_in_joining(ShardSet.open(categories), ("item",)) == []
+    small = (*(f"model.{name}={json.dumps(value)}" for name, value in FASHIONNET.items()), "fit.batch_size=8")
+    pair = str(items), str(categories)
+    train("fashionnet", TrainOptions(
+        pair, tmp_path / "two", workers=0, device="cpu", trackers=("none",), limit_steps=1, overrides=small,
+    ))  # fmt: skip
+    assert lacking[0] in capfd.readouterr().err
+
+
 def assert_same_end(run: Path, whole: Path) -> None:
     found, expected = (newest(folder / "checkpoints") for folder in (run, whole))
     assert found is not None
@@ -324,7 +353,7 @@ def test_sets_at_a_url_are_joined(
 
 @pytest.mark.parametrize("task", ["category", "fashionnet", "style", "keypoints"])
 def test_every_task_trains_on_two_sets(task: str, items: Path, categories: Path, tmp_path: Path) -> None:
-    small = {"category": TINY_CATEGORY, "fashionnet": {"backbone": "test_efficientnet", "input_size": 64}}
+    small = {"category": TINY_CATEGORY, "fashionnet": FASHIONNET}
     model = {
         "backbone": "test_resnet" if task == "keypoints" else "test_efficientnet",
         "input_size": 64,

@@ -12,7 +12,7 @@ import yaml
 from fschemas.failures import UsageError
 from ftrain.data.config import FitConfig, RunConfig
 from ftrain.fit.config import load_config, read_config, resolve
-from ftrain.fit.profiles import PACKAGED_PARAMS
+from ftrain.fit.profiles import PACKAGED_PARAMS, set_value
 
 PARAMS = {
     "keypoints": {
@@ -128,6 +128,23 @@ def test_the_digest_is_of_the_values_not_of_their_order() -> None:
 def test_what_is_wrong_is_named(params: Path, overrides: list[str], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         load_config("keypoints", params, None, overrides)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["model.nested_dims=[8, 4]"], r"^--set model\.nested_dims=\[8, 4\]: model\.nested_dims must be ascending"),
+        (["fit.epochs=3", "model.cosine_margin=0.3"], r"^--set model\.cosine_margin=0\.3: .*; set model\.cosine_scale"),
+        ([], r"^profile margin: model\.cosine_margin and model\.subcenters need a cosine classifier"),
+    ],
+)
+def test_parameters_that_do_not_suit_each_other_are_one_sentence(overrides: list[str], words: str) -> None:
+    """The message showed the whole section, as the value of a parameter called `model.`."""
+    values: dict[str, Any] = {"task": "retrieval", "model": {} if overrides else {"subcenters": 2}}
+    for override in overrides:
+        set_value(values, override)
+    with pytest.raises(UsageError, match=words):
+        resolve(values, "profile margin", overrides)
 
 
 @pytest.mark.parametrize(

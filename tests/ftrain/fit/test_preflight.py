@@ -236,6 +236,12 @@ def test_a_batch_of_one_passes_where_statistics_have_more_than_one_value(labels:
     assert preflight("category", labels, fit={"batch_size": 1}) == []
 
 
+def test_validation_on_training_images_is_refused(tmp_path: Path) -> None:
+    place = label_set(tmp_path / "set")
+    with pytest.raises(UsageError, match="validation_split=train has images of train_split=train"):
+        preflight("category", place, validation_split="train")
+
+
 SILENT = "of the anchors of the triplet loss have a positive in their batch"
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from fschemas.failures import UsageError
 from ftrain.layers.attribute_loss import binary_loss, class_loss, exclusive_loss
 from ftrain.layers.mixing import MixedPairs, Mixing, mixed_loss
 
@@ -30,6 +31,13 @@ def test_mixup_adds_images_in_the_share_of_their_losses() -> None:
     for mixed, pairs in draws(Mixing(0.4, 0.0), images, 5):
         expected = pairs.share * images.float() + (1 - pairs.share) * images[pairs.partner].float()
         torch.testing.assert_close(mixed, expected)
+
+
+def test_an_image_without_a_partner_is_refused() -> None:
+    """Micro-batches of one image were trained as if neither had been asked for."""
+    with pytest.raises(UsageError, match=r"raise fit\.batch_size"):
+        Mixing(0.4, 0.0)(levels(1))
+    assert Mixing(0.4, 0.0).eval()(levels(1))[1] is None
 
 
 def test_cutmix_pastes_one_rectangle_whose_area_is_the_share() -> None:

@@ -69,6 +69,10 @@ class JoinedShards(ShardSet):
         """Raise `UsageError` unless every set has these column groups, and the sets agree in them."""
         for part in self.sets:
             part.require(groups)
+        self.check_agreement(groups)
+
+    def check_agreement(self, groups: tuple[str, ...]) -> None:
+        """Raise `UsageError` if the sets contradict each other in one of these column groups."""
         for group in groups:
             if group in self.conflicts:
                 raise UsageError(self.conflicts[group])

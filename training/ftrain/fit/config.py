@@ -83,15 +83,17 @@ def _check(model: type[_Model], values: Any, source: str, prefix: str, overrides
     except ValidationError as error:
         first = error.errors()[0]
         name = prefix + ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:  # parameters that do not suit each other; the message names them
+            given = [path for path, _, _ in (override.partition("=") for override in overrides) if path in message]
+            raise UsageError(f"{_origin(given[-1], overrides) if given else source}: {message}") from None
         source = _origin(name, overrides) or source
         if first["type"] == "extra_forbidden":
             known = _known_names(model, first["loc"][:-1])
             raise UsageError(
                 f"{source}: unknown parameter {name}; {did_you_mean(str(first['loc'][-1]), known)}choose from {', '.join(known)}"
             ) from None
-        raise UsageError(
-            f"{source}: {name}={reprlib.repr(first['input'])} is not valid ({first['msg'].removeprefix('Value error, ')})"
-        ) from None
+        raise UsageError(f"{source}: {name}={reprlib.repr(first['input'])} is not valid ({message})") from None
 
 
 def _origin(name: str, overrides: Sequence[str]) -> str:

@@ -42,8 +42,14 @@ def check_data(config: RunConfig, data: RunData) -> list[str]:
             *_order_of_auto(config.fit, shards, plan.sampler, plan.rows),
             *_lonely_anchors(task, config.fit, plan, shards),
         ]
+    if np.isin(data.validation_rows, data.training_rows).any():
+        raise UsageError(
+            f"validation_split={config.validation_split} has images of train_split={config.train_split}, so it cannot select a "
+            "checkpoint; choose another split, or validation_split=holdout"
+        )
     if len(data.validation_rows):
-        other = "increase hold_out" if data.holds_out else f"use a shard set with a split {config.validation_split!r}"
+        split = config.validation_split
+        other = "increase hold_out" if data.holds_out else f"use another shard set for the split {split!r}"
         first, *others = shards.parts
         if others:
             other = "list the shard set to validate on first"
@@ -89,9 +95,10 @@ def _lonely_anchors(task: Task, fit: FitConfig, plan: TrainingPlan, shards: Shar
     everything = Rows(shards, plan.rows)
     if 2 * having >= anchors or not (having or anchors_with_positive(np.asarray(task.compared(everything)))[0]):
         return []  # without any pair, `check_training` says so
+    remedy = "" if fit.sampler in ("auto", "identities") else "fit.sampler=identities, or "
     sentence = (
         f"only {having / anchors:.1%} of the anchors of the triplet loss have a positive in their batch, so it learns little "
-        f"(fit.sampler={fit.sampler}, fit.batch_size={fit.batch_size}); use fit.sampler=identities, or a larger batch"
+        f"(fit.sampler={fit.sampler}, fit.batch_size={fit.batch_size}); use {remedy}a larger batch"
     )
     return [sentence]
 

@@ -9,6 +9,7 @@ from fschemas.failures import UsageError
 from fschemas.shard_set import ShardSet
 from fschemas.wording import count
 from ftrain.data.config import FitConfig, RunConfig
+from ftrain.data.joined_shards import JoinedShards
 from ftrain.data.plan import (
     AcrossDomains,
     ClassBalanced,
@@ -64,6 +65,10 @@ class Splits:
         rows = self._of(self.config.train_split)
         if self.holds_out:
             rows = rows[~self._held_out(rows)]
+            if len(rows) == 0:
+                raise UsageError(
+                    f"{self.shards.location}: hold_out={self.config.hold_out} leaves no group to train on; decrease it"
+                )
         return self._of_interest(rows)
 
     def validation(self) -> np.ndarray:
@@ -120,11 +125,14 @@ class Splits:
 def names_to_learn(config: RunConfig, shards: ShardSet) -> dict[str, list[str]]:
     """Class names of the training samples that are needed to build a task, besides the vocabularies of the set.
 
-    Raises `UsageError` if the set does not have the column groups that the task needs.
+    Raises `UsageError` if the set does not have the column groups that the task needs, or if several contradict each
+    other in those that it learns.
     """
     task = find_task(config.task)
     task_config = task.Config(**config.model)
     shards.require(task.needed_groups(task_config))
+    if isinstance(shards, JoinedShards):
+        shards.check_agreement(task.optional_groups(task_config))
     return task.names_to_learn(task_config, shards.columns, Splits(task, config, shards).training())
 
 

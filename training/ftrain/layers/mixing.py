@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Beta
 
+from fschemas.failures import UsageError
+
 
 @dataclass(frozen=True)
 class MixedPairs:
@@ -22,7 +24,7 @@ class Mixing(nn.Module):
     `mixup` adds the images (Zhang et al., ICLR 2018), `cutmix` pastes a rectangle (Yun et al., ICCV 2019, section 3); each
     is the alpha of the Beta distribution of the share of the first image, or 0. With both, every micro-batch draws one.
     The share is the same for all images of a micro-batch, as published, so any loss of labels can be mixed. Numbers come
-    from the generator of the device, which is seeded by the position in the run.
+    from the generator of the device, which is seeded by the position in the run. Raises `UsageError` for a single image.
     """
 
     def __init__(self, mixup: float, cutmix: float) -> None:
@@ -33,6 +35,10 @@ class Mixing(nn.Module):
         """Return images, uint8 B, S, S, 3, as float32 mixtures, and what was mixed; None if nothing is."""
         if not (self.training and (self.mixup or self.cutmix)):
             return images, None
+        if len(images) == 1:
+            raise UsageError(
+                "model.mixup and model.cutmix mix the images of a micro-batch, and these have one each; raise fit.batch_size"
+            )
         device, side = images.device, images.shape[1]
         partner = torch.randperm(len(images), device=device)
         kept = torch.ones(side, side, device=device)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from fschemas.landmarks import LandmarkSet, Visibility
+from fschemas.shard_set import ShardSet
 from ftrain.data.types import Rows
 from ftrain.metrics.normalized_error import normalized_distances
 
@@ -45,6 +46,16 @@ def lack_of_classes(names: np.ndarray, kind: str) -> str:
     if len(classes) > 1:
         return ""
     return f"all training images have the {kind} {classes[0]!r}" if classes else "no training image has one"
+
+
+def lost_in_joining(shards: ShardSet, groups: Sequence[str]) -> list[str]:
+    """Say which column `groups` are not learned because only some of several shard sets have them."""
+    lost: list[str] = []
+    for group in groups:
+        without = [part.location for part in shards.parts if group not in part.metadata["column_groups"]]
+        if 0 < len(without) < len(shards.parts):
+            lost.append(f"nothing is learned for {group}: {without[0]} has none")
+    return lost
 
 
 def has_pairs(names: np.ndarray) -> bool:

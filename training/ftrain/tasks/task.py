@@ -62,6 +62,12 @@ class Task(nn.Module):
         """Return the column groups a configuration needs: `needs`, unless overridden, and those of its view."""
         return (*cls.needs, *config.groups_to_view())
 
+    @classmethod
+    def optional_groups(cls, config: TaskConfig) -> tuple[str, ...]:
+        """Return the column groups that are learned from a set that has them, besides those that are needed."""
+        del config
+        return ()
+
     def label_groups(self) -> tuple[str, ...]:
         """Return the column groups needed for evaluation, which a shard set must have in common with a trained task."""
         return self.needs

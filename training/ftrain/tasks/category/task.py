@@ -35,7 +35,7 @@ from ftrain.tasks.category.box import box_loss
 from ftrain.tasks.category.config import CategoryConfig
 from ftrain.tasks.category.labels import CategoryLabels
 from ftrain.tasks.category.network import CategoryNetwork, CategoryOutputs
-from ftrain.tasks.label_checks import has_attributes, lack_of_classes
+from ftrain.tasks.label_checks import has_attributes, lack_of_classes, lost_in_joining
 from ftrain.tasks.published import published_dataset
 from ftrain.tasks.task import Task
 
@@ -124,6 +124,12 @@ class Category(Task):
         self.adjustment: Tensor
 
     @classmethod
+    def optional_groups(cls, config: TaskConfig) -> tuple[str, ...]:
+        """Return the targets, and boxes unless their loss has no weight."""
+        assert isinstance(config, CategoryConfig)
+        return (*config.targets, *(["box"] if config.box_loss_weight else []))
+
+    @classmethod
     def names_to_learn(
         cls, config: TaskConfig, columns: dict[str, np.ndarray], rows: np.ndarray
     ) -> dict[str, list[str]]:
@@ -159,7 +165,8 @@ class Category(Task):
         if not learned and not (self.labels.has_boxes and self.config.box_loss_weight):
             name, why = next(iter(lacks.items()))
             raise UsageError(f"nothing can be learned for {name}: {why}; choose a set with more classes")
-        return [f"nothing is learned for {name}: {why}" for name, why in lacks.items()]
+        lost = lost_in_joining(rows.shards, self.optional_groups(self.config))
+        return [*lost, *(f"nothing is learned for {name}: {why}" for name, why in lacks.items())]
 
     def check_validation(self, rows: Rows) -> None:
         """Require categories or attributes; boxes are enough if neither is known."""

@@ -34,7 +34,7 @@ from ftrain.tasks.fashionnet.labels import FashionNetLabels
 from ftrain.tasks.fashionnet.landmark_pooling import visibility_classes
 from ftrain.tasks.fashionnet.network import FashionNetOutputs, FashionNetwork, Heads, PoseOutputs
 from ftrain.tasks.fashionnet.soft_argmax import map_loss
-from ftrain.tasks.label_checks import counts_for_error, has_attributes, has_coordinates, has_pairs
+from ftrain.tasks.label_checks import counts_for_error, has_attributes, has_coordinates, has_pairs, lost_in_joining
 from ftrain.tasks.published import published_dataset
 from ftrain.tasks.task import Task
 
@@ -127,10 +127,16 @@ class FashionNet(Task):
             embedding=config.embedding_dim if "embedding" in heads else 0, auxiliary=num_categories if config.auxiliary_category_loss else 0,
         ))  # fmt: skip
 
+    @classmethod
+    def optional_groups(cls, config: TaskConfig) -> tuple[str, ...]:
+        """Return the labels of the targets."""
+        assert isinstance(config, FashionNetConfig)
+        return tuple(map(_label_group, config.targets))
+
     def label_groups(self) -> tuple[str, ...]:
         """Landmarks, and the labels of the heads."""
         heads = _heads(self.config, self.dataset)
-        return (*self.needs, *("item" if head == "embedding" else head for head in heads))
+        return (*self.needs, *map(_label_group, heads))
 
     @classmethod
     def splits_of(cls, split: str, known: Collection[str]) -> tuple[str, ...]:
@@ -159,7 +165,8 @@ class FashionNet(Task):
                     "no training image has a landmark with coordinates, and there are no labels to learn; choose another set"
                 )
             known.append(("landmarks", False))
-        return [f"nothing is learned for {name}: {_LACKS[name]}" for name, learned in known if not learned]
+        lost = lost_in_joining(rows.shards, self.optional_groups(self.config))
+        return [*lost, *(f"nothing is learned for {name}: {_LACKS[name]}" for name, learned in known if not learned)]
 
     def check_validation(self, rows: Rows) -> None:
         """Require visible landmarks, categories, attributes or items with a second image."""
@@ -261,6 +268,11 @@ def _probabilities(seen: FashionNetOutputs, groups: tuple[tuple[int, ...], ...])
     if seen.embedding is not None:
         found["embedding"] = seen.embedding
     return found
+
+
+def _label_group(head: str) -> str:
+    """Column group of the labels of a head."""
+    return "item" if head == "embedding" else head
 
 
 def _heads(config: FashionNetConfig, dataset: dict[str, Any]) -> tuple[Head, ...]:

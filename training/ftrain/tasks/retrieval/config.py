@@ -52,9 +52,9 @@ class RetrievalConfig(TripletConfig):
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
         if list(self.nested_dims) != sorted({dim for dim in self.nested_dims if dim < self.embedding_dim}):
-            raise ValueError(f"nested_dims must be ascending and below embedding_dim={self.embedding_dim}")
+            raise ValueError(f"model.nested_dims must be ascending and below model.embedding_dim={self.embedding_dim}")
         if not self.cosine_scale and (self.cosine_margin or self.subcenters > 1):
             raise ValueError(
-                "cosine_margin and subcenters need a cosine classifier; set cosine_scale, for example to 32"
+                "model.cosine_margin and model.subcenters need a cosine classifier; set model.cosine_scale, for example to 32"
             )
         return self

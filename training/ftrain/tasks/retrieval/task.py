@@ -105,6 +105,12 @@ class Retrieval(Task):
         self.trained = True  # False: embeddings are the backbone features
 
     @classmethod
+    def optional_groups(cls, config: TaskConfig) -> tuple[str, ...]:
+        """Return the categories, if they are classified or retrieved; items may be in some sets only."""
+        assert isinstance(config, RetrievalConfig)
+        return ("category",) if "category" in (config.classify, config.identity) else ()
+
+    @classmethod
     def splits_of(cls, split: str, known: Collection[str]) -> tuple[str, ...]:
         """`test` is query and gallery if a set has them; `test+train` retrieves test images among both splits."""
         parts = split.split("+")
