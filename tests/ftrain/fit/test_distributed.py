@@ -211,10 +211,13 @@ def test_what_the_main_process_refuses_stops_all_with_one_sentence(forks: ForkSe
     other = write_label_set(tmp_path / "other", {"train": 12}, items=4)
     children = forks.start_group("cli", 2, arguments=arguments_of(shards, tmp_path / "run"))
     assert [child.wait() for child in children] == [0, 0], [child.text() for child in children]
+    assert children[1].text() == "", "the main process prints for all"
+    assert "Warning" not in children[0].text()
     for changed, expected, sentence in (
         ({}, ExitCode.USAGE, "already contains a run"),
         ({1: arguments_of(other, tmp_path / "run", "--resume", "never")}, ExitCode.INTEGRITY, "process 1 was started with another shard set than process 0"),
         ({1: arguments_of(shards, tmp_path / "run", "--set", "fit.seed=3")}, ExitCode.INTEGRITY, "process 1 was started with another configuration than process 0"),
+        ({1: arguments_of(shards, tmp_path / "run", "--limit-steps", "2")}, ExitCode.INTEGRITY, "process 1 was started with another --limit-steps than process 0"),
     ):  # fmt: skip
         children = forks.start_group(
             "cli", 2, {rank: {"arguments": arguments} for rank, arguments in changed.items()},

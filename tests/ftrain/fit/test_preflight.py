@@ -236,10 +236,12 @@ def test_a_batch_of_one_passes_where_statistics_have_more_than_one_value(labels:
     assert preflight("category", labels, fit={"batch_size": 1}) == []
 
 
-def test_validation_on_training_images_is_refused(tmp_path: Path) -> None:
+def test_splits_that_share_images_or_leave_none_are_refused(tmp_path: Path) -> None:
     place = label_set(tmp_path / "set")
     with pytest.raises(UsageError, match="validation_split=train has images of train_split=train"):
         preflight("category", place, validation_split="train")
+    with pytest.raises(UsageError, match=r"hold_out=0\.999 leaves no group to train on; decrease it"):
+        preflight("category", place, validation_split="holdout", hold_out=0.999)
 
 
 SILENT = "of the anchors of the triplet loss have a positive in their batch"

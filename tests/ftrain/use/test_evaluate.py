@@ -352,6 +352,11 @@ def test_a_split_that_selected_the_checkpoint_is_reported(folder, run, tmp_path)
     other = evaluate_run(run, str(folder), tmp_path / "other", workers=0, device="cpu")
     assert other["selection"] == {"split": "val", "metric": "ne", "evaluated_samples": 0}
     assert "selected" not in (tmp_path / "other/summary.txt").read_text()
+    assert own["trained_samples"] == other["trained_samples"] == 0
+    trained = evaluate_run(run, str(folder), tmp_path / "trained", split="train", workers=0, device="cpu")
+    assert trained["trained_samples"] == trained["samples"] > 0
+    warning = f"WARNING: the run was trained on {trained['samples']} of the {trained['samples']} samples"
+    assert warning in (tmp_path / "trained/summary.txt").read_text()
     strange = ShardSet.open(folder)
     strange.metadata["dataset"] = "other squares"
     unselected = write_run(tmp_path / "run", strange)

@@ -82,6 +82,7 @@ def training_command(task_name: str) -> Callable[..., None]:
         claim_output(run, "run")
 
         import ftrain.fit.train as fit
+        from ftrain.fit.distributed import rank_and_world_size
 
         options = fit.TrainOptions(
             tuple(shards), run, params, profile, tuple(overrides), resume, init_from,
@@ -89,6 +90,8 @@ def training_command(task_name: str) -> Callable[..., None]:
         )  # fmt: skip
         with Reporter(units={"training": "steps"}, quiet=quiet):
             result = fit.train(task_name, options)
+        if rank_and_world_size()[0]:  # the main process of torchrun prints for all
+            return
         best = result["best"]
         metric = f"best {best['metric']} {best['value']:.4f} at step {best['step']}" if best else "no validation"
         print_result(result, f"{run}: step {result['step']}, {metric}", as_json=as_json)

@@ -65,10 +65,6 @@ class Splits:
         rows = self._of(self.config.train_split)
         if self.holds_out:
             rows = rows[~self._held_out(rows)]
-            if len(rows) == 0:
-                raise UsageError(
-                    f"{self.shards.location}: hold_out={self.config.hold_out} leaves no group to train on; decrease it"
-                )
         return self._of_interest(rows)
 
     def validation(self) -> np.ndarray:
@@ -125,15 +121,18 @@ class Splits:
 def names_to_learn(config: RunConfig, shards: ShardSet) -> dict[str, list[str]]:
     """Class names of the training samples that are needed to build a task, besides the vocabularies of the set.
 
-    Raises `UsageError` if the set does not have the column groups that the task needs, or if several contradict each
-    other in those that it learns.
+    Raises `UsageError` if the set does not have the column groups that the task needs, if several contradict each other
+    in those that it learns, or if all training samples are held out.
     """
     task = find_task(config.task)
     task_config = task.Config(**config.model)
     shards.require(task.needed_groups(task_config))
     if isinstance(shards, JoinedShards):
         shards.check_agreement(task.optional_groups(task_config))
-    return task.names_to_learn(task_config, shards.columns, Splits(task, config, shards).training())
+    rows = Splits(task, config, shards).training()
+    if len(rows) == 0:
+        raise UsageError(f"{shards.location}: hold_out={config.hold_out} leaves no group to train on; decrease it")
+    return task.names_to_learn(task_config, shards.columns, rows)
 
 
 def positions_of_rank(fit: FitConfig, rank: int, world_size: int, sampler: Sampler) -> np.ndarray:

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from timm.layers.norm_act import convert_sync_batchnorm
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
+from torch.autograd import Function
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
@@ -36,9 +36,9 @@ class _Synchronized(nn.Module):
         axes, shape = [0, *range(2, values.dim())], (1, -1, *[1] * (values.dim() - 2))
         with torch.autocast(values.device.type, enabled=False):
             exact = values.float()
-            mean = _mean_over_processes(exact.mean(axes))
+            mean = _MeanOverProcesses.apply(exact.mean(axes))
             centered = exact - mean.view(shape)
-            variance = _mean_over_processes(centered.square().mean(axes))
+            variance = _MeanOverProcesses.apply(centered.square().mean(axes))
             result = centered * (variance + layer.eps).rsqrt().view(shape)
             if layer.affine:
                 result = result * layer.weight.view(shape)
@@ -56,5 +56,16 @@ def _update_statistics(layer: Any, mean: Tensor, variance: Tensor, per_process: 
     layer.num_batches_tracked.add_(1)
 
 
-def _mean_over_processes(values: Tensor) -> Tensor:
-    return all_reduce(values) / dist.get_world_size()
+class _MeanOverProcesses(Function):
+    """Mean with gradient; torch's own `all_reduce` with gradient is deprecated, and warns users."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        del ctx
+        total = values.clone()
+        dist.all_reduce(total)
+        return total / dist.get_world_size()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # each process has a part of the loss
+        return _MeanOverProcesses.forward(ctx, gradients[0])

@@ -69,6 +69,7 @@ def train(task_name: str, options: TrainOptions) -> dict[str, Any]:
         group = stack.enter_context(processes(options.device, options.workers, options.threads))
         group.require_same("shard set", shards.plan_id)
         group.require_same("configuration", config.digest)
+        group.require_same("--limit-steps", str(options.limit_steps or 0))
         run = RunFolder(options.run)
 
         def hold() -> None:

@@ -23,7 +23,7 @@ from ftrain.fit.checkpoint_state import TrainingState
 from ftrain.fit.distributed import Processes, processes, rank_and_world_size
 from ftrain.fit.evaluation import predict_batches
 from ftrain.fit.run_folder import CURVE_FILES, RunFolder
-from ftrain.fit.splits import Splits
+from ftrain.fit.splits import HOLDOUT, Splits
 from ftrain.inference.detector import CroppedEncoder, Detector, WholeImages, detector_for
 from ftrain.inference.label_mapping import agree, unknown_labels, unknown_lines
 from ftrain.inference.trained_task import task_to_device
@@ -60,7 +60,7 @@ def evaluate_run(
     `model.crop`, instead of the annotated ones.
 
     `selection` in the report has the split and metric that selected the checkpoint, and how many of the evaluated
-    samples did; it is null if the checkpoint was not selected.
+    samples did; it is null if the checkpoint was not selected. `trained_samples` counts those the run was trained on.
 
     Raises `UsageError` for a run with another landmark set or vocabulary and for a split without samples,
     `IntegrityError` for shards with another lock, `EnvironmentProblem` if another process is writing, and, unless
@@ -185,14 +185,18 @@ def _header(
         "samples": len(evaluation.rows),
         "checkpoint_step": state.step,
         **({"dim": dim} if dim is not None else {}),
+        "trained_samples": 0,
         "selection": None,
     }
+    trained_on, chosen = folder.dataset(), np.empty(0, np.int64)
+    sets = [one.get("dataset") for one in trained_on.get("sets", [trained_on])]  # the first one validated
+    own = given.metadata.get("dataset")
+    # Several sets have united vocabularies; a single one with others is another set of the same name.
+    same = "sets" in trained_on or given.metadata["vocabularies"] == trained_on["vocabularies"]
+    if same and own in sets:
+        header["trained_samples"] = len(np.intersect1d(evaluation.rows, splits.training_images()))
     if state.best.get("step") == state.step:
-        trained_on, chosen = folder.dataset(), np.empty(0, np.int64)
-        first = trained_on.get("sets", [trained_on])[0]  # the set that validated; several have united vocabularies
-        if given.metadata.get("dataset") == first.get("dataset") and (
-            "sets" in trained_on or given.metadata["vocabularies"] == trained_on["vocabularies"]
-        ):
+        if same and own == sets[0]:
             with suppress(UsageError):  # a set without the split that validated
                 chosen = splits.validation()
         shared = len(np.intersect1d(evaluation.rows, chosen))
@@ -219,13 +223,16 @@ def summary_lines(metrics: dict[str, Any]) -> Iterator[str]:
     yield from task_function(find_task(metrics["task"]), "summary")(metrics)
     if collapse := _collapsed(metrics):
         yield f"WARNING: {collapse}"
+    if number := metrics["trained_samples"]:
+        yield f"WARNING: the run was trained on {number} of the {count(metrics['samples'], 'sample')}; evaluate another split"
     selection = metrics["selection"]
     if selection is None:
         yield "NOTE: validation did not select this checkpoint, the last one of the run unless --checkpoint chose another"
     elif number := selection["evaluated_samples"]:
+        other = "" if selection["split"] == HOLDOUT else ", or train with validation_split=holdout"
         yield (
             f"WARNING: {number} of the {count(metrics['samples'], 'sample')} selected the checkpoint (by {selection['metric']} on "
-            f"{selection['split']}), so these metrics are too good; evaluate another split, or train with validation_split=holdout"
+            f"{selection['split']}), so these metrics are too good; evaluate another split{other}"
         )
     for line in unknown_lines(metrics.get("unknown_labels", {})):
         yield f"NOTE: {line}"
