@@ -216,6 +216,8 @@ def test_the_average_follows_the_weights_and_is_what_is_evaluated(
                 decay = {1: 0.0, 2: 2 / 11, 3: 3 / 12}[step]  # below .75 for the first 27 steps
                 mean[name] = tensor if step == 1 else decay * mean[name] + (1 - decay) * tensor
                 torch.testing.assert_close(average[f"module.{name}"], mean[name])
+            else:  # a number of batches, or labels of a memory
+                assert torch.equal(average[f"module.{name}"], tensor)
     copy = Tiny(trainer.task.config, shards.metadata).eval()
     copy.load_state_dict(
         {name.removeprefix("module."): t for name, t in saved(tmp_path, 3, "ema").items() if name != "n_averaged"}

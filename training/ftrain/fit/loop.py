@@ -184,6 +184,9 @@ class Trainer:
         return values
 
     def _blend(self, averaged: Any, current: Any, number: Any) -> None:
+        if not averaged[0].is_floating_point():  # called once per dtype: counters and labels are copied
+            torch._foreach_copy_(averaged, current)  # pyright: ignore[reportPrivateImportUsage]
+            return
         get_ema_multi_avg_fn(ema_decay_at(self.fit.ema_decay, self.state.step))(averaged, current, number)
 
     def _backward(self, loss: torch.Tensor) -> None:
