@@ -4,6 +4,7 @@ Launched by torchrun.
 """
 
 import gc
+import warnings
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -217,7 +218,9 @@ class Trainer:
         gc.collect()  # frees the hooks of the old wrapper
         device_ids = [self.processes.device.index] if self.processes.device.type == "cuda" else None
         # Buffers are equal, or statistics that `_validate` takes from the main process.
-        self.forward = DistributedDataParallel(self.compiled, device_ids=device_ids, broadcast_buffers=False)
+        with warnings.catch_warnings():  # the name that newer versions of torch prefer is unknown to 2.11
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+            self.forward = DistributedDataParallel(self.compiled, device_ids=device_ids, broadcast_buffers=False)
 
     def _stop_if_not_finite(self, step: int, values: dict[str, float]) -> None:
         bad = [name for name, value in values.items() if not np.isfinite(value)]
