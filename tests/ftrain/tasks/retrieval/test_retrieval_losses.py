@@ -153,9 +153,9 @@ def test_an_embedding_is_cut_in_evaluation_index_and_query(folder: Path, shards:
 @pytest.mark.parametrize(
     ("model", "said"),
     [
-        ({"nested_dims": [8, 4]}, "nested_dims must be ascending and below embedding_dim=16"),
-        ({"nested_dims": [16]}, "below embedding_dim=16"),
-        ({"cosine_margin": 0.3}, "need a cosine classifier; set cosine_scale"),
+        ({"nested_dims": [8, 4]}, "nested_dims must be ascending and below model.embedding_dim=16"),
+        ({"nested_dims": [16]}, "below model.embedding_dim=16"),
+        ({"cosine_margin": 0.3}, "need a cosine classifier; set model.cosine_scale"),
         ({"subcenters": 2}, "need a cosine classifier"),
     ],
 )

@@ -325,7 +325,7 @@ def test_the_graph_that_is_exported_gives_embeddings(shards: ShardSet) -> None:
 def test_a_set_that_nothing_can_be_found_in_is_refused_before_its_images_are_seen(tmp_path, shards, monkeypatch):
     run = write_run(tmp_path / "run", shards)
     monkeypatch.setattr(
-        "ftrain.use.evaluate.results_of_split", lambda *_, **__: pytest.fail("images went through the network first")
+        "ftrain.use.evaluate.predict_batches", lambda *_, **__: pytest.fail("images went through the network first")
     )
     nothing = write_label_set(tmp_path / "no items", {"test": 4}, without=("item",))
     with pytest.raises(UsageError, match="the split 'test' cannot be evaluated: no image has a known item"):
