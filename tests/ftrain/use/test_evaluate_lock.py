@@ -22,7 +22,7 @@ OURS, OTHER = "a" * 64, "b" * 64
 @pytest.fixture
 def evaluate(tmp_path, monkeypatch):
     """Evaluate as far as the lock matters: shards with one digest, a run that requires another, and `--lock`."""
-    monkeypatch.setattr("ftrain.use.evaluate._evaluate", lambda *_: pytest.fail("the model was evaluated"))
+    monkeypatch.setattr("ftrain.use.evaluate._Passes", lambda *_: pytest.fail("the model was evaluated"))
 
     def call(carried: str, asked: str, lock: str) -> None:
         shards = write_shard_set(tmp_path / "set", {"train": 4, "test": 2}, FASHIONAI_24)
