@@ -16,15 +16,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import polars as pl
+
 from fschemas.cores import let_waiting_threads_sleep
 
 let_waiting_threads_sleep()  # inherited by the commands
+MISSPELLED = {"sproty": "sporty", "office/formal": "formal/office"}  # in the style photographs
 BIN = Path(sys.executable).parent
 SMALL = {"profile": "photographs", "model.input_size": "128"}
 _KEYPOINTS = {
@@ -177,8 +181,11 @@ def prepare(fine: Path, folders: Path, style: Path, work: Path) -> None:
         "fprep", "convert", "folders", folders, work / "folders/table", "--map", "category=last-word", "--map", "item=folder",
         "--test-share", "0.3", "--group-split",
     )  # fmt: skip
+    spelled = shutil.copytree(style, work / "style/raw", dirs_exist_ok=True)
+    labels = pl.read_csv(style / "labels.csv").with_columns(pl.col("style").replace(MISSPELLED))
+    labels.write_csv(spelled / "labels.csv")
     call(
-        "fprep", "convert", "csv", style, work / "style/table", "--map", "image=image_file_name", "--map", "style=style",
+        "fprep", "convert", "csv", spelled, work / "style/table", "--map", "image=image_file_name", "--map", "style=style",
         "--map", "category=category", "--test-share", "0.2", "--group-split",
     )  # fmt: skip
     for name in ("fine", "folders", "style"):
