@@ -106,7 +106,7 @@ STUDIES = {
         {**SMALL, "model.targets": "[category]"}, {**RARE_CLASSES, **MIXING},
     ),
     "products": Study(
-        "retrieval", "folders/shards", "test", ("map", "recall_at_1"), SMALL,
+        "retrieval", "folders/shards", "test", ("map", "hit_1"), SMALL,
         {
             "margin softmax (ArcFace)": {"model.cosine_scale": "16", "model.cosine_margin": "0.3"},
             "sub-centers": {"model.cosine_scale": "16", "model.cosine_margin": "0.3", "model.subcenters": "3"},
