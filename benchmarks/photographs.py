@@ -31,7 +31,7 @@ let_waiting_threads_sleep()  # inherited by the commands
 MISSPELLED = {"sproty": "sporty", "office/formal": "formal/office"}  # in the style photographs
 BIN = Path(sys.executable).parent
 SMALL = {"profile": "photographs", "model.input_size": "128"}
-_KEYPOINTS = {
+KEYPOINTS = {
     "model.backbone": "tf_efficientnet_lite0", "model.weights": "imagenet", "model.channels": "64", "model.input_size": "128",
     "model.rotation": "15", "fit.batch_size": "32", "fit.learning_rate": "0.001", "fit.backbone_lr_scale": "0.5",
     "fit.ema_decay": "0.99", "fit.checkpoint_every_steps": "100", "fit.epochs": "3",
@@ -50,6 +50,11 @@ class Study:
     variants: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
     smaller_is_better: bool = False
     ensembles: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])  # variants to join
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What can be run: the base, its variants, and ensembles of these."""
+        return ("base", *self.variants, *self.ensembles)
 
 
 AUGMENTATION = {
@@ -81,7 +86,7 @@ PATCHES = {
 }  # fmt: skip
 STUDIES = {
     "keypoints": Study(
-        "keypoints", "fine/shards", "val", ("ne_image", "ne_box"), _KEYPOINTS,
+        "keypoints", "fine/shards", "val", ("ne_image", "ne_box"), KEYPOINTS,
         {
             "cropped by two passes": {"model.crop": "keypoints"},
             "given box": {"model.crop": "box"},
@@ -152,11 +157,10 @@ def main() -> None:
     elif options.command == "table":
         print(table(options.work))
     else:
-        names = (
-            [options.final or options.only]
-            if options.final or options.only
-            else ["base", *STUDIES[options.study].variants, *STUDIES[options.study].ensembles]
-        )
+        known, chosen = STUDIES[options.study].names, options.final or options.only
+        if chosen and chosen not in known:
+            parser.error(f"{options.study} has no variant {chosen!r}; choose from {', '.join(known)}")
+        names = [chosen] if chosen else known
         for name in names:
             run(
                 options.work,
@@ -227,7 +231,7 @@ def run(work: Path, study: str, name: str, threads: int, *, final: bool, limit_s
 
 
 def place(work: Path, study: str, name: str, *, final: bool) -> Path:
-    """Folder of one variant."""
+    """Return the folder of one variant."""
     return work / "runs" / study / f"{name.replace(' ', '-')}{'-final' if final else ''}"
 
 
@@ -241,7 +245,7 @@ def table(work: Path) -> str:
             f"| variant | {' | '.join(heads)} |",
             "|---" * (len(heads) + 1) + "|",
         ]
-        for name in ("base", *one.variants, *one.ensembles):
+        for name in one.names:
             cells = [
                 cell(place(work, study, name, final=final), metric) for final in (False, True) for metric in one.metrics
             ]

@@ -105,7 +105,7 @@ def class_loss(logits: Tensor, labels: Tensor, smoothing: float = 0.0, adjustmen
 
 
 def class_losses(logits: Tensor, labels: Tensor, smoothing: float = 0.0, adjustment: Tensor | None = None) -> Tensor:
-    """Softmax cross-entropy B of `logits` B, C against `labels` B (-1: unknown, 0).
+    """Return the softmax cross-entropy B of `logits` B, C against `labels` B (-1: unknown, whose loss is 0).
 
     `adjustment` C is added to the logits (see `logit_adjustment`). Labels are then smoothed toward the adjusted class
     frequencies: uniform smoothing asks for more images of a rare class than there are, and a classifier that fits this
