@@ -97,6 +97,8 @@ def test_the_digest_is_of_the_values_not_of_their_order() -> None:
         (["fit.stages=[{lr_scale: -1}]"], r"fit\.stages\.0\.lr_scale=-1 is not valid"),
         (["fit.stages=[{loss_weights: {refined: .nan}}]"], r"fit\.stages\.0\.loss_weights\.refined=nan is not valid"),
         (["fit.stages=[{loss_weights: {refined: -1}}]"], r"fit\.stages\.0\.loss_weights\.refined=-1 is not valid"),
+        (["model.tta.scales=[1000]"], r"model\.tta\.scales\.0=1000 is not valid"),
+        (["model.patch_size=1"], r"model\.patch_size=1 is not valid \(0 or at least 4"),
         (["model.rotation=.inf"], r"model\.rotation=inf is not valid"),
         (
             ["model.scale=[2, 1]"],

@@ -53,7 +53,7 @@ class Views(TaskConfig):
     """Also flip each view left to right."""
     rotations: tuple[float, ...] = ()
     """Rotate by these angles, degrees; positive angles rotate the y axis toward the x axis."""
-    scales: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    scales: tuple[Annotated[float, Field(ge=0.25, le=4)], ...] = ()
     """Enlarge around the center by these factors."""
 
 
@@ -115,6 +115,13 @@ class BackboneConfig(ViewConfig):
     """Recompute the activations of the backbone in the backward pass, which saves memory and costs time."""
     tta: Views = Views()
     """Test-time augmentation, unless `--tta` or `--no-tta` is given."""
+
+    @field_validator("patch_size")
+    @classmethod
+    def _not_tiny(cls, given: int) -> int:
+        if 0 < given < 4:
+            raise ValueError("0 or at least 4; the cost grows with the square of the number of patches")
+        return given
 
     @field_validator("tta", mode="before")
     @classmethod

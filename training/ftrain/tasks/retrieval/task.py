@@ -108,7 +108,7 @@ class Retrieval(Task):
     def optional_groups(cls, config: TaskConfig) -> tuple[str, ...]:
         """Return the categories, if they are classified or retrieved; items may be in some sets only."""
         assert isinstance(config, RetrievalConfig)
-        return ("category",) if "category" in (config.classify, config.identity) else ()
+        return ("category",) if "category" in (_classes(config), config.identity) else ()
 
     @classmethod
     def splits_of(cls, split: str, known: Collection[str]) -> tuple[str, ...]:
