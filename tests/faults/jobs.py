@@ -53,19 +53,20 @@ def publishing(out: str, version: int, count: int = 2) -> dict[str, list[str]]:
     return {}
 
 
-def checkpoints(out: str, steps: int, keep: int = 2) -> dict[str, list[str]]:
+def checkpoints(out: str, steps: int, keep: int = 2, *, background: bool = False) -> dict[str, list[str]]:
     """Training without a model: save every step, evaluate every second one, resume from the newest checkpoint.
 
-    Returns all digests that each file had after any of the calls.
+    Returns all digests that each file had after any of the calls. In the `background`, a step ends before its save.
     """
     import torch
 
     from fschemas.publish import exclusive
     from ftrain.fit import checkpoint
     from ftrain.fit.checkpoint_state import TrainingState, amend_state
+    from ftrain.fit.checkpoint_writer import CheckpointWriter
 
     folder, history = Path(out), dict[str, set[str]]()
-    with exclusive(folder):
+    with exclusive(folder), CheckpointWriter(folder, torch.device("cpu"), keep=keep) as writer:
         checkpoint.clean(folder, keep=keep)
         found = checkpoint.newest(folder)
         state = found[1] if found else TrainingState(plan_id="plan", config_digest="config")
@@ -77,18 +78,25 @@ def checkpoints(out: str, steps: int, keep: int = 2) -> dict[str, list[str]]:
                 tensors = {
                     name: {"weight": torch.randn(40, 50, generator=generator)} for name in ("model", "optimizer")
                 }
-                checkpoint.save_checkpoint(folder, state, tensors, keep=keep)
-                _note(folder, history)
+                if background:
+                    writer.save(state, tensors)
+                else:
+                    checkpoint.save_checkpoint(folder, state, tensors, keep=keep)
+                    _note(folder, history)
             if state.validation_due:
                 value = [0.2, 0.5, 0.3, 0.4][state.step // 2 % 4]
                 if not state.best or value < state.best["value"]:
                     state.best = {"metric": "error", "value": value, "step": state.step}
                 state.validation_due = False
+                writer.wait()
+                _note(folder, history)
                 amend_state(folder, state)
                 _note(folder, history)
                 checkpoint.mark_best(folder, state)
                 checkpoint.retain(folder, state, keep)
                 _note(folder, history)
+        writer.wait()
+        _note(folder, history)
     return {name: sorted(digests) for name, digests in history.items()}
 
 

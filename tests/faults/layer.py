@@ -67,9 +67,6 @@ class Layer:
             self._replace(os, name, self._on_path(name, getattr(os, name)))
         for name in ("rename", "replace", "link"):
             self._replace(os, name, self._on_two_paths(name, getattr(os, name)))
-        for module, name in (("ftrain.fit.checkpoint", "save_file"),):  # written by Rust
-            if module in sys.modules:
-                self._replace(sys.modules[module], name, self._on_saved_tensors(getattr(sys.modules[module], name)))
 
     def uninstall(self) -> None:
         """Restore the original calls."""
@@ -108,20 +105,6 @@ class Layer:
             if self.covers(_absolute(target)):
                 self.call(f"{operation} {os.path.relpath(_absolute(source), self.root)}", _absolute(target))
             return original(source, target, **options)
-
-        return wrapped
-
-    def _on_saved_tensors(self, original: Any) -> Any:
-        def wrapped(tensors: Any, path: Any, *arguments: Any, **options: Any) -> Any:
-            from safetensors import SafetensorError
-
-            if self.covers(_absolute(path)):
-                try:
-                    self.call("write", _absolute(path), lambda: Path(path).write_bytes(b"half of the tensors"))
-                except OSError as error:
-                    words = f"I/O error: {error.strerror} (os error {error.errno})"
-                    raise SafetensorError(f"Error while serializing: {words}") from None
-            return original(tensors, path, *arguments, **options)
 
         return wrapped
 

@@ -1,4 +1,4 @@
-"""Saving, amending and pruning checkpoints under kills, failing calls and a disk that fills up within safetensors."""
+"""Saving, amending and pruning checkpoints under kills, failing calls and a disk that fills up within a file."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tests.faults.layer import disorder
 from ftrain.fit import checkpoint
 
 
-def work_of(forge: Forge, scratch: Path | None = None, steps: int = 4) -> Work:
-    """Save up to a step; with `scratch`, on top of a folder of three steps."""
+def work_of(forge: Forge, scratch: Path | None = None, steps: int = 4, *, background: bool = False) -> Work:
+    """Save up to a step, in the `background` or not; with `scratch`, on top of a folder of three steps."""
     if scratch is not None:
         assert forge.run("checkpoints", out=str(scratch / "before"), steps=3).error is None
-    return Work(forge, "checkpoints", {"steps": steps}, scratch and scratch / "before", sound)
+    return Work(forge, "checkpoints", {"steps": steps, "background": background}, scratch and scratch / "before", sound)
 
 
 def sound(out: Path) -> None:
@@ -34,16 +34,17 @@ def sound(out: Path) -> None:
 
 @pytest.mark.slow
 def test_kills(torch_forge: Forge, scratch: Path) -> None:
-    kills(work_of(torch_forge, steps=6), scratch / "work", 0.3)
+    kills(work_of(torch_forge, steps=6, background=True), scratch / "work", 0.3)
 
 
+@pytest.mark.parametrize("background", [False, True])
 @pytest.mark.parametrize("kind", ["EIO", "KILL"])
-def test_every_call_fails(torch_forge: Forge, scratch: Path, kind: str) -> None:
-    assert work_of(torch_forge, scratch).faults(scratch / "work", kind) > 30
+def test_every_call_fails(torch_forge: Forge, scratch: Path, kind: str, background: bool) -> None:
+    assert work_of(torch_forge, scratch, background=background).faults(scratch / "work", kind) > 30
 
 
 def test_every_call_fails_in_a_new_folder(torch_forge: Forge, scratch: Path) -> None:
-    assert work_of(torch_forge, steps=2).faults(scratch / "work", "ENOSPC") > 30
+    assert work_of(torch_forge, steps=2, background=True).faults(scratch / "work", "ENOSPC") > 30
 
 
 def test_order(torch_forge: Forge, scratch: Path) -> None:

@@ -17,19 +17,19 @@ from tests.ftrain.small_checkpoints import save, steps
 
 from fschemas import publish
 from fschemas.failures import EnvironmentProblem, ExitCode, explain
-from ftrain.fit import checkpoint
 from ftrain.fit.checkpoint import check, clean, load_tensors, newest, save_checkpoint
 from ftrain.fit.checkpoint_state import TrainingState, step_folder
+from ftrain.fit.tensor_file import TensorFile
 
 
-@pytest.mark.parametrize("call", ["save_file", "write_bytes", "fsync", "rename", "replace"])
+@pytest.mark.parametrize("call", ["write", "write_bytes", "fsync", "rename", "replace"])
 def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     save(tmp_path, 1, keep=1)
 
     def full(*arguments: object, **options: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    place = {"save_file": (checkpoint, "save_file"), "write_bytes": (Path, "write_bytes")}.get(call, (os, call))
+    place = {"write": (TensorFile, "write"), "write_bytes": (Path, "write_bytes")}.get(call, (os, call))
     with monkeypatch.context() as patch:
         patch.setattr(*place, full)
         with pytest.raises(OSError, match="No space left") as caught:
@@ -46,7 +46,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path: Path, monkeypatch:
 
 @pytest.mark.parametrize("limit", [100, 3000])
 def test_a_real_write_error_is_one_of_the_environment(tmp_path: Path, limit: int) -> None:
-    """The kernel refuses bytes beyond the limit, in Rust (the tensors) or in Python (the state)."""
+    """The kernel refuses bytes beyond the limit, in the tensors or in the state."""
     save(tmp_path, 1)
     big = {"model": {"weight": torch.zeros(400 if limit == 3000 else 10)}}
     if limit == 3000:
@@ -111,7 +111,7 @@ def _die_before(call: int, work: Any) -> None:
 
     for module, name in [
         (os, "fsync"), (os, "rename"), (os, "replace"), (os, "unlink"), (os, "rmdir"), (os, "mkdir"), (Path, "write_bytes"),
-        (Path, "mkdir"), (Path, "rename"), (checkpoint, "save_file"), (shutil, "rmtree"), (publish, "_sync"),
+        (Path, "mkdir"), (Path, "rename"), (TensorFile, "write"), (shutil, "rmtree"), (publish, "_sync"),
     ]:  # fmt: skip
         setattr(module, name, counted(getattr(module, name)))
     try:

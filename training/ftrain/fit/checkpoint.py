@@ -6,18 +6,20 @@ contain folder names. A damaged checkpoint is set aside with a reason, and the p
 
 import hashlib
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
-from fschemas.failures import EnvironmentProblem, IntegrityError, NonFiniteError
+from fschemas.failures import IntegrityError, NonFiniteError
 from fschemas.names import CHECKPOINT_NAME
-from fschemas.publish import publish, publish_bytes, publish_sealed, sha256_of, withdraw, withdraw_folder
+from fschemas.publish import publish, publish_bytes, publish_sealed, set_filename, sha256_of, withdraw, withdraw_folder
 from fschemas.regular_file import read_regular
 from ftrain.fit.checkpoint_state import STATE_FILE, TrainingState, read_state, sealed, step_folder
+from ftrain.fit.tensor_file import TensorFile
 
 CONFIG_FILE, DATASET_FILE = "config.yaml", "dataset.json"  # files of the run; checkpoints hold their digests
 LATEST_FILE, BEST_FILE, BEST_METRIC_FILE = "LATEST", "BEST", "best.json"
@@ -25,45 +27,51 @@ LATEST_FILE, BEST_FILE, BEST_METRIC_FILE = "LATEST", "BEST", "best.json"
 Tensors = dict[str, dict[str, torch.Tensor]]  # file stem -> name -> tensor
 
 
-def not_finite(tensors: Tensors) -> str | None:
-    """Name of the first tensor that contains NaN or infinity, or None."""
-    for file, named in tensors.items():
-        for name, tensor in named.items():
-            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-                return f"{file} {name}"
-    return None
-
-
 def save_checkpoint(folder: Path, state: TrainingState, tensors: Tensors, *, keep: int) -> Path:
     """Publish a checkpoint, point LATEST to it and delete all but the newest `keep` and the best.
 
-    Raises `NonFiniteError` and saves nothing if a tensor contains NaN or infinity; raises `EnvironmentProblem` if the
-    disk is full.
+    Raises `NonFiniteError` and saves nothing if a tensor contains NaN or infinity.
     """
-    bad = not_finite(tensors)
-    if bad is not None:
-        raise NonFiniteError(
-            f"step {state.step}: {bad} is not finite; the last good checkpoint is kept; lower fit.learning_rate or fix the data"
-        )
-    target = folder / step_folder(state.step)
+    files = {file: TensorFile(named) for file, named in tensors.items()}
+    for file, named in tensors.items():
+        files[file].copy(named)
+    note_files(folder, state)
+    return write_checkpoint(folder, state, files, keep=keep)
+
+
+def note_files(folder: Path, state: TrainingState) -> None:
+    """Store the digests of the files of the run in its state, unless it has them."""
     files = [folder.parent / name for name in (CONFIG_FILE, DATASET_FILE)]
     state.files = state.files or {file.name: sha256_of(file) for file in files if file.exists()}
+
+
+def write_checkpoint(folder: Path, state: TrainingState, files: Mapping[str, TensorFile], *, keep: int) -> Path:
+    """`save_checkpoint` of tensors that were copied; `files` by stem."""
+    target = folder / step_folder(state.step)
     if not target.exists():  # the state of a step is unique, and damaged checkpoints were set aside
         with publish(target) as temporary:
             temporary.mkdir()
-            for file, named in tensors.items():
-                path = temporary / f"{file}.safetensors"
-                try:
-                    save_file({name: tensor.detach().contiguous().cpu() for name, tensor in named.items()}, path)
-                except SafetensorError as error:  # safetensors fails to write only because of the file system
-                    raise EnvironmentProblem(
-                        f"{target}/{path.name}: cannot be written ({error}); free some space and run the same command again"
-                    ) from None
-            digests = {path.name: sha256_of(path) for path in sorted(temporary.iterdir())}
-            (temporary / STATE_FILE).write_bytes(sealed(state, digests))
+            digests = {
+                f"{file}.safetensors": _write(files[file], temporary, target, file, state.step) for file in files
+            }
+            (temporary / STATE_FILE).write_bytes(sealed(state, dict(sorted(digests.items()))))
     _point(folder / LATEST_FILE, target.name)
     retain(folder, state, keep)
     return target
+
+
+def _write(content: TensorFile, temporary: Path, target: Path, file: str, step: int) -> str:
+    """Write a file into the temporary folder of a checkpoint; return its SHA-256. Errors name the final file."""
+    name = f"{file}.safetensors"
+    try:
+        return content.write(temporary / name)
+    except OSError as error:
+        set_filename(error, target / name)
+        raise
+    except NonFiniteError as error:
+        raise NonFiniteError(
+            f"step {step}: {file} {error}; the last good checkpoint is kept; lower fit.learning_rate or fix the data"
+        ) from None
 
 
 def retain(folder: Path, state: TrainingState, keep: int) -> None:

@@ -26,6 +26,7 @@ from ftrain.data.stream import Batch
 from ftrain.data.types import Rows
 from ftrain.fit import checkpoint
 from ftrain.fit.checkpoint_state import TrainingState, amend_state
+from ftrain.fit.checkpoint_writer import CheckpointWriter
 from ftrain.fit.clock import Clock
 from ftrain.fit.distributed import Processes
 from ftrain.fit.evaluation import batch_to_device, predict_batches
@@ -91,6 +92,7 @@ class Trainer:
         self.wrapped_for: list[str] = []  # names of its trainable parameters
         self.stage: Stage | None = None
         self.signals, self.stop = StopSignals(), 0
+        self.writer = CheckpointWriter(self.checkpoints, processes.device, keep=fit.keep_checkpoints)
 
     def train(self) -> TrainingState:
         """Train to the last step.
@@ -99,10 +101,11 @@ class Trainer:
         """
         self.resume()
         self.processes.share(tensor for module in self._modules() for tensor in module.state_dict().values())
-        with self.signals, self.pool:
+        with self.signals, self.writer, self.pool:
             if self.state.validation_due:
                 self._validate()
             self._steps()
+            self._finish_save()
         return self.state
 
     def resume(self) -> None:
@@ -248,7 +251,7 @@ class Trainer:
         if ends or step % self.fit.checkpoint_every_steps == 0:
             self.state.validation_due = validates
             self._save()
-        stop_for(self.stop, step)
+        self._stop_for(self.stop)
         if validates:
             self._validate()
             clock.restart()
@@ -275,7 +278,7 @@ class Trainer:
         with autocast(self.processes.device, self.fit.amp):
             results = predict_batches(
                 task, self.pool.validation(), self.validation_rows, self.processes, stage="validating", validating=True,
-                after_batch=lambda: stop_for(self.processes.maximum(self.signals.number)[0], step),
+                after_batch=lambda: self._stop_for(self.processes.maximum(self.signals.number)[0]),
             )  # fmt: skip
         task.set_tta(None)
         metrics = task_function(self.task, "compute_metrics")(self.task, results)
@@ -286,7 +289,8 @@ class Trainer:
         value, sign = float(metrics[metric]), 1 if direction == "min" else -1
         if np.isfinite(value) and (not self.state.best or sign * value < sign * self.state.best["value"]):
             self.state.best = {"metric": metric, "value": value, "step": step}
-        # Log before saving the state: if killed in between, validation is still due, and the logged row is rewound.
+        self._finish_save()
+        # Log before amending the state: if killed in between, validation is still due, and the logged row is rewound.
         self.tracker.log("validation", step, {name: v for name, v in metrics.items() if isinstance(v, float)})
         self.state.validation_due = False
         if self.processes.is_main:
@@ -296,12 +300,22 @@ class Trainer:
         self._log_line(f"step {step}/{self.num_steps}  validation {metric} {value:.4f}")
 
     def _save(self) -> None:
+        """Start to save the state, after the previous save. Raises the error of that one."""
         tensors = {"model": self.task.state_dict(), "optimizer": checkpoint.pack_optimizer(self.optimizer, self.task)}
         if self.ema is not None:
             tensors["ema"] = self.ema.state_dict()
-        keep = self.fit.keep_checkpoints
         self.state.scaler = self.scaler.state_dict()  # reading the scale waits for the device
-        self.processes.on_main(lambda: checkpoint.save_checkpoint(self.checkpoints, self.state, tensors, keep=keep))
+        self.processes.on_main(lambda: self.writer.save(self.state, tensors))
+
+    def _finish_save(self) -> None:
+        """Wait until the state is saved. Raises the error of the save."""
+        self.processes.on_main(self.writer.wait)
+
+    def _stop_for(self, number: int) -> None:
+        """Raise for a signal, if there is one, once the state is saved."""
+        if number:
+            self._finish_save()
+            stop_for(number, self.state.step)
 
     def _modules(self) -> list[nn.Module]:
         return [self.task] if self.ema is None else [self.task, self.ema]
