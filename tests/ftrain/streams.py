@@ -22,13 +22,13 @@ def training_batches(
     stop: int,
     workers: int,
 ) -> Iterator[Batch]:
-    with BatchPool([training_stream(shards, encoder, plan, positions, workers)], workers) as pool:
+    with BatchPool([training_stream(shards, encoder, plan, positions)], workers) as pool:
         yield from pool.batches(0, range(start, stop))
 
 
 def evaluated_batches(
     shards: ShardSet, encoder: Encoder, rows: np.ndarray, *, workers: int, **options: Any
 ) -> Iterator[Batch]:
-    stream, steps = evaluation_stream(shards, encoder, rows, workers=workers, **options)
+    stream, steps = evaluation_stream(shards, encoder, rows, **options)
     with BatchPool([stream], workers) as pool:
         yield from pool.batches(0, steps)

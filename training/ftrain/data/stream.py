@@ -1,8 +1,8 @@
 """Batches from shards in plan order, decoded and encoded in worker processes and passed through shared memory.
 
-Workers write each global step into a slot of shared memory that was mapped before they were forked, so nothing is
-copied, pickled or left over in /dev/shm. Step s uses slot s mod slots. Workers start at most `tasks_ahead` steps beyond
-the current one, so two more slots ensure that no slot in use is overwritten.
+Workers write into slots of shared memory that was mapped before they were forked, so nothing is copied, pickled or left
+over in /dev/shm. Step s uses slot s mod `SLOTS`. A task of a worker is a piece of a step, a few samples, so the number
+of slots does not depend on the number of workers: they fill the same few steps together.
 """
 
 import ctypes
@@ -21,9 +21,13 @@ import torch
 from fschemas.failures import EnvironmentProblem, FashionkitError, IntegrityError
 from fschemas.shard_set import ShardSet
 from ftrain.data.plan import TrainingPlan, evaluation_batches
-from ftrain.data.workers import WorkerPool, tasks_ahead
+from ftrain.data.workers import WorkerPool
 
 Batch = dict[str, torch.Tensor]
+HELD = 2  # batches whose slots the caller may use: the last one and the one before
+_AHEAD = 3  # steps that workers may be ahead of the last one
+SLOTS = HELD + _AHEAD
+_PIECES = 32  # approximate number of pieces of a step
 WORKER_TIMEOUT = 120.0  # seconds without a response after which a data worker counts as hung
 # Raised by encoders for an annotation that does not have the expected form.
 _UNUSABLE = (ValueError, KeyError, TypeError, IndexError, OverflowError, cv2.error)
@@ -77,31 +81,38 @@ class BatchStream:
     generators: Generators | None
     batch_size: int
     example_row: int
-    slots: int
 
     def __post_init__(self) -> None:
         self.example = encode_row(self.shards, self.encoder, self.example_row, None)
+        self.piece = max(2, self.batch_size // _PIECES)  # samples
+        self.pieces = -(-self.batch_size // self.piece)
         arrays = {"row": np.zeros((), np.int64), **self.example}
-        shape = self.slots, self.batch_size
+        shape = SLOTS, self.batch_size
         self.views = {name: shared_zeros((*shape, *array.shape), array.dtype) for name, array in arrays.items()}
         self.tensors = {name: torch.from_numpy(view) for name, view in self.views.items()}
 
-    def fill(self, step: int) -> None:
-        """Read, encode and write the samples of a step; padding gets the example, never old content."""
-        slot = step % self.slots
-        for position, row in enumerate(self.rows_at(step)):
-            self.views["row"][slot, position] = row
-            generator = self.generators.of(step, position) if self.generators else None
-            encoded = self.example if row < 0 else encode_row(self.shards, self.encoder, int(row), generator)
-            assert encoded.keys() == self.example.keys(), f"the encoder gave {sorted(encoded)}"
-            for name, array in encoded.items():
-                shape = self.example[name].shape
-                assert array.shape == shape, f"the encoder gave {name} of shape {array.shape}, not {shape}"
-                self.views[name][slot, position] = array
+    def fill(self, number: int) -> None:
+        """Read, encode and write the samples of piece `number` of all steps."""
+        step, piece = divmod(number, self.pieces)
+        rows = self.rows_at(step)
+        for position in range(piece * self.piece, min((piece + 1) * self.piece, self.batch_size)):
+            self._write(step, position, int(rows[position]))
+
+    def _write(self, step: int, position: int, row: int) -> None:
+        """Write a sample into its place; padding gets the example, never old content."""
+        slot = step % SLOTS
+        self.views["row"][slot, position] = row
+        generator = self.generators.of(step, position) if self.generators else None
+        encoded = self.example if row < 0 else encode_row(self.shards, self.encoder, row, generator)
+        assert encoded.keys() == self.example.keys(), f"the encoder gave {sorted(encoded)}"
+        for name, array in encoded.items():
+            shape = self.example[name].shape
+            assert array.shape == shape, f"the encoder gave {name} of shape {array.shape}, not {shape}"
+            self.views[name][slot, position] = array
 
     def filled(self, step: int) -> Batch:
         """Return the batch of a step that was filled, as views of the shared memory."""
-        batch = {name: buffer[step % self.slots] for name, buffer in self.tensors.items()}
+        batch = {name: buffer[step % SLOTS] for name, buffer in self.tensors.items()}
         if not np.array_equal(batch["row"].numpy(), self.rows_at(step)):
             raise EnvironmentProblem(
                 f"the batch of step {step} does not hold the planned samples; report this as a bug"
@@ -120,15 +131,18 @@ class BatchPool(WorkerPool):
         self.streams = streams
 
     def batches(self, stream: int, steps: range) -> Iterator[Batch]:
-        """Yield the batches of these steps of a stream (its index).
+        """Yield the batches of these consecutive steps of a stream (its index).
 
         A batch holds tensors (B, …) by name, and `row` (B). It is valid until the second next one is requested. Every
         batch is compared with the plan before it is returned. Raises `IntegrityError` for a damaged sample and
         `EnvironmentProblem` for a worker that died or hung.
         """
-        with closing(self.in_order(stream, steps, WORKER_TIMEOUT)) as filled:
-            for step in filled:
-                yield self.streams[stream].filled(step)
+        source, pieces = self.streams[stream], self.streams[stream].pieces
+        numbers = range(steps.start * pieces, steps.stop * pieces)
+        with closing(self.in_order(stream, numbers, _AHEAD * pieces, WORKER_TIMEOUT)) as filled:
+            for number in filled:
+                if number % pieces == pieces - 1:
+                    yield source.filled(number // pieces)
 
     def _prepare_worker(self) -> None:
         for stream in self.streams:
@@ -161,17 +175,14 @@ def usable_annotations(shards: ShardSet, row: int | None = None) -> Generator[No
         raise IntegrityError(f"{shards.location}: {problem}; run `fprep lint` on the set") from error
 
 
-def training_stream(
-    shards: ShardSet, encoder: Encoder, plan: TrainingPlan, positions: np.ndarray, workers: int
-) -> BatchStream:
+def training_stream(shards: ShardSet, encoder: Encoder, plan: TrainingPlan, positions: np.ndarray) -> BatchStream:
     """Return the batches of a plan for one rank; `positions` are its positions in a global batch."""
     generators, rows_at = Generators(plan.seed, plan.batch_size, positions), lambda step: plan.batch(step)[positions]
-    slots = tasks_ahead(workers) + 2
-    return BatchStream(shards, encoder, rows_at, generators, positions.size, int(plan.rows[0]), slots)
+    return BatchStream(shards, encoder, rows_at, generators, positions.size, int(plan.rows[0]))
 
 
 def evaluation_stream(
-    shards: ShardSet, encoder: Encoder, rows: np.ndarray, *, batch_size: int, rank: int, world_size: int, workers: int
+    shards: ShardSet, encoder: Encoder, rows: np.ndarray, *, batch_size: int, rank: int, world_size: int
 ) -> tuple[BatchStream, range]:
     """Return batches with every row of `rows` exactly once over all ranks, without augmentation, and their steps.
 
@@ -179,8 +190,8 @@ def evaluation_stream(
     """
     per_rank = min(max(1, batch_size // world_size), len(rows))
     batches = evaluation_batches(rows, per_rank, rank, world_size)
-    size, slots = len(batches[0]), tasks_ahead(workers) + 2
-    return BatchStream(shards, encoder, batches.__getitem__, None, size, int(rows[0]), slots), range(len(batches))
+    stream = BatchStream(shards, encoder, batches.__getitem__, None, len(batches[0]), int(rows[0]))
+    return stream, range(len(batches))
 
 
 def _keep_freed_memory() -> None:

@@ -1,22 +1,24 @@
 """Forked processes that execute the numbered tasks of several streams and finish those of each in order.
 
-Dead and hung workers are detected and reported.
+Tasks are handed out through one pipe, from which every worker takes the next one when it is free, so a slow task delays
+only its own worker. Dead and hung workers are detected and reported.
 
 Reasons not to use torch's DataLoader: it reports a dead worker by raising in whatever the main process is doing,
 including a save; SIGTERM or Ctrl-C to the process group kills its workers before the current step can be saved; and its
-memory comes from /dev/shm, which is 64 MB in a container. Here every worker has its own pipe, which transfers only
-numbers.
+memory comes from /dev/shm, which is 64 MB in a container. Here every worker has its own pipe for replies, and pipes
+transfer only numbers.
 """
 
 import json
 import math
 import os
+import selectors
 import signal
 import struct
+import time
 import traceback
 import warnings
-from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -29,14 +31,8 @@ Work = Callable[[int], None]
 _ERRORS: dict[int, type[FashionkitError]] = {
     error.exit_code: error for error in (UsageError, EnvironmentProblem, IntegrityError)
 }
-_TASK = struct.Struct("<2q")  # stream and number
+_TASK = struct.Struct("<2q")  # stream and number; a pipe writes and reads so few bytes at once
 _DEFERRED = (signal.SIGINT, signal.SIGTERM)
-_AHEAD = 2  # tasks of a stream that a worker may be ahead of the caller
-
-
-def tasks_ahead(workers: int) -> int:
-    """Largest number of tasks of a stream that are in progress or done while the caller holds an earlier one."""
-    return workers * _AHEAD
 
 
 class WorkerPool:
@@ -49,18 +45,33 @@ class WorkerPool:
     def __init__(self, works: Sequence[Work], workers: int, prepare: Callable[[], None]) -> None:
         self.works, self.workers, self.prepare = works, workers, prepare
         self.pool: list[_Worker] = []
+        self.replies: dict[tuple[int, int], bytes] = {}  # of done tasks that the caller has not reached
+        self.waited = 0.0
+        """Seconds that this process has waited for tasks in total; without workers, those it took to execute them."""
 
     def start(self) -> None:
         """Fork the workers; `in_order` does, if this was not called."""
-        while len(self.pool) < self.workers:
-            self.pool.append(_Worker(self.works, self.prepare))
+        if self.pool or not self.workers:
+            return
+        there, self.tasks = os.pipe()
+        self.selector = selectors.DefaultSelector()
+        for _ in range(self.workers):
+            worker = _Worker(self.works, self.prepare, there)
+            self.pool.append(worker)
+            self.selector.register(worker.pipe, selectors.EVENT_READ, worker)
+        os.close(there)
 
     def close(self) -> None:
         """End the workers."""
+        if not self.pool:
+            return
         for worker in self.pool:
             worker.kill()
         while self.pool:
             self.pool.pop().bury()
+        self.selector.close()
+        os.close(self.tasks)
+        self.replies.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -68,41 +79,69 @@ class WorkerPool:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def in_order(self, stream: int, numbers: Sequence[int], timeout: float) -> Generator[int]:
+    def in_order(self, stream: int, numbers: Sequence[int], ahead: int, timeout: float) -> Generator[int]:
         """Yield each number of a stream, in order, once its task is done.
 
-        While the caller holds a number, at most `tasks_ahead` later ones are in progress. They stay so while another
-        stream is read. Closing the iterator early ends the workers. Raises the errors of tasks, and
-        `EnvironmentProblem` if a worker dies or does not respond for `timeout` seconds.
+        While the caller holds a number, the `ahead` next ones are in progress or done. They stay so while another
+        stream is read. Closing the iterator early ends the workers. Raises the error of the first task, in order, that
+        failed, and `EnvironmentProblem` if a worker dies or none responds for `timeout` seconds.
         """
         if self.workers == 0:
             for number in numbers:
+                start = time.perf_counter()
                 self.works[stream](number)
+                self.waited += time.perf_counter() - start
                 yield number
             return
         try:
             self.start()
-            pool, ahead = self.pool, tasks_ahead(self.workers)
-            for position, number in enumerate(numbers[:ahead]):
-                pool[position % len(pool)].begin((stream, number))
+            self._begin(stream, numbers[:ahead])
             for position, number in enumerate(numbers):
-                worker = pool[position % len(pool)]
-                worker.finish((stream, number), timeout)
-                if position + ahead < len(numbers):
-                    worker.begin((stream, numbers[position + ahead]))
+                self._begin(stream, numbers[position + ahead : position + ahead + 1])
+                self._finish((stream, number), timeout)
                 yield number
         except BaseException:
             self.close()
             raise
 
+    def _begin(self, stream: int, numbers: Iterable[int]) -> None:
+        """Hand out tasks; `_finish` detects dead workers."""
+        with suppress(BrokenPipeError):
+            for number in numbers:
+                os.write(self.tasks, _TASK.pack(stream, number))
+
+    def _finish(self, task: tuple[int, int], timeout: float) -> None:
+        """Wait for a task; raises its error."""
+        start = time.perf_counter()
+        while task not in self.replies:
+            self._receive(timeout)
+        self.waited += time.perf_counter() - start
+        reply = self.replies.pop(task)
+        if reply:
+            failure = json.loads(reply)
+            known = _ERRORS.get(failure["code"])
+            raise known(failure["text"]) if known else RuntimeError(f"in a data worker:\n{failure['text']}")
+
+    def _receive(self, timeout: float) -> None:
+        """Wait until some workers reply, and take a reply from each of these."""
+        # In slices, so that time during which the machine or process group was suspended does not count.
+        for _ in range(math.ceil(timeout)):
+            if ready := self.selector.select(min(1.0, timeout)):
+                break
+        else:
+            raise EnvironmentProblem(
+                f"a data worker has not responded for {timeout:g} seconds; check the storage and run the same command again"
+            )
+        for key, _ in ready:
+            reply = key.data.reply()
+            self.replies[_TASK.unpack_from(reply)] = reply[_TASK.size :]
+
 
 class _Worker:
     """The parent's end of a worker process."""
 
-    def __init__(self, works: Sequence[Work], prepare: Callable[[], None]) -> None:
-        self.pipe, there = Pipe()
-        self.begun: deque[tuple[int, int]] = deque()  # stream and number of each task without a reply
-        self.replies: dict[tuple[int, int], bytes] = {}
+    def __init__(self, works: Sequence[Work], prepare: Callable[[], None], tasks: int) -> None:
+        self.pipe, there = Pipe(duplex=False)
         parent = os.getpid()
         # Blocked during the fork and for the lifetime of the worker: the parent handles signals to the process group.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _DEFERRED)
@@ -111,37 +150,13 @@ class _Worker:
                 warnings.simplefilter("ignore", DeprecationWarning)  # a worker does not need the parent's threads
                 self.process = os.fork()
             if self.process == 0:
-                _live(there, works, prepare, parent)
+                _live(tasks, there, works, prepare, parent)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         there.close()
 
-    def begin(self, task: tuple[int, int]) -> None:
-        """Start a task; `finish` detects a dead worker."""
-        self.begun.append(task)
-        with suppress(OSError):
-            self.pipe.send_bytes(_TASK.pack(*task))
-
-    def finish(self, task: tuple[int, int], timeout: float) -> None:
-        """Wait for a started task; raises its error."""
-        while task not in self.replies:
-            self.replies[self.begun[0]] = self._reply(timeout)
-            self.begun.popleft()
-        reply = self.replies.pop(task)
-        if reply:
-            failure = json.loads(reply)
-            known = _ERRORS.get(failure["code"])
-            raise known(failure["text"]) if known else RuntimeError(f"in a data worker:\n{failure['text']}")
-
-    def _reply(self, timeout: float) -> bytes:
-        # In slices, so that time during which the machine or process group was suspended does not count.
-        for _ in range(math.ceil(timeout)):
-            if self.pipe.poll(min(1.0, timeout)):
-                break
-        else:
-            raise EnvironmentProblem(
-                f"a data worker has not responded for {timeout:g} seconds; check the storage and run the same command again"
-            )
+    def reply(self) -> bytes:
+        """Take the next reply. Raises `EnvironmentProblem` if the process has ended."""
         try:
             return self.pipe.recv_bytes()
         except (EOFError, OSError):
@@ -166,17 +181,18 @@ class _Worker:
         return f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
 
 
-def _live(pipe: Connection, works: Sequence[Work], prepare: Callable[[], None], parent: int) -> None:
+def _live(tasks: int, replies: Connection, works: Sequence[Work], prepare: Callable[[], None], parent: int) -> None:
     """Main loop of a worker; never returns."""
     code = 1
     try:
         die_with_parent()
         prepare()
-        _close_all_but(0, 1, 2, pipe.fileno())
-        while os.getppid() == parent:
-            stream, number = _TASK.unpack(pipe.recv_bytes())
-            pipe.send_bytes(_run(works[stream], number))
-    except (EOFError, OSError):
+        _close_all_but(0, 1, 2, tasks, replies.fileno())
+        while os.getppid() == parent and (task := os.read(tasks, _TASK.size)):
+            stream, number = _TASK.unpack(task)
+            replies.send_bytes(task + _run(works[stream], number))
+        code = 0
+    except OSError:
         code = 0
     except BaseException:  # noqa: BLE001 - printed here; the parent detects the closed pipe
         traceback.print_exc()

@@ -39,7 +39,7 @@ def results_of_split(
     """
     stream, steps = evaluation_stream(
         shards, encoder or task.encoder, rows, batch_size=batch_size, rank=processes.rank,
-        world_size=processes.world_size, workers=workers,
+        world_size=processes.world_size,
     )  # fmt: skip
     with BatchPool([stream], workers) as pool:
         return predict_batches(task, pool.batches(0, steps), rows, processes, **options)

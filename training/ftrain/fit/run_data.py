@@ -15,11 +15,11 @@ class RunPool(BatchPool):
 
     def __init__(self, data: "RunData", workers: int) -> None:
         task, plan, positions = data.task, data.plan, data.positions.reshape(-1)
-        streams = [training_stream(data.shards, task.encoder, plan, positions, workers)]
+        streams = [training_stream(data.shards, task.encoder, plan, positions)]
         if len(data.validation_rows):
             stream, self.validation_steps = evaluation_stream(
                 data.shards, task.encoder, data.validation_rows, batch_size=plan.batch_size,
-                rank=data.rank, world_size=data.world_size, workers=workers,
+                rank=data.rank, world_size=data.world_size,
             )  # fmt: skip
             streams.append(stream)
         super().__init__(streams, workers)

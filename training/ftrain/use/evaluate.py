@@ -151,7 +151,7 @@ class _Passes(BatchPool):
             cropped = (CroppedEncoder(encoder, self.boxes) for encoder in encoders)
             encoders = [*cropped, WholeImages(evaluation.finder.task)]
         rank, world_size = rank_and_world_size()
-        options: Any = {"batch_size": batch_size, "rank": rank, "world_size": world_size, "workers": workers}
+        options: Any = {"batch_size": batch_size, "rank": rank, "world_size": world_size}
         streams, (self.steps, *_) = zip(
             *(evaluation_stream(shards, one, rows, **options) for one in encoders), strict=True
         )
