@@ -79,6 +79,8 @@ def checkpoints(out: str, steps: int, keep: int = 2, *, background: bool = False
                     name: {"weight": torch.randn(40, 50, generator=generator)} for name in ("model", "optimizer")
                 }
                 if background:
+                    writer.wait()
+                    _note(folder, history)
                     writer.save(state, tensors)
                 else:
                     checkpoint.save_checkpoint(folder, state, tensors, keep=keep)
