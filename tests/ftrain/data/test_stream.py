@@ -30,7 +30,7 @@ from ftrain.data.plan import (
     micro_batches_of_rank,
     shuffled,
 )
-from ftrain.data.stream import Batch, Generators, RawSample
+from ftrain.data.stream import SLOTS, Batch, BatchPool, Generators, RawSample, shared_zeros, training_stream
 
 NUM_STEPS = 12  # an epoch has 5
 
@@ -66,6 +66,44 @@ def test_batches_do_not_depend_on_workers(shards: ShardSet, kind: str, workers: 
     balanced, windowed = ClassBalanced(shards.columns["garment"]), Windowed(shards.columns["shard"], 2)
     sampler: Sampler = {"shuffled": shuffled, "class-balanced": balanced, "windowed": windowed}[kind]
     assert_equal(read(shards, workers=workers, sampler=sampler), read(shards, sampler=sampler))
+
+
+@pytest.mark.parametrize(("piece", "workers"), [(1, 2), (3, 0), (3, 3), (5, 1), (8, 2), (9, 3)])
+def test_batches_do_not_depend_on_the_size_of_the_pieces(
+    shards: ShardSet, alone: list[Batch], piece: int, workers: int
+) -> None:
+    stream = training_stream(shards, TinyEncoder(), TrainingPlan(shards.rows("train"), 8, 3), np.arange(8))
+    stream.piece, stream.pieces = piece, -(-8 // piece)
+    with BatchPool([stream], workers) as pool:
+        found = [
+            {name: tensor.clone() for name, tensor in batch.items()} for batch in pool.batches(0, range(NUM_STEPS))
+        ]
+    assert_equal(found, alone)
+
+
+def test_every_worker_has_pieces_though_the_slots_are_few(shards: ShardSet) -> None:
+    rows = np.resize(shards.rows("train"), 512)
+    for batch_size in (24, 64, 128, 512):
+        stream = training_stream(shards, TinyEncoder(), TrainingPlan(rows, batch_size, 3), np.arange(batch_size))
+        assert {len(view) for view in stream.views.values()} == {SLOTS} == {5}
+        assert 2 * 16 <= 3 * stream.pieces <= 3 * 64
+
+
+def test_a_slow_sample_delays_only_its_own_worker(shards: ShardSet) -> None:
+    plan = TrainingPlan(shards.rows("train"), 8, 3)
+    done, slow = shared_zeros((len(shards),), np.dtype(bool)), int(plan.batch(0)[0])
+
+    def wait_for_the_others(sample: RawSample, encoded: dict[str, np.ndarray]) -> None:
+        done[sample.row] = True
+        for _ in range(500) if sample.row == slow else ():
+            if done.sum() >= 24:  # all others of the first three steps, and the first piece of the fourth
+                return
+            time.sleep(0.01)
+        assert sample.row != slow, f"only {done.sum()} samples are done"
+
+    encoder = Meddling(None, wait_for_the_others)
+    batches = training_batches(shards, encoder, plan, positions=np.arange(8), start=0, stop=5, workers=2)
+    assert len(list(batches)) == 5
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -149,14 +187,14 @@ def test_a_missing_or_cut_shard_is_found_before_the_first_step(damaged: tuple[Pa
 
 @dataclass(frozen=True)
 class Meddling:
-    """Modify one sample in the process that encodes it."""
+    """Modify one sample, or all, in the process that encodes it."""
 
-    row: int
+    row: int | None  # None: every sample
     what: Callable[[RawSample, dict[str, np.ndarray]], Any]
 
     def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
         encoded = TinyEncoder()(sample, generator)
-        if sample.row == self.row:
+        if self.row in (sample.row, None):
             self.what(sample, encoded)
         return encoded
 
@@ -184,6 +222,20 @@ def test_errors_keep_their_kind_across_processes(
 ) -> None:
     with pytest.raises(kind, match=words):
         read(shards, workers=workers, encoder=Meddling(20, fail(error)))
+
+
+def test_the_first_damaged_sample_is_reported_though_others_are_found_sooner(shards: ShardSet) -> None:
+    plan = TrainingPlan(shards.rows("train"), 8, 3)
+    first, *later = plan.batch(1)
+
+    def damage(sample: RawSample, encoded: dict[str, np.ndarray]) -> None:
+        if sample.row == first:
+            time.sleep(0.2)
+        if sample.row == first or sample.row in later:
+            raise ValueError("bad")
+
+    with pytest.raises(IntegrityError, match=f"sample {shards.columns['key'][first]} cannot be used"):
+        read(shards, workers=3, encoder=Meddling(None, damage))
 
 
 @pytest.mark.parametrize("workers", [0, 1])

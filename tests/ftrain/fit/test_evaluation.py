@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,8 +89,8 @@ def test_a_lost_or_repeated_sample_is_an_error(
 ) -> None:
     read = BatchPool.batches
 
-    def meddle(pool: BatchPool, stream: int, steps: range) -> Iterator[Batch]:
-        batches = [{name: tensor.clone() for name, tensor in batch.items()} for batch in read(pool, stream, steps)]
+    def meddle(pool: BatchPool, *arguments: Any) -> Iterator[Batch]:
+        batches = [{name: tensor.clone() for name, tensor in batch.items()} for batch in read(pool, *arguments)]
         yield from change(batches)  # type: ignore[operator]
 
     monkeypatch.setattr(BatchPool, "batches", meddle)

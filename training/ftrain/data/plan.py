@@ -1,7 +1,7 @@
 """Rows of each global batch: pure functions of (rows, seed, position), independent of workers and ranks.
 
 A position is one integer, the number of completed optimizer steps. Ranks take micro-batches of a global batch and
-workers take whole steps, so neither affects the order; a run resumes exactly at its position.
+workers take pieces of a step, so neither affects the order; a run resumes exactly at its position.
 """
 
 import hashlib

@@ -9,8 +9,8 @@ import ctypes
 import math
 import mmap
 import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,14 +20,15 @@ import torch
 
 from fschemas.failures import EnvironmentProblem, FashionkitError, IntegrityError
 from fschemas.shard_set import ShardSet
+from ftrain.data.feed import Batch, cuda_buffers, device_batches, pinned
 from ftrain.data.plan import TrainingPlan, evaluation_batches
 from ftrain.data.workers import WorkerPool
 
-Batch = dict[str, torch.Tensor]
 HELD = 2  # batches whose slots the caller may use: the last one and the one before
 _AHEAD = 3  # steps that workers may be ahead of the last one
 SLOTS = HELD + _AHEAD
 _PIECES = 32  # approximate number of pieces of a step
+_CPU = torch.device("cpu")
 WORKER_TIMEOUT = 120.0  # seconds without a response after which a data worker counts as hung
 # Raised by encoders for an annotation that does not have the expected form.
 _UNUSABLE = (ValueError, KeyError, TypeError, IndexError, OverflowError, cv2.error)
@@ -128,15 +129,36 @@ class BatchPool(WorkerPool):
 
     def __init__(self, streams: Sequence[BatchStream], workers: int) -> None:
         super().__init__([stream.fill for stream in streams], workers, self._prepare_worker)
-        self.streams = streams
+        self.streams, self.pinned = streams, False
+        self._pins = ExitStack()
 
-    def batches(self, stream: int, steps: range) -> Iterator[Batch]:
-        """Yield the batches of these consecutive steps of a stream (its index).
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        self._pins.close()
+        self.pinned = False
 
-        A batch holds tensors (B, …) by name, and `row` (B). It is valid until the second next one is requested. Every
-        batch is compared with the plan before it is returned. Raises `IntegrityError` for a damaged sample and
+    def batches(self, stream: int, steps: range, device: torch.device = _CPU) -> Generator[Batch]:
+        """Yield the batches of these consecutive steps of a stream (its index) on a device.
+
+        A batch holds tensors (B, …) by name, and `row` (B). It is valid until the next one is requested: on the CPU, it
+        is the slot itself. Every batch is compared with the plan. Raises `IntegrityError` for a damaged sample and
         `EnvironmentProblem` for a worker that died or hung.
         """
+        slots = self.slots(stream, steps)
+        if device.type == "cpu":
+            return slots
+        self.start()
+        self._pin()
+        return device_batches(slots, cuda_buffers(device), HELD)
+
+    def _pin(self) -> None:
+        """Pin the slots until the pool is left."""
+        if not self.pinned:
+            self.pinned = True
+            self._pins.enter_context(pinned(view for stream in self.streams for view in stream.views.values()))
+
+    def slots(self, stream: int, steps: range) -> Generator[Batch]:
+        """Yield batches in shared memory, each valid until `HELD` more are requested."""
         source, pieces = self.streams[stream], self.streams[stream].pieces
         numbers = range(steps.start * pieces, steps.stop * pieces)
         with closing(self.in_order(stream, numbers, _AHEAD * pieces, WORKER_TIMEOUT)) as filled:

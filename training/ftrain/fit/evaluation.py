@@ -1,6 +1,6 @@
 """Predictions for a whole split: every sample exactly once, on any number of processes, in index order."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from typing import Any
 
@@ -14,13 +14,6 @@ from ftrain.data.stream import Batch, BatchPool, Encoder, evaluation_stream
 from ftrain.data.types import Results
 from ftrain.fit.distributed import Processes
 from ftrain.tasks.task import Task
-
-
-def batch_to_device(batch: Batch, device: torch.device) -> Batch:
-    """Move the batch to a device; on the CPU, its memory is shared."""
-    if device.type == "cpu":
-        return batch
-    return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
 
 
 def results_of_split(
@@ -42,13 +35,13 @@ def results_of_split(
         world_size=processes.world_size,
     )  # fmt: skip
     with BatchPool([stream], workers) as pool:
-        return predict_batches(task, pool.batches(0, steps), rows, processes, **options)
+        return predict_batches(task, pool.batches(0, steps, processes.device), rows, processes, **options)
 
 
 @torch.inference_mode()
 def predict_batches(
     task: Task,
-    batches: Iterator[Batch],
+    batches: Generator[Batch],
     rows: np.ndarray,
     processes: Processes,
     *,
@@ -67,10 +60,10 @@ def predict_batches(
     predict = task.validate if validating else task.predict
     gathered: dict[str, list[np.ndarray]] = {}
     done = 0
-    with closing(batches):  # type: ignore[type-var]
+    with closing(batches):
         for batch in batches:
-            predictions = predict(batch_to_device(batch, processes.device))
-            for name, tensor in {**predictions, "row": batch["row"].to(processes.device)}.items():
+            predictions = predict(batch)
+            for name, tensor in {**predictions, "row": batch["row"]}.items():
                 for part in processes.gather(tensor.float() if tensor.dtype == torch.bfloat16 else tensor):
                     gathered.setdefault(name, []).append(part.cpu().numpy().copy())
             done = min(len(rows), done + len(batch["row"]) * processes.world_size)

@@ -29,7 +29,7 @@ from ftrain.fit.checkpoint_state import TrainingState, amend_state
 from ftrain.fit.checkpoint_writer import CheckpointWriter
 from ftrain.fit.clock import Clock
 from ftrain.fit.distributed import Processes
-from ftrain.fit.evaluation import batch_to_device, predict_batches
+from ftrain.fit.evaluation import predict_batches
 from ftrain.fit.gradients import GlobalBatch, Losses, accumulate, accumulate_exactly, split_batch
 from ftrain.fit.optimization import (
     autocast,
@@ -150,18 +150,17 @@ class Trainer:
         return state
 
     def _steps(self) -> None:
-        batches = self.pool.training(range(self.state.step, self.stop_at))
-        clock = Clock()
-        with closing(batches):  # type: ignore[type-var]
+        batches = self.pool.training(range(self.state.step, self.stop_at), self.processes.device)
+        clock = Clock(self.pool)
+        with closing(batches):
             for batch in batches:
                 clock.data_arrived()
                 step, rows = self.state.step, self.plan.batch(self.state.step)
-                losses = self._step(step, batch_to_device(batch, self.processes.device))
+                losses = self._step(step, batch)
                 self.state.ledger = extend_ledger(self.state.ledger, rows)
                 self.state.step = step + 1
                 clock.step_done(len(rows))
                 self._after_step(losses, clock)
-                clock.waiting_begins()
 
     def _step(self, step: int, batch: Batch) -> dict[str, float]:
         stage = self._enter_stage(stage_at(step, self.num_steps, self.fit.stages))
@@ -277,7 +276,7 @@ class Trainer:
         task.set_tta(False)  # `ftrain evaluate` measures with it
         with autocast(self.processes.device, self.fit.amp):
             results = predict_batches(
-                task, self.pool.validation(), self.validation_rows, self.processes, stage="validating", validating=True,
+                task, self.pool.validation(self.processes.device), self.validation_rows, self.processes, stage="validating", validating=True,
                 after_batch=lambda: self._stop_for(self.processes.maximum(self.signals.number)[0]),
             )  # fmt: skip
         task.set_tta(None)

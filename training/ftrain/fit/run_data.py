@@ -1,6 +1,8 @@
 """What one process of a run trains and validates on, and the pool of workers that prepares its batches."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
+
+import torch
 
 from fschemas.shard_set import ShardSet
 from ftrain.data.config import RunConfig
@@ -24,13 +26,13 @@ class RunPool(BatchPool):
             streams.append(stream)
         super().__init__(streams, workers)
 
-    def training(self, steps: range) -> Iterator[Batch]:
-        """Yield the training batches of these steps."""
-        return self.batches(0, steps)
+    def training(self, steps: range, device: torch.device) -> Generator[Batch]:
+        """Yield the training batches of these steps on a device."""
+        return self.batches(0, steps, device)
 
-    def validation(self) -> Iterator[Batch]:
-        """Yield the validation batches."""
-        return self.batches(1, self.validation_steps)
+    def validation(self, device: torch.device) -> Generator[Batch]:
+        """Yield the validation batches on a device."""
+        return self.batches(1, self.validation_steps, device)
 
 
 class RunData:

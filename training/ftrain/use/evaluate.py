@@ -169,7 +169,7 @@ class _Passes(BatchPool):
         return results, self._pass(1, evaluation.baseline, group, "baseline")
 
     def _pass(self, stream: int, task: Task, group: Processes, stage: str) -> Results:
-        batches = self.batches(stream, self.steps)
+        batches = self.batches(stream, self.steps, group.device)
         return predict_batches(task_to_device(task, group.device), batches, self.evaluation.rows, group, stage=stage)
 
 
