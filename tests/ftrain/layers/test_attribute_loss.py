@@ -14,10 +14,11 @@ from ftrain.layers.attribute_loss import (
     class_loss,
     exclusive_loss,
     exclusive_probabilities,
+    group_masks,
     logit_adjustment,
 )
 
-GROUPS = ((0, 1, 2), (3, 4))
+GROUPS = group_masks(((0, 1, 2), (3, 4)), 5)
 
 
 def test_targets_tell_absent_from_unknown():
@@ -127,7 +128,7 @@ def test_groups_cost_what_cross_entropy_says_and_unknown_ones_nothing():
 
 def test_an_id_that_may_be_true_is_neither_wanted_nor_punished():
     logits = torch.tensor([[2.0, 1.0, 5.0]], requires_grad=True)
-    loss = exclusive_loss(logits, torch.tensor([[1, 0, -1]]), ((0, 1, 2),))
+    loss = exclusive_loss(logits, torch.tensor([[1, 0, -1]]), group_masks(((0, 1, 2),), 3))
     torch.testing.assert_close(loss, F.cross_entropy(logits[:, :2], torch.tensor([0])))
     loss.backward()
     assert logits.grad[0, 2] == 0
@@ -137,17 +138,20 @@ def test_smoothing_is_that_of_torch():
     logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(3))
     labels = torch.tensor([0, 1, 2, 2, 1, 0])
     expected = F.cross_entropy(logits, labels, label_smoothing=0.1)
-    torch.testing.assert_close(exclusive_loss(logits, F.one_hot(labels, 3), ((0, 1, 2),), 0.1), expected)
+    torch.testing.assert_close(
+        exclusive_loss(logits, F.one_hot(labels, 3), group_masks(((0, 1, 2),), 3), 0.1), expected
+    )
     torch.testing.assert_close(class_loss(logits, labels, 0.1), expected)
 
 
 def test_shares_sum_to_one_in_each_group_and_keep_their_columns():
     logits = torch.randn(4, 7, generator=torch.Generator().manual_seed(4))
     groups = ((5, 0, 2), (6, 1))
-    shares = exclusive_probabilities(logits, groups)
+    shares = exclusive_probabilities(logits, group_masks(groups, 7))
     for members in groups:
         torch.testing.assert_close(shares[:, list(members)], logits[:, list(members)].softmax(dim=1))
     torch.testing.assert_close(shares[:, [3, 4]], logits[:, [3, 4]].sigmoid())
+    assert torch.equal(exclusive_probabilities(logits, group_masks((), 7)), logits.sigmoid())
 
 
 def test_losses_are_means_over_rows_whatever_is_known_of_the_others():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fschemas.failures import UsageError
-from ftrain.layers.attribute_loss import binary_loss, class_loss, exclusive_loss
+from ftrain.layers.attribute_loss import binary_loss, class_loss, exclusive_loss, group_masks
 from ftrain.layers.mixing import MixedPairs, Mixing, mixed_loss
 
 
@@ -117,7 +117,7 @@ def test_attributes_are_soft_targets_and_unknown_ones_stay_unknown(exclusive: bo
     pairs = MixedPairs(torch.tensor([1, 0]), torch.tensor(0.25))
     targets = torch.tensor([[1, 0, -1, -1], [0, 1, -1, -1]])
     if exclusive:
-        loss = mixed_loss(lambda own: exclusive_loss(logits, own, [[0, 1], [2, 3]]), targets, pairs)
+        loss = mixed_loss(lambda own: exclusive_loss(logits, own, group_masks(((0, 1), (2, 3)), 4)), targets, pairs)
         soft = torch.tensor([[0.25, 0.75], [0.75, 0.25]])
         expected = torch.nn.functional.cross_entropy(logits[:, :2], soft)
     else:

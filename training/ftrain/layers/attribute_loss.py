@@ -4,7 +4,7 @@ Every loss is a mean over the rows of a batch; rows without a known id contribut
 depend on the other rows, so that micro-batches and ranks add up to the loss of the whole batch.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,35 +68,39 @@ def asymmetric_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return losses.sum(dim=1).mean()
 
 
-def exclusive_loss(logits: Tensor, targets: Tensor, groups: Sequence[Sequence[int]], smoothing: float = 0.0) -> Tensor:
+def group_masks(groups: Iterable[Sequence[int]], num_attributes: int) -> Tensor:
+    """Return a mask bool G, A of the ids of every group, for the functions below."""
+    members = [list(group) for group in groups]
+    masks = torch.zeros(len(members), num_attributes, dtype=torch.bool)
+    for mask, ids in zip(masks, members, strict=True):
+        mask[ids] = True
+    return masks
+
+
+def exclusive_loss(logits: Tensor, targets: Tensor, groups: Tensor, smoothing: float = 0.0) -> Tensor:
     """Softmax cross-entropy within each group of exclusive ids, averaged over the known groups of an image.
 
-    `logits` and `targets` are B, A as in `binary_loss`. A group without a positive id is unknown and ignored. Unknown
-    ids of a known group (FashionAI's "maybe") are masked: they are neither rewarded nor penalized. `smoothing` is the
-    share of the target that is spread over the known ids of the group (Szegedy et al., CVPR 2016, section 7).
+    `logits` and `targets` are B, A as in `binary_loss`, `groups` bool G, A as of `group_masks`. A group without a
+    positive id is unknown and ignored. Unknown ids of a known group (FashionAI's "maybe") are masked: they are neither
+    rewarded nor penalized. `smoothing` is the share of the target that is spread over the known ids of the group
+    (Szegedy et al., CVPR 2016, section 7).
     """
-    losses: list[Tensor] = []
-    known: list[Tensor] = []
-    for members in groups:
-        own = targets[:, list(members)]
-        positive, allowed = (own == 1).float(), (own >= 0).float()
-        scores = torch.where(own >= 0, logits[:, list(members)].float(), _NEVER)
-        log_probabilities = scores.log_softmax(dim=1)
-        target = (1 - smoothing) * positive / positive.sum(dim=1, keepdim=True).clamp_min(1)
-        target = target + smoothing * allowed / allowed.sum(dim=1, keepdim=True).clamp_min(1)
-        has = positive.amax(dim=1)
-        losses.append(-(target * log_probabilities).sum(dim=1) * has)
-        known.append(has)
-    num_known = torch.stack(known).sum(dim=0).clamp_min(1)
-    return (torch.stack(losses).sum(dim=0) / num_known).mean()
+    positive, allowed = (targets == 1)[:, None] & groups, (targets >= 0)[:, None] & groups  # B, G, A
+    log_probabilities = torch.where(allowed, logits.float()[:, None], _NEVER).log_softmax(dim=2)
+    target = (1 - smoothing) * positive / positive.sum(dim=2, keepdim=True).clamp_min(1)
+    target = target + smoothing * allowed / allowed.sum(dim=2, keepdim=True).clamp_min(1)
+    known = positive.any(dim=2)
+    losses = -(target * log_probabilities).sum(dim=2) * known
+    return (losses.sum(dim=1) / known.sum(dim=1).clamp_min(1)).mean()
 
 
-def exclusive_probabilities(logits: Tensor, groups: Sequence[Sequence[int]]) -> Tensor:
-    """Return probabilities B, A of logits B, A: softmax within each group, sigmoid for ids without a group."""
-    shares = logits.float().sigmoid()
-    for members in groups:
-        shares[:, list(members)] = logits[:, list(members)].float().softmax(dim=1)
-    return shares
+def exclusive_probabilities(logits: Tensor, groups: Tensor) -> Tensor:
+    """Return probabilities B, A of logits B, A: softmax within each group (bool G, A), sigmoid for ids without one."""
+    independent = logits.float().sigmoid()
+    if not len(groups):
+        return independent
+    shares = torch.where(groups, logits.float()[:, None], -torch.inf).softmax(dim=2).sum(dim=1)
+    return torch.where(groups.any(dim=0), shares, independent)
 
 
 def class_loss(logits: Tensor, labels: Tensor, smoothing: float = 0.0, adjustment: Tensor | None = None) -> Tensor:

@@ -63,6 +63,11 @@ def triplet_loss(
     return _mean(hardest, semi_hard.any(dim=2))
 
 
+def class_masks(labels: Tensor, num_classes: int) -> Tensor:
+    """Return a mask bool B, C of the class of each label, int64 B; all false below 0. Reads no value, as one_hot does."""
+    return labels[:, None] == torch.arange(num_classes, device=labels.device)
+
+
 def with_angular_margin(cosines: Tensor, true: Tensor, margin: float) -> Tensor:
     """Add `margin` (radians) to the angles of the true classes (ArcFace, Deng et al., CVPR 2019).
 
@@ -98,7 +103,7 @@ class ProxyAnchor(nn.Module):
             proxies = self.proxies[:, : embedding.shape[1]]
             cosine = F.normalize(embedding.float(), dim=1) @ F.normalize(proxies, dim=1).T
         known = (labels >= 0)[:, None]
-        own = labels[:, None] == torch.arange(len(self.proxies), device=labels.device)[None, :]
+        own = class_masks(labels, len(self.proxies))
         pull = _log_one_plus_sum(-self.scale * (cosine - self.margin), own & known)
         push = _log_one_plus_sum(self.scale * (cosine + self.margin), ~own & known)
         return _mean(pull, (own & known).any(dim=0)) + push.mean()

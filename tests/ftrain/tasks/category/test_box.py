@@ -82,3 +82,18 @@ def test_the_loss_is_l1_and_generalised_iou_over_known_boxes():
     loss.backward()
     assert (boxes.grad[1] == 0).all()
     assert box_loss(truth, truth, torch.tensor([True, True])).item() == pytest.approx(0, abs=1e-5)
+
+
+def test_generalised_iou_is_that_of_torchvision():
+    """Of boxes that overlap, touch, contain each other or lie apart, and its gradient."""
+    from torchvision.ops import generalized_box_iou_loss
+
+    first = torch.rand(200, 2, generator=torch.Generator().manual_seed(2))
+    sides = torch.rand(200, 2, generator=torch.Generator().manual_seed(3)) * 0.5
+    boxes = torch.cat([first, first + sides], dim=1).requires_grad_()
+    truth = boxes.detach().roll(1, 0)
+    expected = (boxes - truth).abs().mean(dim=1) + generalized_box_iou_loss(boxes, truth)
+    (gradient,) = torch.autograd.grad(expected.mean(), boxes)
+    loss = box_loss(boxes, truth, torch.ones(200, dtype=torch.bool))
+    torch.testing.assert_close(loss, expected.mean())
+    torch.testing.assert_close(torch.autograd.grad(loss, boxes)[0], gradient)

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops.giou_loss import generalized_box_iou_loss
 
 _SAMPLES = 2  # per bin and axis, as in ROIAlign
+_EPSILON = 1e-7  # of areas in denominators
 _FIRST_SLOPE = 8.0  # initial slope of the maps: edges at about 0.15 and 0.85
 _FIRST_SIDE = 1.4  # its sigmoid, 0.8, is the initial side of the box
 
@@ -74,8 +74,21 @@ def box_loss(boxes: Tensor, target: Tensor, known: Tensor) -> Tensor:
     Rows that are not `known` (bool B) contribute 0.
     """
     distances = (boxes - target).abs().mean(dim=1)
-    overlaps = generalized_box_iou_loss(boxes, target, reduction="none")
+    overlaps = _generalized_iou_loss(boxes, target)
     return ((distances + overlaps) * known).mean()
+
+
+def _generalized_iou_loss(boxes: Tensor, target: Tensor) -> Tensor:
+    """1 - generalized IoU of boxes B, 4, as of torchvision, but without masks, whose sizes the device would report."""
+    sides = torch.minimum(boxes[:, 2:], target[:, 2:]) - torch.maximum(boxes[:, :2], target[:, :2])
+    shared = _area(sides.clamp_min(0))
+    union = _area(boxes[:, 2:] - boxes[:, :2]) + _area(target[:, 2:] - target[:, :2]) - shared
+    hull = _area(torch.maximum(boxes[:, 2:], target[:, 2:]) - torch.minimum(boxes[:, :2], target[:, :2]))
+    return 1 - shared / (union + _EPSILON) + (hull - union) / (hull + _EPSILON)
+
+
+def _area(sides: Tensor) -> Tensor:
+    return sides[:, 0] * sides[:, 1]
 
 
 def pool_box(features: Tensor, boxes: Tensor, size: int) -> Tensor:

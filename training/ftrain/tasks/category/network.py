@@ -76,6 +76,8 @@ class CategoryNetwork(nn.Module):
         self.flat_box = config.box_head == "linear"
         cells = config.input_size // (32 if self.flat_box else config.roi_stride)
         self.box: nn.Module | None = None
+        self.register_buffer("whole_image", torch.tensor([[0.0, 0.0, 1.0, 1.0]]), persistent=False)
+        self.whole_image: Tensor
         if labels.has_boxes or (self.roi_cells and self.box_gradient):
             self.box = BoxHead(last, cells) if self.flat_box else BoxMaps(self.backbone.widths, cells)
         width = last + self.backbone.widths[0] * self.roi_cells**2
@@ -95,7 +97,7 @@ class CategoryNetwork(nn.Module):
         """Map images, uint8 B, H, W, 3, to boxes B, 4 and the logits of both heads, B, C and B, A."""
         features = self.backbone(image)
         if self.box is None:
-            boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0]], device=image.device).expand(len(image), 4)
+            boxes = self.whole_image.expand(len(image), 4)
         else:
             boxes = self.box(features[-1] if self.flat_box else features)
         parts = [features[-1].float().mean(dim=(2, 3))]

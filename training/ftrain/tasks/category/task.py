@@ -28,6 +28,7 @@ from ftrain.layers.attribute_loss import (
     class_loss,
     exclusive_loss,
     exclusive_probabilities,
+    group_masks,
     logit_adjustment,
 )
 from ftrain.layers.mixing import Mixing, mixed_loss
@@ -122,6 +123,9 @@ class Category(Task):
         self.never_seen: Tensor
         self.register_buffer("adjustment", torch.zeros(len(self.labels.categories)), persistent=False)
         self.adjustment: Tensor
+        exclusive = self.labels.groups.values() if self.labels.exclusive else ()
+        self.register_buffer("groups", group_masks(exclusive, len(self.labels.attributes)), persistent=False)
+        self.groups: Tensor
 
     @classmethod
     def optional_groups(cls, config: TaskConfig) -> tuple[str, ...]:
@@ -231,7 +235,7 @@ class Category(Task):
     def _attribute_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         config = self.config
         if self.labels.exclusive and config.attribute_loss == "auto":
-            return exclusive_loss(logits, targets, list(self.labels.groups.values()), config.label_smoothing)
+            return exclusive_loss(logits, targets, self.groups, config.label_smoothing)
         if config.attribute_loss == "asymmetric":
             return asymmetric_loss(logits, targets)
         balanced = config.attribute_loss != "plain"
@@ -242,8 +246,7 @@ class Category(Task):
         if outputs.category is not None:
             scores["category_scores"] = outputs.category.float().masked_fill(self.never_seen, -math.inf).softmax(dim=1)
         if outputs.attributes is not None:
-            groups = list(self.labels.groups.values()) if self.labels.exclusive else []
-            scores["attribute_scores"] = exclusive_probabilities(outputs.attributes, groups)
+            scores["attribute_scores"] = exclusive_probabilities(outputs.attributes, self.groups)
         return scores, outputs.boxes
 
 

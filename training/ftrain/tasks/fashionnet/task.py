@@ -27,6 +27,7 @@ from ftrain.layers.attribute_loss import (
     class_loss,
     exclusive_loss,
     exclusive_probabilities,
+    group_masks,
 )
 from ftrain.layers.metric_learning import triplet_loss
 from ftrain.tasks.fashionnet.config import FashionNetConfig, Head
@@ -118,7 +119,8 @@ class FashionNet(Task):
             attributes=attributes["values"], types=attributes["groups"], exclusive=attributes["exclusive"],
         )  # fmt: skip
         groups = attributes["groups"].values() if attributes["exclusive"] else ()
-        self.groups = tuple(tuple(members) for members in groups)
+        self.register_buffer("groups", group_masks(groups, len(attributes["values"])), persistent=False)
+        self.groups: Tensor
         num_categories, num_attributes = len(self.labels.categories), len(self.labels.attributes)
         known = names_as_ids(dataset, "category") if num_categories else {}
         self.encoder = FashionNetEncoder(config, self.landmarks, known, num_attributes, "embedding" in heads)
@@ -204,7 +206,7 @@ class FashionNet(Task):
             parts["category"] = class_loss(seen.category, batch["category"], config.label_smoothing)
         if seen.pose.auxiliary is not None:
             parts["auxiliary"] = class_loss(seen.pose.auxiliary, batch["category"], config.label_smoothing)
-        if seen.attributes is not None and self.groups:
+        if seen.attributes is not None and len(self.groups):
             targets = batch["attributes"]
             parts["attributes"] = exclusive_loss(seen.attributes, targets, self.groups, config.label_smoothing)
         elif seen.attributes is not None:
@@ -258,7 +260,7 @@ class FashionNet(Task):
         return None if self.network.fusion.embedding is None else self.fresh()
 
 
-def _probabilities(seen: FashionNetOutputs, groups: tuple[tuple[int, ...], ...]) -> Batch:
+def _probabilities(seen: FashionNetOutputs, groups: Tensor) -> Batch:
     """Return float32 points in input pixels, and probabilities that can be averaged."""
     found = {"points": seen.pose.points.float(), "visibility_scores": seen.pose.visibility.float().softmax(dim=2)}
     if seen.category is not None:

@@ -25,7 +25,7 @@ from ftrain.data.types import Rows
 from ftrain.data.view import item_number, names_as_ids, view_of_sample
 from ftrain.layers.affine import views_of
 from ftrain.layers.backbone import Backbone
-from ftrain.layers.metric_learning import ProxyAnchor, triplet_loss, with_angular_margin
+from ftrain.layers.metric_learning import ProxyAnchor, class_masks, triplet_loss, with_angular_margin
 from ftrain.tasks.label_checks import has_pairs, lack_of_classes
 from ftrain.tasks.published import published_dataset
 from ftrain.tasks.retrieval.config import RetrievalConfig
@@ -296,8 +296,7 @@ class Retrieval(Task):
             cosines = F.normalize(neck_features.float(), dim=1) @ F.normalize(weight, dim=1).T
         cosines = cosines.unflatten(1, (-1, config.subcenters)).amax(dim=2)
         if true is not None and config.cosine_margin:
-            mask = F.one_hot(true.clamp_min(0), cosines.shape[1]).bool()
-            cosines = with_angular_margin(cosines, mask, config.cosine_margin)
+            cosines = with_angular_margin(cosines, class_masks(true, cosines.shape[1]), config.cosine_margin)
         return config.cosine_scale * cosines
 
     def _cross_entropy(self, neck_features: Tensor, labels: Tensor) -> Tensor:

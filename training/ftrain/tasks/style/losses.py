@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ftrain.layers.attribute_loss import class_losses
-from ftrain.layers.metric_learning import Mining, triplet_loss, with_angular_margin
+from ftrain.layers.metric_learning import Mining, class_masks, triplet_loss, with_angular_margin
 
 
 class ArcFace(nn.Module):
@@ -48,7 +48,7 @@ def value_loss(
     for number, (head, evaluated) in enumerate(zip(heads, seen, strict=True)):
         true = values[:, number]
         if isinstance(head, ArcFace):
-            logits = head.with_margin(evaluated, F.one_hot(true.clamp_min(0), len(adjustments[number])).bool())
+            logits = head.with_margin(evaluated, class_masks(true, len(adjustments[number])))
         else:
             logits = head(evaluated)
         costs = costs + class_losses(logits, true, smoothing, adjustments[number])

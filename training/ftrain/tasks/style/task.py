@@ -27,6 +27,7 @@ from ftrain.data.view import encoded_image, names_as_ids, view_of_sample
 from ftrain.layers.affine import region_in_source, views_of
 from ftrain.layers.attribute_loss import class_loss, logit_adjustment
 from ftrain.layers.backbone import Backbone
+from ftrain.layers.metric_learning import class_masks
 from ftrain.layers.mixing import Mixing, mixed_loss
 from ftrain.tasks.published import published_dataset
 from ftrain.tasks.style.attention import AttributeAttention
@@ -267,7 +268,7 @@ class Style(Task):
             attributes = batch["local_attribute"]
             rows = torch.arange(attributes.shape[0], device=attributes.device)
             second = self.local(batch["image"], maps[rows, attributes], self.attribute_vectors[attributes])
-            seen = torch.where(F.one_hot(attributes, values.shape[1]).bool(), values, -1)
+            seen = torch.where(class_masks(attributes, values.shape[1]), values, -1)
             repeated = self.gather(second)[:, None].expand(-1, values.shape[1], -1)
             parts["local"] = config.local_loss_weight * triplets(repeated, self.gather(seen))
             alike = F.cosine_similarity(embedding[rows, attributes], second, dim=1)
