@@ -38,6 +38,7 @@ WRONG = {
     "ftrain join": ["join", "SHARDS", "NOWHERE", "--run", "run"],
     "ftrain index": ["index", "RUN", "NOWHERE", "out"],
     "ftrain query": ["query", "NOWHERE", "RUN", "--out", "out"],
+    "ftrain doctor": ["doctor", "--shards", "NOWHERE"],
 }
 NO_INPUT = {"fprep sample", "fprep readers", "ftrain config"}
 
@@ -107,6 +108,7 @@ RIGHT = {
     "join": ["join", "SHARDS", "RUN", "--run", "out"],
     "index": ["index", "RUN", "SHARDS", "out"],
     "query": ["query", "INDEX", "PHOTO", "--out", "out", "--run", "RUN", "--shards", "SHARDS"],
+    "doctor": ["doctor", "--shards", "SHARDS"],
 }
 ALIKE = sorted(ftrain.cli.CONTINUES - {"category"})  # all are created by one function
 KIND_OF = {"RUN": "run", "SHARDS": "shards", "INDEX": "index", "PHOTO": "images", "FILE": None}

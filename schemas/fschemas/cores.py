@@ -1,12 +1,15 @@
-"""Number of usable CPU cores, and OpenMP threads that sleep while waiting."""
+"""Number of usable CPU cores, the memory limit, and OpenMP threads that sleep while waiting."""
 
 import math
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 _CGROUPS = Path("/proc/self/cgroup")
 _MOUNT = Path("/sys/fs/cgroup")
+_UNLIMITED = 1 << 60  # version 1 writes the largest multiple of a page
 
 # Read by OpenMP libraries when they are loaded: standard variable, GNU (torch, scikit-learn) and Intel.
 _WAIT_POLICY = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
@@ -24,21 +27,36 @@ def available_cores() -> int:
 
 def cpu_quota(cgroups: Path = _CGROUPS, mount: Path = _MOUNT) -> float | None:
     """Smallest CPU quota, in cores, of this process's cgroup and its ancestors (version 1 or 2); None if unlimited."""
+    quotas = [quota for folder in _cgroup_folders("cpu", cgroups, mount) for quota in _quota_of(folder)]
+    return min(quotas, default=None)
+
+
+def memory_limit(cgroups: Path = _CGROUPS, mount: Path = _MOUNT) -> int | None:
+    """Smallest memory limit, in bytes, of this process's cgroup and its ancestors; None if unlimited."""
+    limits: list[int] = []
+    for folder in _cgroup_folders("memory", cgroups, mount):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            with suppress(OSError, ValueError):  # "max" or no such file: no limit
+                limits.append(int((folder / name).read_text(encoding="ascii")))
+    limit = min(limits, default=_UNLIMITED)
+    return limit if limit < _UNLIMITED else None
+
+
+def _cgroup_folders(controller: str, cgroups: Path, mount: Path) -> Iterator[Path]:
+    """Folders below `mount` of this process's cgroup and its ancestors, for one controller (version 1 or 2)."""
     try:
         lines = cgroups.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
-        return None
-    quotas: list[float] = []
+        return
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
-        for root in (mount, *((mount / controllers, mount / "cpu") if controllers else (mount / "unified",))):
+        for root in (mount, *((mount / controllers, mount / controller) if controllers else (mount / "unified",))):
             # Inside a container, the path may be that of the host; the limit is then at the root of the mount.
             for folder in (root / path.lstrip("/"), *(root / path.lstrip("/")).parents):
                 if folder != mount.parent and folder.is_relative_to(mount):
-                    quotas += _quota_of(folder)
-    return min(quotas, default=None)
+                    yield folder
 
 
 def let_waiting_threads_sleep() -> None:

@@ -44,6 +44,21 @@ def test_quotas_of_both_versions(tmp_path: Path, cgroups: str, files: dict[str, 
 
 def test_a_machine_without_cgroups_has_no_quota(tmp_path: Path) -> None:
     assert cores.cpu_quota(tmp_path / "none", tmp_path) is None
+    assert cores.memory_limit(tmp_path / "none", tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("cgroups", "files", "limit"),
+    [
+        ("0::/\n", {"memory.max": "max\n"}, None),
+        ("0::/slice/job\n", {"slice/job/memory.max": "4000\n", "slice/memory.max": "3000\n"}, 3000),
+        ("3:memory:/job\n0::/\n", {"memory/job/memory.limit_in_bytes": "2000\n"}, 2000),
+        ("3:memory:/\n", {"memory/memory.limit_in_bytes": "9223372036854771712\n"}, None),
+    ],
+)
+def test_memory_limits_of_both_versions(tmp_path: Path, cgroups: str, files: dict[str, str], limit: int | None) -> None:
+    mount = tree(tmp_path / "cgroup", {".keep": "", **files})
+    assert cores.memory_limit(tree(tmp_path, {"self": cgroups}) / "self", mount) == limit
 
 
 @pytest.mark.parametrize(("quota", "expected"), [(None, 8), (0.5, 1), (1.5, 2), (4.0, 4), (64.0, 8)])

@@ -12,6 +12,7 @@ from fschemas.failures import ExitCode
 from ftrain.cli import config
 from ftrain.cli.compare import compare
 from ftrain.cli.describe import describe
+from ftrain.cli.doctor import doctor
 from ftrain.cli.evaluate import evaluate
 from ftrain.cli.export import export
 from ftrain.cli.index import index
@@ -45,6 +46,8 @@ for name in task_names():
     app.command(name, rich_help_panel="Train")(training_command(name))
 for command in (evaluate, submit, predict, describe, export, summary, compare, join, index, query):
     app.command(rich_help_panel="Use")(command)
+for command in (doctor,):
+    app.command(rich_help_panel="Check")(command)
 app.add_typer(config.app, name="config", rich_help_panel="Use")
 
 
