@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from fschemas.failures import EnvironmentProblem, FashionkitError, IntegrityError, UsageError
 from fschemas.json_file import COUNT, read_json
@@ -93,7 +94,10 @@ class ShardSet:
             )
         table = read_table(index_path)
         check_index(f"{location}/{INDEX_FILE}", table, len(metadata["shards"]))
-        return cls(location, metadata, as_arrays(table), path_of, DIGEST_COLUMN in table.column_names)
+        columns, has_digests = as_arrays(table), DIGEST_COLUMN in table.column_names
+        del table
+        pa.default_memory_pool().release_unused()  # otherwise kept, and counted for each data worker too
+        return cls(location, metadata, columns, path_of, has_digests)
 
     def check_shards(self, *, digests: bool) -> None:
         """Compare every shard with its entry in dataset.json. Raises `IntegrityError` at the first difference."""
