@@ -23,6 +23,7 @@ from fschemas.publish import publish, publish_bytes, sha256_of
 
 RECORD_FOLDER = "meta"
 _BLOCK = tarfile.BLOCKSIZE
+_ANNOTATION = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _RECORD_SHAPE = {
     "plan_id": str, "name": str, "split": str, "bytes": COUNT, "sha256": DIGEST, "samples": [[(str, COUNT)]],
 }  # fmt: skip
@@ -91,15 +92,15 @@ def write_shard(folder: Path, name: str, split: str, plan_id: str, samples: Iter
     position = 0
     with publish(folder / name) as temporary, open(temporary, "wb", buffering=1 << 20) as file:
         for sample in samples:
-            text = json.dumps(sample.annotation, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+            text = _ANNOTATION.encode(sample.annotation).encode()
             for suffix, content, members in ((".jpg", sample.image, images), (".json", text, annotations)):
                 header = _header(sample.key + suffix, len(content))
-                padding = b"\0" * (-len(content) % _BLOCK)
-                members.append(Member(position + len(header), len(content), zlib.crc32(content)))
+                padding = bytes(-len(content) % _BLOCK)
+                members.append(Member(position + _BLOCK, len(content), zlib.crc32(content)))
                 for part in (header, content, padding):
                     digest.update(part)
                     file.write(part)
-                position += len(header) + len(content) + len(padding)
+                position += _BLOCK + len(content) + len(padding)
             keys.append(sample.key)
         end = b"\0" * (2 * _BLOCK)
         digest.update(end)
@@ -138,7 +139,27 @@ def is_finished(folder: Path, name: str, plan_id: str, *, digests: bool = True) 
 
 
 def _header(name: str, size: int) -> bytes:
-    info = tarfile.TarInfo(name)
-    info.size = size
+    """The ustar header of a file of `size` bytes, at most 8 GiB: that of `tarfile`, at a tenth of its cost.
+
+    The checksum is the sum of the bytes, with spaces in its own place.
+    """
+    named, octal = name.encode("ascii"), b"%011o" % size
+    checksum = _CHECKSUM + sum(named) + sum(octal)
+    return b"%b%b%b%b%06o%b" % (
+        named,
+        _TEMPLATE[len(named) : 124],
+        octal,
+        _TEMPLATE[135:148],
+        checksum,
+        _TEMPLATE[154:],
+    )
+
+
+def _template() -> bytes:
+    info = tarfile.TarInfo("")
     info.mode = 0o644
     return info.tobuf(tarfile.USTAR_FORMAT)
+
+
+_TEMPLATE = _template()  # without a name, and with a size of eleven zeros at byte 124
+_CHECKSUM = int(_TEMPLATE[148:154], 8) - sum(_TEMPLATE[124:135])

@@ -85,6 +85,7 @@ class SampleMaker:
 
     def __init__(self, options: SampleOptions) -> None:
         self.options = options
+        self._real_root = os.path.realpath(options.root)  # once: it looks at every folder on the way
         self._augmenter = Augmenter(options.recipe, options.flip_index, options.seed) if options.recipe else None
 
     def __call__(self, row: dict[str, Any], copy: int = 0) -> Sample:
@@ -92,16 +93,16 @@ class SampleMaker:
 
         Raises `IntegrityError` if the image is missing, cannot be decoded, or has changed since `fprep convert`.
         """
-        path = self.options.root / row["image"]
-        content = read_image(self.options.root, row["image"], row["sha256"], follow_links=self.options.follow_links)
-        facts = _facts(row, content, self.options.root, self.options.follow_links)
+        root, follow_links = self.options.root, self.options.follow_links
+        content = read_image(root, row["image"], row["sha256"], follow_links=follow_links, real_root=self._real_root)
+        facts = _facts(row, content, root, follow_links)
         size, longest = self.options.size, max(facts.width, facts.height)
         width, height = facts.width, facts.height
         if size is not None and longest > size:
             width, height = max(1, round(width * size / longest)), max(1, round(height * size / longest))
         transformed: Geometry | None = None
         if copy or not facts.is_plain_jpeg or (width, height) != (facts.width, facts.height):
-            image = decode(content, facts, (width, height), path)
+            image = decode(content, facts, (width, height), root / row["image"])
             if copy or (width, height) != (facts.width, facts.height):
                 transformed = geometry_of(row).resized(width / facts.width, height / facts.height)
             if copy:
@@ -126,24 +127,27 @@ class SampleMaker:
         return annotation
 
 
-def read_image(root: Path, name: str, sha256: str | None, *, follow_links: bool = False) -> bytes:
-    """Return the bytes of the image `root/name`.
+def read_image(
+    root: Path, name: str, sha256: str | None, *, follow_links: bool = False, real_root: str | None = None
+) -> bytes:
+    """Return the bytes of the image `root/name`. `real_root` is `root` without links, resolved here by default.
 
     Raises `IntegrityError` if it is missing, may not be opened, or has a different digest.
     """
-    path = root / name
     try:
-        opened = open_inside(os.path.realpath(root), name, follow_links=follow_links)
+        opened = open_inside(real_root or os.path.realpath(root), name, follow_links=follow_links)
     except OpenError as fault:
         if fault.rule == "missing_image":
-            raise IntegrityError(f"{path}: the image is missing; restore it or run `fprep convert` again") from None
-        raise IntegrityError(f"{path}: {fault.message}; run `fprep convert` again") from None
+            raise IntegrityError(
+                f"{root / name}: the image is missing; restore it or run `fprep convert` again"
+            ) from None
+        raise IntegrityError(f"{root / name}: {fault.message}; run `fprep convert` again") from None
     try:
         content = read_all(opened.descriptor, opened.size)
     finally:
         os.close(opened.descriptor)
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-        raise IntegrityError(f"{path}: changed since convert (SHA-256 differs); run `fprep convert` again")
+        raise IntegrityError(f"{root / name}: changed since convert (SHA-256 differs); run `fprep convert` again")
     return content
 
 
