@@ -1,5 +1,6 @@
 """Predictions for a whole split: every sample exactly once, on any number of processes, in index order."""
 
+from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import closing
 from typing import Any
@@ -58,22 +59,61 @@ def predict_batches(
     """
     task.eval()
     predict = task.validate if validating else task.predict
-    gathered: dict[str, list[np.ndarray]] = {}
-    done = 0
+    gathered, done = _Gathered(processes), 0
     with closing(batches):
         for batch in batches:
             predictions = predict(batch)
-            for name, tensor in {**predictions, "row": batch["row"]}.items():
-                for part in processes.gather(tensor.float() if tensor.dtype == torch.bfloat16 else tensor):
-                    gathered.setdefault(name, []).append(part.cpu().numpy().copy())
+            gathered.add({**predictions, "row": batch["row"]})
             done = min(len(rows), done + len(batch["row"]) * processes.world_size)
             show(stage, done, len(rows))
             if after_batch is not None:
                 after_batch()
-    results = {name: np.concatenate(parts) for name, parts in gathered.items()}
+    results = gathered.results()
     order = np.argsort(results["row"], kind="stable")
     order = order[np.count_nonzero(results["row"] < 0) :]
     results = {name: values[order] for name, values in results.items()}
     if not np.array_equal(results["row"], np.sort(rows)):
         raise IntegrityError(f"predicted {len(results['row'])} samples instead of {len(rows)}; report this as a bug")
     return results
+
+
+class _Gathered:
+    """Predictions of all ranks, batch by batch, on the host.
+
+    Those of a GPU are read once the next batch is queued, so that it does not idle between batches.
+    """
+
+    def __init__(self, processes: Processes) -> None:
+        self.processes = processes
+        self.copying: deque[tuple[list[tuple[str, torch.Tensor]], torch.cuda.Event | None]] = deque()
+        self.parts: dict[str, list[np.ndarray]] = {}
+
+    def add(self, predictions: Batch) -> None:
+        """Gather the predictions of a batch, tensors (B, …) by name."""
+        copies = [
+            (name, part.to("cpu", non_blocking=True))
+            for name, tensor in predictions.items()
+            for part in self.processes.gather(tensor.float() if tensor.dtype == torch.bfloat16 else tensor)
+        ]
+        copied = None
+        if self.processes.device.type == "cuda":
+            copied = torch.cuda.Event()
+            copied.record()
+        self.copying.append((copies, copied))
+        self._read(leaving=0 if copied is None else 1)
+
+    def results(self) -> Results:
+        """Return the predictions of all batches."""
+        self._read(leaving=0)
+        return {name: np.concatenate(parts) for name, parts in self.parts.items()}
+
+    def _read(self, leaving: int) -> None:
+        while len(self.copying) > leaving:
+            copies, copied = self.copying.popleft()
+            if copied is not None:
+                copied.synchronize()
+            for (
+                name,
+                part,
+            ) in copies:  # copied again: pinned memory is scarce, and a batch on the CPU will be overwritten
+                self.parts.setdefault(name, []).append(part.numpy().copy())
