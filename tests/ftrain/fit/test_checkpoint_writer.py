@@ -160,6 +160,38 @@ def test_nothing_is_saved_for_a_nan(tmp_path: Path) -> None:
     check(tmp_path / step_folder(1))
 
 
+def test_copies_from_a_gpu_are_awaited_in_the_background(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a fake one, whose copies run as late as possible: when an event after them is awaited."""
+    empty, copy, queue = torch.empty, TensorFile.copy, []
+    threads: list[threading.Thread] = []
+
+    class Event:
+        def record(self, stream: object) -> None:
+            assert stream == "the stream of training"
+            self.before = list(queue)
+
+        def synchronize(self) -> None:
+            threads.append(threading.current_thread())
+            for run in self.before:
+                run()
+
+    def unpinned(size: int, dtype: torch.dtype, pin_memory: bool) -> torch.Tensor:
+        assert pin_memory
+        return empty(size, dtype=dtype)
+
+    monkeypatch.setattr(torch, "empty", unpinned)
+    monkeypatch.setattr(TensorFile, "copy", lambda file, named: queue.append(lambda: copy(file, named)))
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: "the stream of training")
+    with CheckpointWriter(tmp_path, torch.device("cuda"), keep=1) as writer:
+        writer.save(state_of(1), tensors(0.5))
+        assert all(file.pinned for file in writer.files.values())
+    assert load_tensors(tmp_path / step_folder(1), "model")["weight"].unique().tolist() == [0.5]
+    assert len(queue) == 3
+    assert threads
+    assert threads[0] is not threading.current_thread()
+
+
 # --- in training ------------------------------------------------------------------------------------------------------
 
 

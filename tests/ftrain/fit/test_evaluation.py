@@ -17,7 +17,8 @@ from tests.ftrain.tiny_task import ALONE
 from fschemas.failures import IntegrityError
 from fschemas.shard_set import ShardSet
 from ftrain.data.stream import Batch, BatchPool, RawSample
-from ftrain.fit.evaluation import results_of_split
+from ftrain.fit.distributed import Processes
+from ftrain.fit.evaluation import _Gathered, results_of_split
 
 
 @pytest.fixture
@@ -109,3 +110,24 @@ def test_stopping_between_batches_leaves_no_worker(shards: ShardSet, task: Tiny)
     with pytest.raises(KeyboardInterrupt):
         results_of_split(task, shards, shards.rows("val"), ALONE, batch_size=4, workers=2, after_batch=stop)
     assert len(calls) == 2
+
+
+def test_predictions_of_a_gpu_are_read_when_the_next_batch_is_queued(monkeypatch: pytest.MonkeyPatch) -> None:
+    log: list[tuple[str, int]] = []
+
+    class Event:
+        def record(self) -> None:
+            self.number = sum(what == "queued" for what, _ in log)
+            log.append(("queued", self.number))
+
+        def synchronize(self) -> None:
+            log.append(("read", self.number))
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    gathered = _Gathered(Processes(0, 1, torch.device("cuda")))
+    for number in range(3):
+        gathered.add({"row": torch.tensor([number]), "score": torch.tensor([number / 2]).bfloat16()})
+    results = gathered.results()
+    assert log == [("queued", 0), ("queued", 1), ("read", 0), ("queued", 2), ("read", 1), ("read", 2)]
+    assert results["row"].tolist() == [0, 1, 2]
+    assert results["score"].tolist() == [0, 0.5, 1]

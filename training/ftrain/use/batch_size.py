@@ -1,9 +1,9 @@
 """Batch sizes that fit into the memory of a GPU: the rule of docs/gpus.md, `ftrain plan` and `ftrain doctor`.
 
-A training step keeps 38 bytes per parameter: weight, gradient, two moments and the moving average in float32, the
-copies of all but the gradient that a save in the background takes, and the bfloat16 weights of autocast. Per image, it
-keeps what the backward pass needs. The rule adds a fifth to that (gradients of activations, workspaces), and leaves a
-tenth of the memory and 1.5 GB unused (CUDA context, libraries, fragments). None of this has been measured on a GPU.
+A training step keeps 22 bytes per parameter: weight, gradient, two moments and the moving average in float32, and the
+bfloat16 weights of autocast. Per image, it keeps what the backward pass needs. The rule adds a fifth to that (gradients
+of activations, workspaces), and leaves a tenth of the memory and 1.5 GB unused (CUDA context, libraries, fragments).
+None of this has been measured on a GPU.
 """
 
 import math
@@ -19,7 +19,7 @@ from ftrain.fit.optimization import autocast, enter_stage, weigh
 from ftrain.tasks.task import Task
 
 CARDS = (24, 80, 141)  # GB of the cards in docs/gpus.md, such as RTX 4090, A100 or H100, and H200
-_BYTES_PER_PARAMETER = 38
+_BYTES_PER_PARAMETER = 22
 _UNUSED_SHARE, _UNUSED_BYTES, _BACKWARD = 0.1, 1.5e9, 1.2
 _MAX_GROWTH = 4  # times the batch that a recipe was written for; larger ones have not been tried
 _ALIGNED = 8  # batches are multiples of this, for tensor cores and for 2, 4 or 8 processes
