@@ -38,6 +38,7 @@ WRONG = {
     "ftrain join": ["join", "SHARDS", "NOWHERE", "--run", "run"],
     "ftrain index": ["index", "RUN", "NOWHERE", "out"],
     "ftrain query": ["query", "NOWHERE", "RUN", "--out", "out"],
+    "ftrain plan": ["plan", "NOWHERE", "keypoints"],
     "ftrain doctor": ["doctor", "--shards", "NOWHERE"],
 }
 NO_INPUT = {"fprep sample", "fprep readers", "ftrain config"}
@@ -108,6 +109,7 @@ RIGHT = {
     "join": ["join", "SHARDS", "RUN", "--run", "out"],
     "index": ["index", "RUN", "SHARDS", "out"],
     "query": ["query", "INDEX", "PHOTO", "--out", "out", "--run", "RUN", "--shards", "SHARDS"],
+    "plan": ["plan", "SHARDS", "category"],
     "doctor": ["doctor", "--shards", "SHARDS"],
 }
 ALIKE = sorted(ftrain.cli.CONTINUES - {"category"})  # all are created by one function
@@ -125,6 +127,7 @@ VALUES = {
     "evaluate": (["--lock", "nowhere"], ["--checkpoint", "nowhere"], ["--device", "nowhere"]),
     "predict": (["--checkpoint", "nowhere"],),
     "export": (["--checkpoint", "nowhere"],),
+    "plan": (["--set", "fit.epoch=3"], ["--profile", "nowhere"], ["--params", "nowhere"]),
     "summary task": (["--set", "fit.epoch=3"], ["--profile", "nowhere"], ["--task", "nowhere"]),
     "index": (["--checkpoint", "nowhere"], ["--recall", "2"]),
     "query": (["--detector", "SHARDS"],),

@@ -9,3 +9,8 @@ def count(number: int, name: str = "", plural: str = "") -> str:
 def are(number: int) -> str:
     """Verb that follows a count: `is` for one, else `are`."""
     return "is" if number == 1 else "are"
+
+
+def gigabytes(size: float) -> str:
+    """Format a number of bytes."""
+    return f"{size / 1e9:.1f} GB" if size >= 5e7 else f"{size / 1e6:.1f} MB"

@@ -17,6 +17,7 @@ from ftrain.cli.evaluate import evaluate
 from ftrain.cli.export import export
 from ftrain.cli.index import index
 from ftrain.cli.join import join
+from ftrain.cli.plan import plan
 from ftrain.cli.predict import predict
 from ftrain.cli.query import query
 from ftrain.cli.submit import submit
@@ -46,7 +47,7 @@ for name in task_names():
     app.command(name, rich_help_panel="Train")(training_command(name))
 for command in (evaluate, submit, predict, describe, export, summary, compare, join, index, query):
     app.command(rich_help_panel="Use")(command)
-for command in (doctor,):
+for command in (doctor, plan):
     app.command(rich_help_panel="Check")(command)
 app.add_typer(config.app, name="config", rich_help_panel="Use")
 

@@ -14,6 +14,7 @@ ShardSets = Annotated[
 ]
 Checkpoint = Annotated[str, typer.Option(help="best, latest, or a checkpoint name.")]
 Workers = Annotated[int, typer.Option(min=0, help="Data worker processes.")]
+Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="CPU threads of the model.")]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Device to run on.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Do not show progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout; several as JSON Lines.")]

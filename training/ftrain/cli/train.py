@@ -23,6 +23,7 @@ from ftrain.cli.options import (
     Quiet,
     Section,
     ShardSets,
+    Threads,
     Workers,
     command_line,
 )  # fmt: skip
@@ -56,7 +57,7 @@ def training_command(task_name: str) -> Callable[..., None]:
         ] = False,
         limit_steps: Annotated[int | None, typer.Option(min=1, help="Stop after this many steps.")] = None,
         workers: Workers = 2,
-        threads: Annotated[int | None, typer.Option(min=1, max=1024, help="CPU threads of the model.")] = None,
+        threads: Threads = None,
         device: Device = "auto",
         tracker: Annotated[list[str] | None, typer.Option(help=_TRACKERS)] = None,
         quiet: Quiet = False,

@@ -156,10 +156,10 @@ def processes(device: str = "auto", workers: int = 0, threads: int | None = None
 
 
 @contextmanager
-def one_process(device: str, workers: int = 0) -> Iterator[torch.device]:
-    """Device of a command that runs in a single process, possibly with data workers."""
+def one_process(device: str, workers: int = 0, threads: int | None = None) -> Iterator[torch.device]:
+    """Device of a command that runs in a single process, possibly with data workers; see `processes`."""
     if rank_and_world_size()[1] > 1:
         raise UsageError("this command runs in one process; start it without torchrun")
     cv2.setNumThreads(0)
-    with processes(device, workers) as group:
+    with processes(device, workers, threads) as group:
         yield group.device

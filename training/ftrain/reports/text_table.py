@@ -1,7 +1,10 @@
-"""Text tables: columns as wide as their longest cell."""
+"""Text for terminals: tables with columns as wide as their longest cell, and labeled paragraphs."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
+from textwrap import wrap
+
+WIDTH = 80  # columns of a terminal
 
 
 def aligned(rows: Iterable[Sequence[str]]) -> Iterator[str]:
@@ -15,3 +18,9 @@ def aligned(rows: Iterable[Sequence[str]]) -> Iterator[str]:
     for row in rows:
         cells = row if len(row) < 2 else [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)]
         yield "  ".join(cells).rstrip()
+
+
+def labeled(label: str, text: str, indent: int = 12) -> list[str]:
+    """Wrap a text beside a label of `indent` columns; an empty text is an empty line."""
+    lines = wrap(text, WIDTH - indent, break_long_words=False, break_on_hyphens=False) or [""]
+    return [f"{label if number == 0 else '':{indent}}{line}".rstrip() for number, line in enumerate(lines)]

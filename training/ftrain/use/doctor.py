@@ -12,16 +12,15 @@ import numpy as np
 import simplejpeg
 
 from fschemas.shard_set import ShardSet
-from fschemas.wording import count
+from fschemas.wording import count, gigabytes
 from ftrain.data.config import ViewConfig
 from ftrain.data.remote import open_shards
 from ftrain.fit.config import config_class, load_config
-from ftrain.reports.text_table import aligned
+from ftrain.reports.text_table import WIDTH, aligned, labeled
 from ftrain.use.batch_size import FULL_PROFILES, BatchAdvice, advise_batch
 from ftrain.use.machine import decode_rate, machine_facts
 
 Severity = Literal["problem", "warning", "note"]
-WIDTH, _LABEL = 80, 12  # columns of a terminal, and of labels
 _LITTLE_SPACE = 10e9  # bytes on the disk; a checkpoint of `fashionnet full` has 3 GB
 _LITTLE_MEMORY = 2e9  # bytes
 _SLOW_WRITING = 100e6  # bytes per second
@@ -123,27 +122,33 @@ def doctor(folder: Path, shards: str | None = None) -> Checkup:
     return Checkup(facts, findings, device, profile, workers, tasks)
 
 
-def labeled(label: str, text: str) -> list[str]:
-    """Wrap a text beside a label, for a terminal of 80 columns."""
-    lines = wrap(text, WIDTH - _LABEL, break_long_words=False, break_on_hyphens=False)
-    return [f"{label if number == 0 else '':{_LABEL}}{line}" for number, line in enumerate(lines)]
-
-
 def _advise(task: str, profile: str, memory: float | None) -> TaskAdvice:
     config = load_config(task, None, profile, [])
     view = config_class(task)(**config.model)
     assert isinstance(view, ViewConfig)
-    size = None if view.crop != "image" else 32 * math.ceil(view.input_size * max(1.0, view.scale[1]) / 32)
     batch = None if memory is None else advise_batch(FULL_PROFILES[task], memory, config.fit)
-    return TaskAdvice(task, view.input_size, size, batch)
+    return TaskAdvice(task, view.input_size, sufficient_size(view), batch)
+
+
+def sufficient_size(view: ViewConfig) -> int | None:
+    """Long side of stored images of which augmentation enlarges none, a multiple of 32; None for crops, which vary."""
+    return None if view.crop != "image" else 32 * math.ceil(view.input_size * max(1.0, view.scale[1]) / 32)
+
+
+def long_side(shards: ShardSet) -> int:
+    """Median long side of a few stored images, pixels."""
+    return int(median(max(int(side) for side in simplejpeg.decode_jpeg_header(jpeg)[:2]) for jpeg in _sample(shards)))
+
+
+def _sample(shards: ShardSet) -> list[bytes]:
+    rows = np.unique(np.linspace(0, len(shards) - 1, _SAMPLES).astype(int))
+    return [shards.read(int(row))[0] for row in rows]
 
 
 def _shard_facts(shards: ShardSet) -> dict[str, Any]:
     """Size of the stored images and the rate of decoding them, from a few that are evenly spaced."""
-    rows = np.unique(np.linspace(0, len(shards) - 1, _SAMPLES).astype(int))
-    jpegs = [shards.read(int(row))[0] for row in rows]
-    sides = [max(int(side) for side in simplejpeg.decode_jpeg_header(jpeg)[:2]) for jpeg in jpegs]
-    return {"location": shards.location, "samples": len(shards), "long_side": int(median(sides)), **decode_rate(jpegs)}
+    rate = decode_rate(_sample(shards))
+    return {"location": shards.location, "samples": len(shards), "long_side": long_side(shards), **rate}
 
 
 def _findings_of_shards(facts: dict[str, Any], tasks: list[TaskAdvice]) -> Iterator[Finding]:
@@ -255,8 +260,3 @@ def _device_as_text(device: dict[str, Any]) -> str:
     memory = f", {gigabytes(device['free'])} free of {gigabytes(device['memory'])}" if "memory" in device else ""
     rates = ", ".join(f"{rate / 1e9:,.0f} GFLOP/s in {dtype}" for dtype, rate in device["flops"].items())
     return f"{device['name']}{memory}; matrix products {rates}"
-
-
-def gigabytes(size: float) -> str:
-    """Format a number of bytes."""
-    return f"{size / 1e9:.1f} GB"

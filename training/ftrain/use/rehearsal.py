@@ -1,0 +1,220 @@
+"""`ftrain plan`: measure the real path of a run for a few seconds, without leaving a run folder.
+
+The stream of the data workers alone; the step of the `Trainer` on one of its batches, in each stage; a save; and
+predictions on a validation batch. The learning rate is almost zero, so that repeating a batch does not diverge.
+"""
+
+import math
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from fschemas.cores import available_cores
+from fschemas.publish import remove_leftovers_of, temporary_of
+from ftrain.data.config import RunConfig, ViewConfig
+from ftrain.data.joined_shards import open_sets
+from ftrain.data.split_lock import check_lock
+from ftrain.data.stream import Batch
+from ftrain.fit.config import load_config
+from ftrain.fit.distributed import Processes, one_process
+from ftrain.fit.loop import Trainer
+from ftrain.fit.optimization import autocast
+from ftrain.fit.preflight import check_data, check_network, example_batch
+from ftrain.fit.run_data import RunData, RunPool
+from ftrain.fit.splits import names_to_learn
+from ftrain.fit.tracking import Trackers
+from ftrain.tasks.task import build_task
+from ftrain.use.batch_size import Footprint, measure_footprint
+from ftrain.use.doctor import long_side, sufficient_size
+from ftrain.use.forecast import Forecast, Machine, Rates, Schedule
+from ftrain.use.machine import memory_facts
+
+_STREAM, _STEPS, _VALIDATION = 0.4, 0.5, 0.1  # shares of the time
+_TINY_RATE = 1e-12
+_MUCH_LARGER = 1.5  # times the side that suffices, for images that are worth resizing
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """Command-line options besides the configuration."""
+
+    shards: str
+    params: Path | None = None
+    profile: str | None = None
+    overrides: tuple[str, ...] = ()
+    section: str | None = None
+    workers: int = 2
+    threads: int | None = None
+    device: str = "auto"
+    seconds: float = 10.0
+
+
+def plan(task_name: str, options: PlanOptions) -> Forecast:
+    """Measure a run for about `options.seconds` and predict the whole. Raises the errors that training would raise.
+
+    A checkpoint is written to a temporary folder in the current one.
+    """
+    config = load_config(task_name, options.params, options.profile, options.overrides, options.section)
+    shards = open_sets([options.shards])
+    check_lock(config.split_lock, shards)
+    torch.manual_seed(config.fit.seed)
+    task = build_task(config, {**shards.metadata, "names": names_to_learn(config, shards)})
+    data = RunData(task, config, shards, 0, 1)
+    for note in check_data(config, data):
+        print(note, file=sys.stderr)
+    with RunPool(data, options.workers) as pool, _temporary_folder() as folder:
+        pool.start()  # before CUDA, which does not survive a fork
+        with one_process(options.device, options.workers, options.threads) as device:
+            check_network(config, data, device)
+            footprint = _footprint(data, config)
+            rehearsal = Rehearsal(config, data, pool, folder, device)
+            rates = rehearsal.measure(options.seconds)
+            memory = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else None
+            machine = Machine(
+                str(device), available_cores(), options.workers, torch.get_num_threads(), shutil.disk_usage(folder).free,
+                memory_facts()["available"] + rates.process_bytes, memory,
+            )  # fmt: skip
+    view, resize_to = task.config, None
+    if isinstance(view, ViewConfig) and (size := sufficient_size(view)) and long_side(shards) > _MUCH_LARGER * size:
+        resize_to = size
+    schedule = rehearsal.schedule(f"profile {options.profile}" if options.profile else "default profile")
+    return Forecast(schedule, machine, rates, config.fit, footprint, resize_to)
+
+
+class Rehearsal(Trainer):
+    """A trainer that measures its parts instead of training."""
+
+    def __init__(self, config: RunConfig, data: RunData, pool: RunPool, folder: Path, device: torch.device) -> None:
+        slow = config.fit.model_copy(update={"learning_rate": _TINY_RATE})
+        harmless = config.model_copy(update={"fit": slow})
+        super().__init__(harmless, data, pool, folder, Processes(0, 1, device), Trackers())
+
+    def schedule(self, profile: str) -> Schedule:
+        """What the run consists of."""
+        fit, ends = self.fit, [stage.until for stage in self.fit.stages]
+        return Schedule(
+            self.task.name, profile, fit.batch_size, self.plan.steps_per_epoch, self.num_steps,
+            tuple(end - start for start, end in zip([0.0, *ends[:-1]], [*ends[:-1], 1.0], strict=True)),
+            len(self.validation_rows), self.validate_every, fit.checkpoint_every_steps, fit.keep_checkpoints,
+        )  # fmt: skip
+
+    def measure(self, seconds: float) -> Rates:
+        """Measure everything in about `seconds`; longer if few steps take longer."""
+        begin = time.perf_counter()
+        device, workers = self.processes.device, [worker.process for worker in self.pool.pool]
+        batches = self.pool.training(range(self.num_steps + 10**9), device)
+        first_batch = self._seconds(lambda: next(batches))
+        stream, batch = self._stream_rate(batches, _STREAM * seconds)
+        worker_bytes = max(map(private_bytes, workers), default=0)
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        share = _STEPS * seconds / len(self.fit.stages)
+        batch = self._part_for(batch, share)
+        steps = [self._step_rate(number, batch, share) for number in range(len(self.fit.stages))]
+        self.state.step = 1
+        with self.writer:
+            blocks, writes = self._seconds(self._save), self._seconds(self._finish_save)
+            size = sum(path.stat().st_size for path in self.checkpoints.rglob("*") if path.is_file())
+            blocks = min(blocks, self._seconds(self._save))  # the first one also allocates its memory
+            self._finish_save()
+        validation = (
+            self._validation_rate(len(batch["row"]), _VALIDATION * seconds) if len(self.validation_rows) else None
+        )
+        return Rates(
+            time.perf_counter() - begin, first_batch, stream, tuple(steps), len(batch["row"]), validation, blocks, blocks + writes, size,
+            peak_bytes(), worker_bytes, torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
+        )  # fmt: skip
+
+    def _stream_rate(self, batches: Generator[Batch], seconds: float) -> tuple[float, Batch]:
+        """Rate of the stream alone, and a copy of its last batch."""
+        next(batches)  # until here, workers have read their first samples
+        start, images = time.perf_counter(), 0
+        for batch in batches:
+            images += len(batch["row"])
+            if (spent := time.perf_counter() - start) >= seconds:
+                return images / spent, {name: tensor.clone() for name, tensor in batch.items()}
+        raise AssertionError("the stream has no end")
+
+    def _part_for(self, batch: Batch, seconds: float) -> Batch:
+        """The largest part of a batch of which a step takes about `seconds` on a CPU; on a GPU, all of it."""
+        fit, size = self.fit, len(batch["row"])
+        if self.processes.device.type != "cpu" or fit.compile:
+            return batch
+        least = (
+            math.lcm(2, fit.samples_per_identity if fit.sampler in ("identities", "auto") else 1) * fit.micro_batches
+        )
+        trial = {name: tensor[:least] for name, tensor in batch.items()}
+        spent = self._seconds_of(lambda: self._step(0, trial), seconds / 4)
+        part = max(least, int(seconds / 2 / spent) * least)
+        return batch if part >= size else {name: tensor[:part] for name, tensor in batch.items()}
+
+    def _step_rate(self, stage: int, batch: Batch, seconds: float) -> float:
+        """Rate of the steps of a stage (its number)."""
+        start = self.fit.stages[stage - 1].until if stage else 0.0
+        step = min(self.num_steps - 1, math.ceil(start * self.num_steps))
+        return len(batch["row"]) / self._seconds_of(lambda: self._step(step, batch), seconds)
+
+    @torch.inference_mode()
+    def _validation_rate(self, images: int, seconds: float) -> float:
+        """Rate of predicting this many images of a validation batch, as `_validate` does."""
+        task = self.task.eval()
+        task.set_tta(False)
+        batch = {name: tensor[:images] for name, tensor in next(self.pool.validation(self.processes.device)).items()}
+        with autocast(self.processes.device, self.fit.amp):
+            return len(batch["row"]) / self._seconds_of(lambda: task.validate(batch), seconds)
+
+    def _seconds_of(self, work: Callable[[], object], seconds: float) -> float:
+        """Mean duration of `work`, called as often as fits into `seconds`; the first call counts only if it is alone."""
+        first = self._seconds(work)
+        count = int((seconds - first) / first)
+        return first if count < 1 else self._seconds(lambda: [work() for _ in range(count)]) / count
+
+    def _seconds(self, work: Callable[[], object]) -> float:
+        """Seconds that work takes, with what it has queued on a GPU."""
+        start = time.perf_counter()
+        work()
+        if self.processes.device.type == "cuda":
+            torch.cuda.synchronize(self.processes.device)
+        return time.perf_counter() - start
+
+
+def _footprint(data: RunData, config: RunConfig) -> Footprint | None:
+    """What a step keeps on a device; None if the loss cannot be traced."""
+    row = int(data.plan.rows[0])
+    with suppress(NotImplementedError):
+        return measure_footprint(data.task, config.fit, example_batch(data.task, data.shards, row, 1))
+    return None
+
+
+def peak_bytes() -> int:
+    """Largest resident memory of this process so far; 0 if the system does not tell."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def private_bytes(process: int) -> int:
+    """Memory that a process shares with no other; 0 if the system does not tell."""
+    try:
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith(("Private_Clean", "Private_Dirty")))
+
+
+@contextmanager
+def _temporary_folder() -> Generator[Path]:
+    """A folder in the current one; those of killed processes are removed."""
+    final = Path("plan")
+    remove_leftovers_of(final)
+    folder = temporary_of(final)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
