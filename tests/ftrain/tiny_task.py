@@ -42,10 +42,12 @@ def make_trainer(
     return Trainer(config, data, RunPool(data, workers), run, processes, tracker, limit_steps=limit_steps)
 
 
-def trainer_of(task: Task, config: RunConfig, shards: ShardSet, run: Path, limit_steps: int | None = None) -> Trainer:
+def trainer_of(
+    task: Task, config: RunConfig, shards: ShardSet, run: Path, limit_steps: int | None = None, processes: Processes = ALONE
+) -> Trainer:  # fmt: skip
     """A trainer of any task, in this process and without files of a tracker."""
     data = RunData(task, config, shards, 0, 1)
-    return Trainer(config, data, RunPool(data, 0), run, ALONE, Trackers(), limit_steps=limit_steps)
+    return Trainer(config, data, RunPool(data, 0), run, processes, Trackers(), limit_steps=limit_steps)
 
 
 def saved(run: Path, step: int, file: str = "model") -> dict[str, torch.Tensor]:

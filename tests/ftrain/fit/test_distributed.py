@@ -186,6 +186,21 @@ def test_a_nan_on_any_process_stops_all(
     assert found[1].step == 3
 
 
+@pytest.mark.parametrize("position", [1, 5])
+def test_a_term_that_is_nan_on_one_process_stops_all(
+    forks: ForkServer, shard_folder: Path, shards: ShardSet, tmp_path: Path, position: int
+) -> None:
+    """Though its gradient is finite, so that the other process sees it neither in its own losses nor in the gradient."""
+    row = int(make_trainer(shards, tmp_path / "other").plan.batch(4)[position])
+    children = forks.start_group(
+        "tiny", 2, shards=str(shard_folder), run=str(tmp_path / "run"), model={"poison": row, "poisoned_term": True},
+        log_every_steps=99, checkpoint_every_steps=99, validate_every_epochs=99, epochs=4,
+    )  # fmt: skip
+    assert [child.wait() for child in children] == [ExitCode.NON_FINITE] * 2, [child.text() for child in children]
+    assert "step 4: garment is not finite" in children[0].text()
+    assert not list((tmp_path / "run").glob("checkpoints/step-*"))
+
+
 def test_processes_with_separate_disks_resume_together(forks: ForkServer, shard_folder: Path, tmp_path: Path) -> None:
     """The main process chooses the checkpoint and sends it, whatever the other one finds in its folder."""
     options: dict[str, Any] = {"checkpoint_every_steps": 2, "keep_checkpoints": 9}

@@ -19,6 +19,7 @@ from fschemas.shard_set import ShardSet
 from ftrain.fit import checkpoint, loop
 from ftrain.fit.checkpoint_state import step_folder
 from ftrain.fit.loop import Trainer
+from ftrain.fit.step_values import MOST_PENDING
 from ftrain.fit.tracking import CsvTracker
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -46,6 +47,36 @@ def test_a_nan_stops_the_run_and_the_last_good_checkpoint_stays(shards: ShardSet
         )
     assert sentences[0] == sentences[1]
     assert sentences[0].startswith("step 4: gradient_norm, loss, garment is not finite; the samples are listed in")
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("poisoned_term", [False, True])
+def test_a_nan_is_noticed_steps_later_and_changes_nothing_until_then(
+    shards: ShardSet, tmp_path: Path, optimizer: str, poisoned_term: bool
+) -> None:
+    """Without logs and checkpoints in between. A term whose gradient is finite counts, too."""
+    options: dict[str, Any] = {
+        "log_every_steps": 99, "checkpoint_every_steps": 99, "validate_every_epochs": 4, "optimizer": optimizer,
+    }  # fmt: skip
+    before = make_trainer(shards, tmp_path / "before", limit_steps=4, **options)
+    before.train()
+    poison = {"poison": int(before.plan.batch(4)[2]), "poisoned_term": poisoned_term}
+    trainer = make_trainer(shards, tmp_path / "run", model=poison, **options)
+    with pytest.raises(NonFiniteError, match=r"^step 4: "):
+        trainer.train()
+    assert trainer.state.step == 4 + 1 + MOST_PENDING
+    assert json.loads((tmp_path / "run/non_finite.json").read_text())["step"] == 4
+    assert not list((tmp_path / "run/checkpoints").glob("step-*"))
+    for name, parameter in before.task.named_parameters():
+        assert torch.equal(trainer.task.get_parameter(name), parameter)
+    states = (checkpoint.pack_optimizer(one.optimizer, one.task) for one in (before, trainer))
+    expected, found = (*states,)
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    assert before.ema is not None
+    assert trainer.ema is not None
+    for (average, _), (expected_average, _) in zip(trainer.ema.averages, before.ema.averages, strict=True):
+        assert torch.equal(average, expected_average)
 
 
 def test_an_exploded_run_stops_too(shards: ShardSet, tmp_path: Path) -> None:

@@ -22,11 +22,12 @@ GARMENTS = tuple(DEEPFASHION_8.garments)
 
 
 class TinyConfig(TaskConfig):
-    """`poison` is a row with a NaN loss; `delay` slows down the encoder, in seconds."""
+    """`poison` is a row with a NaN loss, or only such a `poisoned_term`; `delay` slows down the encoder, in seconds."""
 
     channels: int = 6
     dropout: float = 0.2
     poison: int = -1
+    poisoned_term: bool = False
     delay: float = 0.0
 
 
@@ -81,9 +82,11 @@ class Tiny(Task):
         features = self.features(batch)
         garment = F.cross_entropy(self.head(torch.cat([features, batch["hint"]], dim=1)), batch["garment"])
         wide = F.binary_cross_entropy_with_logits(self.wide(features)[:, 0], batch["is_wide"].float())
+        loss = garment + wide
         if bool((batch["row"] == self.config.poison).any()):
-            garment = garment * torch.nan
-        return {"loss": garment + wide, "garment": garment, "wide": wide}
+            garment = garment.detach() * torch.nan
+            loss = loss if self.config.poisoned_term else loss * torch.nan
+        return {"loss": loss, "garment": garment, "wide": wide}
 
     def predict(self, batch: Batch) -> Batch:
         scores = self.head(torch.cat([self.features(batch), batch["hint"]], dim=1))

@@ -246,14 +246,15 @@ def unpack_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, tensors
     """Load tensors from `pack_optimizer` into the optimizer.
 
     Moments get the memory layout of their parameter, because it affects the last bits of an update. `step` counters
-    stay on the CPU, as torch requires.
+    go to the same device, as fused optimizers require.
     """
     parameters = dict(model.named_parameters())
     for key, tensor in tensors.items():
         name, entry = key.rsplit("|", 1)
         parameter = parameters[name]
         is_moment = tensor.shape == parameter.shape and entry != "step"
-        empty = torch.empty_like(parameter if is_moment else tensor, dtype=tensor.dtype, requires_grad=False)
+        like = parameter if is_moment else tensor
+        empty = torch.empty_like(like, dtype=tensor.dtype, device=parameter.device, requires_grad=False)
         optimizer.state[parameter][entry] = empty.copy_(tensor)
 
 

@@ -18,6 +18,7 @@ from fschemas.cores import compute_threads
 from fschemas.failures import IntegrityError, UsageError, explain
 
 T = TypeVar("T")
+_TIMEOUT = timedelta(minutes=10)  # after which a process that does not answer has failed
 
 
 @dataclass(frozen=True)
@@ -42,21 +43,13 @@ class Processes:
         dist.all_gather(parts, tensor)
         return parts
 
-    def mean(self, values: dict[str, float]) -> dict[str, float]:
-        """Mean of each value over all ranks, summed in rank order."""
-        if self.world_size == 1:
-            return values
-        vector = torch.tensor(list(values.values()), dtype=torch.float64, device=self.device)
-        mean = torch.stack(self.gather(vector)).sum(dim=0) / self.world_size
-        return dict(zip(values, mean.tolist(), strict=True))
-
-    def maximum(self, *numbers: int) -> list[int]:
-        """Maximum of each number over all ranks; equal on all ranks."""
-        if self.world_size == 1:
-            return list(numbers)
-        values = torch.tensor(numbers, device=self.device)
-        dist.all_reduce(values, op=dist.ReduceOp.MAX)
-        return [int(value) for value in values.tolist()]
+    def mean(self, values: torch.Tensor) -> torch.Tensor:
+        """Mean over all ranks, on the device; equal on all ranks, and not finite if a value of any rank is not."""
+        if self.world_size > 1:
+            values = values.clone()
+            dist.all_reduce(values)
+            values /= self.world_size
+        return values
 
     def share(self, tensors: Iterable[torch.Tensor]) -> None:
         """Broadcast the tensors of rank 0 to all ranks, in place."""
@@ -117,6 +110,39 @@ class Processes:
         self.on_main(check)
 
 
+class Agreement:
+    """The maximum of a number, such as a signal, over all ranks, exchanged by the CPUs in a group of their own.
+
+    Neither the device nor the collectives of a step are waited for. All ranks create it and call it alike.
+    """
+
+    def __init__(self, processes: Processes) -> None:
+        self.group: Any = dist.new_group(backend="gloo", timeout=_TIMEOUT) if processes.world_size > 1 else None
+        self.pending: tuple[torch.Tensor, dist.Work] | None = None
+
+    def of_last_call(self, number: int) -> int:
+        """Start to exchange a number and return the maximum of the previous one; 0 at first. Alone, this number."""
+        if self.group is None:
+            return number
+        previous, values = self._result(), torch.tensor(number)
+        work = dist.all_reduce(values, dist.ReduceOp.MAX, self.group, async_op=True)
+        assert work is not None
+        self.pending = values, work
+        return previous
+
+    def now(self, number: int) -> int:
+        """Return the maximum of this number and the previous one."""
+        return max(self.of_last_call(number), self._result() if self.group is not None else 0)
+
+    def _result(self) -> int:
+        """Wait for the exchange in progress and end it."""
+        if self.pending is None:
+            return 0
+        (values, work), self.pending = self.pending, None
+        work.wait()
+        return int(values)
+
+
 def rank_and_world_size() -> tuple[int, int]:
     """Rank of this process and number of processes, as torchrun started them."""
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
@@ -147,7 +173,7 @@ def processes(device: str = "auto", workers: int = 0, threads: int | None = None
     if use_gpu:
         torch.cuda.set_device(this_device)
     if world_size > 1:
-        dist.init_process_group("nccl" if use_gpu else "gloo", timeout=timedelta(minutes=10))
+        dist.init_process_group("nccl" if use_gpu else "gloo", timeout=_TIMEOUT)
     try:
         yield Processes(rank, world_size, this_device)
     finally:

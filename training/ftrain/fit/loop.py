@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fschemas.failures import IntegrityError, NonFiniteError
 from fschemas.progress import is_live, log_line, log_progress, show
@@ -28,7 +27,7 @@ from ftrain.fit import checkpoint
 from ftrain.fit.checkpoint_state import TrainingState, amend_state
 from ftrain.fit.checkpoint_writer import CheckpointWriter
 from ftrain.fit.clock import Clock
-from ftrain.fit.distributed import Processes
+from ftrain.fit.distributed import Agreement, Processes
 from ftrain.fit.evaluation import predict_batches
 from ftrain.fit.gradients import GlobalBatch, Losses, accumulate, accumulate_exactly, split_batch
 from ftrain.fit.optimization import (
@@ -41,12 +40,15 @@ from ftrain.fit.optimization import (
     seed_torch,
     set_rate,
     stage_at,
+    start_momentum,
     weigh,
 )
 from ftrain.fit.run_data import RunData, RunPool
 from ftrain.fit.signals import StopSignals, stop_for
+from ftrain.fit.step_values import MOST_PENDING, StepValues
 from ftrain.fit.sync_batch_norm import synchronize_batch_norm
 from ftrain.fit.tracking import Tracker
+from ftrain.fit.weight_average import WeightAverage
 from ftrain.tasks.task import Task, task_function
 
 NON_FINITE_FILE = "non_finite.json"
@@ -80,9 +82,10 @@ class Trainer:
         check_stages(task, fit.stages)
         self.optimizer = make_optimizer(task, fit)
         self.scaler = torch.amp.GradScaler(processes.device.type, enabled=fit.amp == "fp16")
-        self.ema: AveragedModel | None = None
-        if fit.ema_decay:
-            self.ema = AveragedModel(task, multi_avg_fn=self._blend, use_buffers=True)
+        self.ema = WeightAverage(task) if fit.ema_decay else None
+        self.values, self.one = StepValues(), torch.ones((), device=processes.device)
+        # 1 once a value was not finite, on the device: from then on, no step changes weights, moments and averages.
+        self.failed = torch.zeros((), device=processes.device)
         self.state = TrainingState(
             seed=fit.seed, plan_id=shards.plan_id, config_digest=config.digest, made_with=_environment(processes, fit)
         )
@@ -92,6 +95,7 @@ class Trainer:
         self.wrapped_for: list[str] = []  # names of its trainable parameters
         self.stage: Stage | None = None
         self.signals, self.stop = StopSignals(), 0
+        self.agreement: Agreement | None = None
         self.writer = CheckpointWriter(self.checkpoints, processes.device, keep=fit.keep_checkpoints)
 
     def train(self) -> TrainingState:
@@ -99,6 +103,7 @@ class Trainer:
 
         Raises `NonFiniteError` on NaN or infinity, and `Terminated` or `KeyboardInterrupt` after a clean stop.
         """
+        self.agreement = Agreement(self.processes)
         self.resume()
         self.processes.share(tensor for module in self._modules() for tensor in module.state_dict().values())
         with self.signals, self.writer, self.pool:
@@ -146,7 +151,9 @@ class Trainer:
         checkpoint.load_weights(self.task, checkpoint.load_tensors(path, "model"), path)
         checkpoint.unpack_optimizer(self.optimizer, self.task, checkpoint.load_tensors(path, "optimizer"))
         if self.ema is not None:
-            checkpoint.load_weights(self.ema, checkpoint.load_tensors(path, "ema"), path)
+            averages = checkpoint.load_tensors(path, "ema")
+            averages.pop("n_averaged", None)  # of an older version
+            checkpoint.load_weights(self.ema, averages, path)
         return state
 
     def _steps(self) -> None:
@@ -156,13 +163,14 @@ class Trainer:
             for batch in batches:
                 clock.data_arrived()
                 step, rows = self.state.step, self.plan.batch(self.state.step)
-                losses = self._step(step, batch)
+                self._step(step, batch)
                 self.state.ledger = extend_ledger(self.state.ledger, rows)
                 self.state.step = step + 1
                 clock.step_done(len(rows))
-                self._after_step(losses, clock)
+                self._after_step(clock)
 
-    def _step(self, step: int, batch: Batch) -> dict[str, float]:
+    def _step(self, step: int, batch: Batch) -> None:
+        """Queue a step on the device. The host reads nothing; what it would have done with a value, the device does."""
         stage = self._enter_stage(stage_at(step, self.num_steps, self.fit.stages))
         self.state.learning_rate = rate_at(step, self.num_steps, self.fit) * stage.lr_scale
         set_rate(self.optimizer, self.state.learning_rate, stage.lr_scales)
@@ -173,24 +181,24 @@ class Trainer:
         else:
             losses = accumulate(micro_batches, self._losses, self.forward, self.global_batch, self._backward)
         self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.task.parameters(), self.fit.max_grad_norm)
-        # One transfer for all scalars: on a GPU, each separate transfer would wait for the device.
-        metrics = torch.stack([norm.float(), *(value.float() for value in losses.values())]).tolist()
-        values = dict(zip(["gradient_norm", *losses], metrics, strict=True))
-        if self.fit.amp == "fp16" and not np.isfinite(values["gradient_norm"]) and self.scaler.get_scale() > 1:
-            values["gradient_norm"] = 0.0  # an overflow: the scaler skips this step and lowers the scale
-        self._stop_if_not_finite(step, values)
-        self.scaler.step(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.task.parameters(), self.fit.max_grad_norm, foreach=True)
+        self._guard(step, norm, losses)
+        self.optimizer.step()
         self.scaler.update()
         if self.ema is not None:
-            self.ema.update_parameters(self.task)
-        return values
+            self.ema.update(ema_decay_at(self.fit.ema_decay, step), self.failed)
 
-    def _blend(self, averaged: Any, current: Any, number: Any) -> None:
-        if not averaged[0].is_floating_point():  # called once per dtype: counters and labels are copied
-            torch._foreach_copy_(averaged, current)  # pyright: ignore[reportPrivateImportUsage]
-            return
-        get_ema_multi_avg_fn(ema_decay_at(self.fit.ema_decay, self.state.step))(averaged, current, number)
+    def _guard(self, step: int, norm: torch.Tensor, losses: Losses) -> None:
+        """Let the optimizer skip this step if a value is not finite in any process, and this and all later steps then.
+
+        A gradient that overflowed because it was scaled is not a failure: the scaler lowers the scale.
+        """
+        overflows = ~norm.isfinite() & (self.scaler.scale(self.one) > 1)
+        norm = norm.float().masked_fill(overflows, 0.0)
+        values = self.processes.mean(torch.stack([norm, *(value.float() for value in losses.values())]))
+        self.failed = torch.maximum(self.failed, (~values.isfinite()).any().float())
+        self.optimizer.found_inf = torch.maximum(self.failed, overflows.float())  # type: ignore[attr-defined]
+        self.values.add(step, ("gradient_norm", *losses), values)
 
     def _backward(self, loss: torch.Tensor) -> None:
         self.scaler.scale(loss).backward()
@@ -208,6 +216,7 @@ class Trainer:
             self.stage, self.global_batch.compares = stage, True
             self.task.train()
             enter_stage(self.task, stage)
+            start_momentum(self.optimizer)
             self._wrap()
         return stage
 
@@ -224,30 +233,22 @@ class Trainer:
             warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
             self.forward = DistributedDataParallel(self.compiled, device_ids=device_ids, broadcast_buffers=False)
 
-    def _stop_if_not_finite(self, step: int, values: dict[str, float]) -> None:
-        bad = [name for name, value in values.items() if not np.isfinite(value)]
-        somewhere, self.stop = self.processes.maximum(bool(bad), self.signals.number)
-        if not somewhere:
-            return
-        if self.processes.is_main:
-            keys = [str(key) for key in self.data.shards.columns["key"][self.plan.batch(step)]]
-            found = {name: repr(value) for name, value in values.items()}
-            report = {"step": step, "seed": self.fit.seed, "values": found, "keys": keys}
-            publish_json(self.folder / NON_FINITE_FILE, report)
-        raise NonFiniteError(
-            f"step {step}: {', '.join(bad) or 'another process'} is not finite; the samples are listed in "
-            f"{self.folder}/{NON_FINITE_FILE} and the last good checkpoint is kept; lower fit.learning_rate or fix the data"
-        )
-
-    def _after_step(self, losses: dict[str, float], clock: Clock) -> None:
+    def _after_step(self, clock: Clock) -> None:
+        assert self.agreement is not None
         step = self.state.step
         validates = len(self.validation_rows) > 0 and (step == self.num_steps or step % self.validate_every == 0)
-        ends = validates or bool(self.stop) or step == self.stop_at
-        if ends or step % self.fit.log_every_steps == 0:
-            self._log(losses, clock, always=ends)
+        last = validates or step == self.stop_at
+        agree = self.agreement.now if last else self.agreement.of_last_call
+        self.stop = agree(self.signals.number)
+        ends = last or bool(self.stop)
+        logs = ends or step % self.fit.log_every_steps == 0
+        saves = ends or step % self.fit.checkpoint_every_steps == 0
+        values = self._read_values(0 if logs or saves else MOST_PENDING)
+        if logs:
+            self._log(values, clock, always=ends)
         if is_live():
             show("training", step, self.num_steps)
-        if ends or step % self.fit.checkpoint_every_steps == 0:
+        if saves:
             self.state.validation_due = validates
             self._save()
         self._stop_for(self.stop)
@@ -255,8 +256,29 @@ class Trainer:
             self._validate()
             clock.restart()
 
+    def _read_values(self, keep: int) -> dict[str, float]:
+        """Return the values of the newest step that is not among the last `keep`.
+
+        Raises `NonFiniteError` for the first step with one that is not finite.
+        """
+        values: dict[str, float] = {}
+        for step, values in self.values.read(keep):
+            bad = [name for name, value in values.items() if not np.isfinite(value)]
+            if not bad:
+                continue
+            if self.processes.is_main:
+                keys = [str(key) for key in self.data.shards.columns["key"][self.plan.batch(step)]]
+                found = {name: repr(value) for name, value in values.items()}
+                report = {"step": step, "seed": self.fit.seed, "values": found, "keys": keys}
+                publish_json(self.folder / NON_FINITE_FILE, report)
+            raise NonFiniteError(
+                f"step {step}: {', '.join(bad)} is not finite; the samples are listed in {self.folder}/{NON_FINITE_FILE} "
+                "and the last good checkpoint is kept; lower fit.learning_rate or fix the data"
+            )
+        return values
+
     def _log(self, losses: dict[str, float], clock: Clock, *, always: bool) -> None:
-        step, rates, losses = self.state.step, clock.rates(), self.processes.mean(losses)
+        step, rates = self.state.step, clock.rates()
         epoch = step / self.plan.steps_per_epoch
         values = {**losses, "learning_rate": self.state.learning_rate, "epoch": epoch, **rates}
         self.tracker.log("training", step, values)
@@ -269,15 +291,16 @@ class Trainer:
 
         A signal stops this; it is then due again.
         """
-        step, model = self.state.step, self._modules()[-1]
+        assert self.agreement is not None
+        agree, step, model = self.agreement.now, self.state.step, self._modules()[-1]
         # Each process has its own normalization statistics; those of rank 0 are saved.
         self.processes.share(model.buffers())
-        task: Task = model.module if isinstance(model, AveragedModel) else model  # type: ignore[assignment]
+        task: Task = model.module if isinstance(model, WeightAverage) else model  # type: ignore[assignment]
         task.set_tta(False)  # `ftrain evaluate` measures with it
         with autocast(self.processes.device, self.fit.amp):
             results = predict_batches(
                 task, self.pool.validation(self.processes.device), self.validation_rows, self.processes, stage="validating", validating=True,
-                after_batch=lambda: self._stop_for(self.processes.maximum(self.signals.number)[0]),
+                after_batch=lambda: self._stop_for(agree(self.signals.number)),
             )  # fmt: skip
         task.set_tta(None)
         metrics = task_function(self.task, "compute_metrics")(self.task, results)
@@ -302,6 +325,7 @@ class Trainer:
         """Start to save the state, after the previous save. Raises the error of that one."""
         tensors = {"model": self.task.state_dict(), "optimizer": checkpoint.pack_optimizer(self.optimizer, self.task)}
         if self.ema is not None:
+            self.ema.copy_counters()
             tensors["ema"] = self.ema.state_dict()
         self.state.scaler = self.scaler.state_dict()  # reading the scale waits for the device
         self.processes.on_main(lambda: self.writer.save(self.state, tensors))

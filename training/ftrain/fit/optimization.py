@@ -14,6 +14,8 @@ from ftrain.layers.backbone import parameter_layers, plain_name, timm_networks
 def make_optimizer(model: nn.Module, config: FitConfig) -> torch.optim.Optimizer:
     """Build the optimizer with one parameter group per learning rate factor, weight decay and stage prefix.
 
+    Its kernels are fused: they skip a step whose `found_inf` is 1 on the device, and the host need not know.
+
     Biases, normalization layers and embeddings have no weight decay. A backbone has the factor `backbone_lr_scale`,
     multiplied by `layer_lr_decay` once per layer above (see `layer_heights`).
     """
@@ -36,18 +38,29 @@ def make_optimizer(model: nn.Module, config: FitConfig) -> torch.optim.Optimizer
         for (is_backbone, decayed, height, part), parameters in sorted(groups.items(), key=lambda item: item[0])
     ]
     if config.optimizer == "sgd":
-        return torch.optim.SGD(settings, lr=config.learning_rate, momentum=config.momentum)
-    return torch.optim.AdamW(settings, lr=config.learning_rate)
+        return torch.optim.SGD(settings, lr=config.learning_rate, momentum=config.momentum, fused=True)
+    return torch.optim.AdamW(settings, lr=config.learning_rate, fused=True)
+
+
+def start_momentum(optimizer: torch.optim.Optimizer) -> None:
+    """Create the momentum of SGD, 0, for trainable parameters that have none.
+
+    torch creates it in the first step, without a value if that step is skipped.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if group.get("momentum") else ():
+            if parameter.requires_grad and "momentum_buffer" not in optimizer.state[parameter]:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def ema_decay_at(decay: float, step: int) -> float:
-    """EMA decay at a step (from 0): small at first, so that the initial weights are forgotten quickly.
+    """EMA decay at a step (from 0): 0, then small, so that the initial weights are forgotten quickly.
 
     With a constant decay of 0.998, a quarter of the average after 690 steps still comes from the untrained heads. Like
     TensorFlow's ExponentialMovingAverage with `num_updates`, the average covers about the last tenth of the completed
     steps.
     """
-    return min(decay, (1 + step) / (10 + step))
+    return min(decay, (1 + step) / (10 + step)) if step else 0.0
 
 
 # Embeddings that no network of timm decays, although they have more than one dimension.
