@@ -69,9 +69,23 @@ def let_waiting_threads_sleep() -> None:
         os.environ.update(_WAIT_POLICY)
 
 
+def data_workers(cores: int, *, gpu: bool) -> int:
+    """Suitable number of data workers for a process that has `cores` cores; at least 1.
+
+    With a GPU, all cores but the one that issues its work. A model that computes on the CPU takes 7 to 35 times as long
+    as its data (docs/log.md), so a worker for every eight cores does.
+    """
+    return max(1, cores - 1 if gpu else cores // 8)
+
+
 def compute_threads(workers: int, processes: int = 1) -> int:
-    """Number of model threads for each of `processes` on this machine with `workers` data workers each; at least 1."""
-    return max(1, available_cores() // max(1, processes) - workers)
+    """Number of model threads for each of `processes` on this machine with `workers` data workers each; at least 1.
+
+    Beside a model that computes on the CPU, workers wait for most of the time, so they get no more than an eighth of
+    the cores.
+    """
+    cores = available_cores() // max(1, processes)
+    return max(1, cores - min(workers, cores // 8))
 
 
 def _quota_of(folder: Path) -> list[float]:

@@ -69,8 +69,19 @@ def test_cores_are_within_affinity_and_quota(
     monkeypatch.setattr(cores, "cpu_quota", lambda: quota)
     assert cores.available_cores() == expected
     assert cores.compute_threads(0) == expected
-    assert cores.compute_threads(3) == max(1, expected - 3)
-    assert cores.compute_threads(1, processes=2) == max(1, expected // 2 - 1)
+
+
+@pytest.mark.parametrize(
+    ("usable", "processes", "gpu", "workers", "threads"),
+    [(1, 1, False, 1, 1), (2, 1, False, 1, 2), (8, 1, False, 1, 7), (32, 1, False, 4, 28), (32, 4, False, 1, 7),
+     (2, 4, True, 1, 1), (16, 1, True, 15, 14), (64, 8, True, 7, 7)],
+)  # fmt: skip
+def test_data_workers_leave_most_cores_to_a_model_on_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, usable: int, processes: int, gpu: bool, workers: int, threads: int
+) -> None:
+    monkeypatch.setattr(cores, "available_cores", lambda: usable)
+    assert cores.data_workers(usable // processes, gpu=gpu) == workers
+    assert cores.compute_threads(workers, processes) == threads
 
 
 @pytest.mark.parametrize("package", ["ftrain", "ftrain.cli", "ftrain.layers.heatmap"])

@@ -21,7 +21,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Folder for metrics and plots; RUN/evaluation by default.")] = None,
     split: Annotated[str, typer.Option(help="Split to evaluate.")] = "test",
     checkpoint: Checkpoint = "best",
-    workers: Workers = 2,
+    workers: Workers = None,
     device: Device = "auto",
     detector: Detector = None,
     batch_size: BatchSize = 32,

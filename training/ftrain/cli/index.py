@@ -27,7 +27,7 @@ def index(
     color: Annotated[bool, typer.Option("--color/--no-color", help="Also index colors.")] = True,
     dim: Dim = None,
     checkpoint: Checkpoint = "best",
-    workers: Workers = 2,
+    workers: Workers = None,
     device: Device = "auto",
     batch_size: BatchSize = 64,
     quiet: Quiet = False,

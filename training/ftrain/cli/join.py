@@ -19,7 +19,7 @@ def join(
     run: Annotated[Path, typer.Option(help="Run folder to create.")],
     dim: Annotated[int, typer.Option(min=1, help="Dimension of the joined embedding.")] = 512,
     checkpoint: Checkpoint = "best",
-    workers: Workers = 2,
+    workers: Workers = None,
     device: Device = "auto",
     batch_size: BatchSize = 64,
     quiet: Quiet = False,

@@ -13,7 +13,22 @@ ShardSets = Annotated[
     typer.Argument(metavar="SHARDS...", help="Shard sets to train on (fit.mixture); the first one validates."),
 ]
 Checkpoint = Annotated[str, typer.Option(help="best, latest, or a checkpoint name.")]
-Workers = Annotated[int, typer.Option(min=0, help="Data worker processes.")]
+
+
+def _parse_workers(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdecimal():
+        raise typer.BadParameter(f"{text!r} is neither a number nor auto")
+    return int(text)
+
+
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        parser=_parse_workers, metavar="N|auto", show_default="auto", help="Data worker processes, per process."
+    ),
+]
 Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="CPU threads of the model.")]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Device to run on.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Do not show progress.")]

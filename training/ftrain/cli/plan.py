@@ -16,7 +16,7 @@ def plan(
     section: Section = None,
     profile: Profile = None,
     overrides: Overrides = None,
-    workers: Workers = 2,
+    workers: Workers = None,
     threads: Threads = None,
     device: Device = "auto",
     seconds: Annotated[float, typer.Option(min=1, max=600, help="Duration of measuring, approximately.")] = 10.0,

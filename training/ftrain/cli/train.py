@@ -56,7 +56,7 @@ def training_command(task_name: str) -> Callable[..., None]:
             bool, typer.Option("--exact", help="Bit-identical results for any number of processes (fit.exact).")
         ] = False,
         limit_steps: Annotated[int | None, typer.Option(min=1, help="Stop after this many steps.")] = None,
-        workers: Workers = 2,
+        workers: Workers = None,
         threads: Threads = None,
         device: Device = "auto",
         tracker: Annotated[list[str] | None, typer.Option(help=_TRACKERS)] = None,

@@ -14,7 +14,7 @@ import cv2
 import torch
 import torch.distributed as dist
 
-from fschemas.cores import compute_threads
+from fschemas.cores import available_cores, compute_threads, data_workers
 from fschemas.failures import IntegrityError, UsageError, explain
 
 T = TypeVar("T")
@@ -156,17 +156,30 @@ def find_device(device: str) -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if use_gpu else torch.device("cpu")
 
 
+def workers_or_default(workers: int | None, device: str) -> int:
+    """`workers`, or if it is None, the number of data workers that suits the device and the cores of this process.
+
+    Can be called before workers are forked: it does not use CUDA if the driver's management library counts the GPUs.
+    """
+    if workers is not None:
+        return workers
+    return data_workers(available_cores() // _local_world_size(), gpu=device != "cpu" and torch.cuda.device_count() > 0)
+
+
+def _local_world_size() -> int:
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 @contextmanager
 def processes(device: str = "auto", workers: int = 0, threads: int | None = None) -> Generator[Processes]:
     """Join the process group of torchrun's environment (nccl on GPUs, gloo on CPUs) and leave it at the end.
 
-    The model computes with `threads` threads; by default with OMP_NUM_THREADS, or one per core that is not used by the
-    `workers` data workers.
+    The model computes with `threads` threads; by default with OMP_NUM_THREADS, or with `compute_threads`.
     """
     if threads is not None:
         torch.set_num_threads(threads)
     elif "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(compute_threads(workers, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+        torch.set_num_threads(compute_threads(workers, _local_world_size()))
     rank, world_size = rank_and_world_size()
     this_device = find_device(device)
     use_gpu = this_device.type == "cuda"

@@ -18,7 +18,7 @@ from ftrain.data.plan import Mixture
 from ftrain.data.split_lock import check_lock
 from ftrain.fit.checkpoint_state import step_folder
 from ftrain.fit.config import load_config
-from ftrain.fit.distributed import Processes, processes, rank_and_world_size
+from ftrain.fit.distributed import Processes, processes, rank_and_world_size, workers_or_default
 from ftrain.fit.init_from import init_from
 from ftrain.fit.loop import Trainer
 from ftrain.fit.preflight import check_data, check_network
@@ -41,7 +41,7 @@ class TrainOptions:
     overrides: tuple[str, ...] = ()
     resume: Literal["auto", "never", "required"] = "auto"
     init_from: Path | None = None
-    workers: int = 2
+    workers: int | None = None  # None: `workers_or_default`
     threads: int | None = None
     device: str = "auto"
     limit_steps: int | None = None
@@ -64,9 +64,10 @@ def train(task_name: str, options: TrainOptions) -> dict[str, Any]:
     task = build_task(config, {**shards.metadata, "names": names})
     data = RunData(task, config, shards, *rank_and_world_size())
     notes = check_data(config, data)
-    with RunPool(data, options.workers) as pool, ExitStack() as stack:
+    workers = workers_or_default(options.workers, options.device)
+    with RunPool(data, workers) as pool, ExitStack() as stack:
         pool.start()  # before the process group and CUDA, which do not survive a fork
-        group = stack.enter_context(processes(options.device, options.workers, options.threads))
+        group = stack.enter_context(processes(options.device, workers, options.threads))
         group.require_same("shard set", shards.plan_id)
         group.require_same("configuration", config.digest)
         group.require_same("--limit-steps", str(options.limit_steps or 0))

@@ -20,7 +20,7 @@ from ftrain.data.image import decode_exactly
 from ftrain.data.remote import open_shards
 from ftrain.data.types import Results
 from ftrain.fit.checkpoint_state import TrainingState, step_folder
-from ftrain.fit.distributed import Processes, one_process
+from ftrain.fit.distributed import Processes, one_process, workers_or_default
 from ftrain.fit.evaluation import results_of_split
 from ftrain.fit.run_folder import RunFolder
 from ftrain.inference.label_mapping import ImageEncoder, has_annotations
@@ -46,7 +46,7 @@ def build_index(
     dim: int | None = None,
     checkpoint: str = "best",
     batch_size: int = 64,
-    workers: int = 2,
+    workers: int | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:
     """Index the images of some splits and return the content of `out/index.json`; an index in `out` is replaced.
@@ -62,6 +62,7 @@ def build_index(
         require_faiss()
     out = claim_output(Path(out), "index")
     folder, opened = RunFolder(Path(run)), open_shards(shards)
+    workers = workers_or_default(workers, device)
     with one_process(device, workers) as target, exclusive(out):
         task, _, state = folder.load(checkpoint)
         opened.require(task.config.groups_to_view())

@@ -14,7 +14,7 @@ from ftrain.data.config import FitConfig, RunConfig
 from ftrain.data.remote import open_shards
 from ftrain.fit.checkpoint import discard, save_checkpoint
 from ftrain.fit.checkpoint_state import TrainingState
-from ftrain.fit.distributed import Processes, one_process
+from ftrain.fit.distributed import Processes, one_process, workers_or_default
 from ftrain.fit.evaluation import results_of_split
 from ftrain.fit.run_folder import RECEIPT_FILE, RunFolder
 from ftrain.fit.splits import Splits
@@ -40,7 +40,7 @@ def join_runs(
     dim: int = 512,
     checkpoint: str = "best",
     batch_size: int = 64,
-    workers: int = 2,
+    workers: int | None = None,
     device: str = "auto",
     command: Sequence[str] = (),
 ) -> dict[str, Any]:
@@ -55,6 +55,7 @@ def join_runs(
     out = claim_output(Path(out), "run")
     opened, folder = open_shards(shards), RunFolder(out)
     _check_output(folder)
+    workers = workers_or_default(workers, device)
     with one_process(device, workers) as target, folder.hold():
         trained = [RunFolder(run).load(checkpoint) for run in runs]
         loaded = [(task, config) for task, config, _ in trained]

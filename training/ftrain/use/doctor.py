@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import simplejpeg
 
+from fschemas.cores import data_workers
 from fschemas.shard_set import ShardSet
 from fschemas.wording import count, gigabytes
 from ftrain.data.config import ViewConfig
@@ -26,7 +27,6 @@ _LITTLE_MEMORY = 2e9  # bytes
 _SLOW_WRITING = 100e6  # bytes per second
 _SHARED_FOR_NCCL = 500e6  # bytes
 _SAMPLES = 32  # images of a shard set whose decoding is measured
-_CPU_WORKERS = 2  # the default of `--workers`
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def doctor(folder: Path, shards: str | None = None) -> Checkup:
     gpus = [device for device in facts["devices"] if "memory" in device and not device["problem"]]
     device = gpus[0] if gpus else facts["devices"][0]
     profile = "full" if gpus else "tiny"
-    workers = max(1, facts["cores"]["usable"] // len(gpus) - 1) if gpus else _CPU_WORKERS
+    workers = data_workers(facts["cores"]["usable"] // max(1, len(gpus)), gpu=bool(gpus))
     tasks = [_advise(task, profile, device.get("memory")) for task in FULL_PROFILES]
     findings = list(_findings(facts))
     if opened is not None:
@@ -167,9 +167,7 @@ def _findings(facts: dict[str, Any]) -> Iterator[Finding]:
         message = f"the container may use {cores['quota']:g} of {cores['visible']} cores; other programs may start one thread per core"
         yield Finding("note", "quota", message)
     if memory["available"] < _LITTLE_MEMORY:
-        message = (
-            f"only {gigabytes(memory['available'])} of memory available; training with two workers takes 2 GB or more"
-        )
+        message = f"only {gigabytes(memory['available'])} of memory available; training takes 2 GB or more"
         yield Finding("warning", "memory", message)
     if disk["problem"]:
         message = f"{disk['folder']}: cannot be written ({disk['problem']}); run in another folder"

@@ -20,7 +20,7 @@ from ftrain.data.split_lock import check_lock, lock_digest
 from ftrain.data.stream import BatchPool, Encoder, evaluation_stream, shared_zeros, usable_annotations
 from ftrain.data.types import EvaluatedSplit, Results, Rows
 from ftrain.fit.checkpoint_state import TrainingState
-from ftrain.fit.distributed import Processes, processes, rank_and_world_size
+from ftrain.fit.distributed import Processes, processes, rank_and_world_size, workers_or_default
 from ftrain.fit.evaluation import predict_batches
 from ftrain.fit.run_folder import CURVE_FILES, RunFolder
 from ftrain.fit.splits import HOLDOUT, Splits
@@ -43,7 +43,7 @@ def evaluate_run(
     *,
     split: str = "test",
     checkpoint: str = "best",
-    workers: int = 2,
+    workers: int | None = None,
     device: str = "auto",
     batch_size: int = 32,
     tta: bool | None = None,
@@ -54,7 +54,7 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Evaluate a run on a split and return the content of `out/report.json` ({} on all processes but the main one).
 
-    `tta` is passed to `Task.set_tta`, `dim` to `Task.set_dim`. Baselines are fitted on the training split of the same
+    `workers` are data workers; by default as many as suit the cores. `tta` is passed to `Task.set_tta`, `dim` to `Task.set_dim`. Baselines are fitted on the training split of the same
     shard set, and left out if it has none. The shards must carry the split lock that the run was trained under, and
     `lock` (a file or a digest) if given. `detector` is a run that predicts the bounding boxes of a run with
     `model.crop`, instead of the annotated ones.
@@ -74,6 +74,7 @@ def evaluate_run(
         folder.check_curve(name)
     cv2.setNumThreads(0)
     evaluation = _load(folder, opened, split, checkpoint, tta, dim, detector)
+    workers = workers_or_default(workers, device)
     with ExitStack() as stack:
         passes = stack.enter_context(_Passes(evaluation, batch_size, workers))
         passes.start()  # before the process group and CUDA, which do not survive a fork

@@ -23,7 +23,7 @@ from ftrain.data.joined_shards import open_sets
 from ftrain.data.split_lock import check_lock
 from ftrain.data.stream import Batch
 from ftrain.fit.config import load_config
-from ftrain.fit.distributed import Processes, one_process
+from ftrain.fit.distributed import Processes, one_process, workers_or_default
 from ftrain.fit.loop import Trainer
 from ftrain.fit.optimization import autocast
 from ftrain.fit.preflight import check_data, check_network, example_batch
@@ -50,7 +50,7 @@ class PlanOptions:
     profile: str | None = None
     overrides: tuple[str, ...] = ()
     section: str | None = None
-    workers: int = 2
+    workers: int | None = None  # None: `workers_or_default`
     threads: int | None = None
     device: str = "auto"
     seconds: float = 10.0
@@ -69,16 +69,17 @@ def plan(task_name: str, options: PlanOptions) -> Forecast:
     data = RunData(task, config, shards, 0, 1)
     for note in check_data(config, data):
         print(note, file=sys.stderr)
-    with RunPool(data, options.workers) as pool, _temporary_folder() as folder:
+    workers = workers_or_default(options.workers, options.device)
+    with RunPool(data, workers) as pool, _temporary_folder() as folder:
         pool.start()  # before CUDA, which does not survive a fork
-        with one_process(options.device, options.workers, options.threads) as device:
+        with one_process(options.device, workers, options.threads) as device:
             check_network(config, data, device)
             footprint = _footprint(data, config)
             rehearsal = Rehearsal(config, data, pool, folder, device)
             rates = rehearsal.measure(options.seconds)
             memory = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else None
             machine = Machine(
-                str(device), available_cores(), options.workers, torch.get_num_threads(), shutil.disk_usage(folder).free,
+                str(device), available_cores(), workers, torch.get_num_threads(), shutil.disk_usage(folder).free,
                 memory_facts()["available"] + rates.process_bytes, memory,
             )  # fmt: skip
     view, resize_to = task.config, None
