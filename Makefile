@@ -50,10 +50,17 @@ coverage: install  ## lines and branches that the tests run, worker processes an
 wheel: install  ## the wheel in an empty environment and an empty folder, from raw files to predictions
 	@.ci/wheel
 
-bench: install  ## compare with other libraries; prints ratios
+bench: install .bench/installed  ## compare with other libraries; prints ratios
 	@missed=""; for benchmark in benchmarks/*.py; do \
 		echo "==> $$benchmark"; $(BIN)/python $$benchmark || missed="$$missed $$benchmark"; \
 	done; test -z "$$missed" || { echo "==> missed a target or failed:$$missed"; exit 1; }
+
+.bench/installed: benchmarks/peers-requirements.txt .venv/installed
+	@echo "==> installing the libraries to compare with into .bench (2 GB)"
+	@$(BIN)/uv venv -q --clear --python $(BIN)/python .bench/peers
+	@$(BIN)/uv pip install -q --python .bench/peers/bin/python --no-deps -r benchmarks/peers-requirements.txt
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $$(.bench/peers/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/torch_of_the_project.pth
+	@touch $@
 
 install: .venv/installed  ## the pinned packages and the two commands, into .venv
 

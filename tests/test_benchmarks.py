@@ -15,6 +15,7 @@ ARGUMENTS = {
     "images": ["--images", "4", "--rounds", "1"],
     "kfashion": ["--files", "20", "--rounds", "1"],
     "openmp": ["--help"],  # it trains eight times
+    "peers": ["--tiny"],
     "photographs": [],  # it needs photographs
     "retrieval": ["--rows", "2000", "--rounds", "1"],
     "stream": ["--images", "4", "--rounds", "1"],
