@@ -23,6 +23,7 @@ from fschemas.landmarks import Visibility
 from fschemas.yaml_file import read_yaml
 
 DRAWS = 20  # attempts to keep the box in the image; then the copy is left unaugmented
+_ABSENT = Visibility.ABSENT.value
 _FILL = [124, 116, 104]  # ImageNet mean, fills the area that a rotation uncovers
 
 _COLOR: dict[str, Any] = {
@@ -136,9 +137,11 @@ class Augmenter:
         # Separate seeds: with one seed, two flips of probability 0.5 would always happen together.
         for number, transform in enumerate(self._transforms):
             seed = hashlib.blake2b(f"{name}/{number}".encode(), digest_size=4).digest()
-            transform.set_random_seed(int.from_bytes(seed, "little"))
-        middle = np.array([width / 2, height / 2])
-        markers = middle + np.array([[0, 0], [width / 4, 0], [0, height / 4]])
+            number = int.from_bytes(seed, "little")
+            transform.py_random.seed(number)
+            transform.random_generator = np.random.default_rng(number)
+        across, along = width / 2, height / 2
+        markers = np.array([[across, along], [1.5 * across, along], [across, 1.5 * along]])
         corners = geometry.corners
         sent = np.concatenate([markers, corners, geometry.landmarks, geometry.others]).astype(np.float32)
         try:
@@ -154,11 +157,11 @@ class Augmenter:
             remedy = "remove the transform that changes the type"
             raise UsageError(f"recipe {self.recipe.name}: does not return an 8-bit RGB image; {remedy}")
         assert len(moved) == len(sent)
-        right, down = moved[1] - moved[0], moved[2] - moved[0]
+        (x, y), (right_x, right_y), (down_x, down_y) = moved[:3].tolist()
+        flipped = (right_x - x) * (down_y - y) < (right_y - y) * (down_x - x)
         box = None if geometry.box is None else np.concatenate([moved[3:7].min(axis=0), moved[3:7].max(axis=0)])
-        landmarks, others = np.split(moved[3 + len(corners) :], [len(geometry.landmarks)])
-        flipped = bool(right[0] * down[1] < right[1] * down[0])
-        return moved_pixels, replace(geometry, landmarks=landmarks, box=box, others=others), flipped
+        points, count = moved[3 + len(corners) :], len(geometry.landmarks)
+        return moved_pixels, Geometry(points[:count], geometry.visibility, box, points[count:]), flipped
 
 
 def _inside(geometry: Geometry, width: int, height: int) -> Geometry | None:
@@ -166,16 +169,18 @@ def _inside(geometry: Geometry, width: int, height: int) -> Geometry | None:
 
     Returns None if less than one pixel of the box is left in either direction.
     """
-    landmarks, limits = geometry.landmarks, np.array([width, height])
-    here = geometry.has_coordinates & np.all((landmarks >= -1) & (landmarks <= limits), axis=1)
-    lost = geometry.has_coordinates & ~here
-    visibility = np.where(lost, Visibility.ABSENT.value, geometry.visibility)
-    landmarks = np.where(here[:, None], landmarks, 0.0)
-    if geometry.box is None:
-        return replace(geometry, landmarks=landmarks, visibility=visibility)
-    box = np.clip(geometry.box, 0, np.tile(limits - 1, 2))
-    is_left = np.all(box[2:] - box[:2] >= 1)
-    return replace(geometry, landmarks=landmarks, visibility=visibility, box=box) if is_left else None
+    box = geometry.box
+    if box is not None:
+        box = np.minimum(np.maximum(box, 0), [width - 1, height - 1, width - 1, height - 1])
+        x1, y1, x2, y2 = box.tolist()
+        if x2 - x1 < 1 or y2 - y1 < 1:
+            return None
+    known = geometry.has_coordinates
+    x, y = geometry.landmarks.T
+    outside = (x < -1) | (y < -1) | (x > width) | (y > height)
+    visibility = np.where(known & outside, _ABSENT, geometry.visibility)
+    landmarks = np.where((known & ~outside)[:, None], geometry.landmarks, 0.0)
+    return Geometry(landmarks, visibility, box, geometry.others)
 
 
 def _albumentations() -> Any:
