@@ -136,10 +136,10 @@ class Augmenter:
         height, width = pixels.shape[:2]
         # Separate seeds: with one seed, two flips of probability 0.5 would always happen together.
         for number, transform in enumerate(self._transforms):
-            seed = hashlib.blake2b(f"{name}/{number}".encode(), digest_size=4).digest()
-            number = int.from_bytes(seed, "little")
-            transform.py_random.seed(number)
-            transform.random_generator = np.random.default_rng(number)
+            digest = hashlib.blake2b(f"{name}/{number}".encode(), digest_size=4).digest()
+            seed = int.from_bytes(digest, "little")
+            transform.py_random.seed(seed)
+            transform.random_generator = np.random.default_rng(seed)
         across, along = width / 2, height / 2
         markers = np.array([[across, along], [1.5 * across, along], [across, 1.5 * along]])
         corners = geometry.corners
