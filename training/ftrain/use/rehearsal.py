@@ -61,6 +61,29 @@ def plan(task_name: str, options: PlanOptions) -> Forecast:
 
     A checkpoint is written to a temporary folder in the current one.
     """
+    with rehearsal_of(task_name, options) as rehearsal:
+        data, config, device = rehearsal.data, rehearsal.config, rehearsal.processes.device
+        rates = rehearsal.measure(options.seconds)
+        memory = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else None
+        machine = Machine(
+            str(device), available_cores(), rehearsal.pool.workers, torch.get_num_threads(), shutil.disk_usage(rehearsal.folder).free,
+            memory_facts()["available"] + rates.process_bytes, memory,
+        )  # fmt: skip
+        footprint = _footprint(data, config)
+    view, resize_to = data.task.config, None
+    if (
+        isinstance(view, ViewConfig)
+        and (size := sufficient_size(view))
+        and long_side(data.shards) > _MUCH_LARGER * size
+    ):
+        resize_to = size
+    schedule = rehearsal.schedule(f"profile {options.profile}" if options.profile else "default profile")
+    return Forecast(schedule, machine, rates, rehearsal.fit_as_configured, footprint, resize_to)
+
+
+@contextmanager
+def rehearsal_of(task_name: str, options: PlanOptions) -> Generator["Rehearsal"]:
+    """A rehearsal of a run, with its data workers. Raises the errors that training would raise."""
     config = load_config(task_name, options.params, options.profile, options.overrides, options.section)
     shards = open_sets([options.shards])
     check_lock(config.split_lock, shards)
@@ -74,25 +97,16 @@ def plan(task_name: str, options: PlanOptions) -> Forecast:
         pool.start()  # before CUDA, which does not survive a fork
         with one_process(options.device, workers, options.threads) as device:
             check_network(config, data, device)
-            footprint = _footprint(data, config)
             rehearsal = Rehearsal(config, data, pool, folder, device)
-            rates = rehearsal.measure(options.seconds)
-            memory = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else None
-            machine = Machine(
-                str(device), available_cores(), workers, torch.get_num_threads(), shutil.disk_usage(folder).free,
-                memory_facts()["available"] + rates.process_bytes, memory,
-            )  # fmt: skip
-    view, resize_to = task.config, None
-    if isinstance(view, ViewConfig) and (size := sufficient_size(view)) and long_side(shards) > _MUCH_LARGER * size:
-        resize_to = size
-    schedule = rehearsal.schedule(f"profile {options.profile}" if options.profile else "default profile")
-    return Forecast(schedule, machine, rates, config.fit, footprint, resize_to)
+            with rehearsal.writer:
+                yield rehearsal
 
 
 class Rehearsal(Trainer):
     """A trainer that measures its parts instead of training."""
 
     def __init__(self, config: RunConfig, data: RunData, pool: RunPool, folder: Path, device: torch.device) -> None:
+        self.fit_as_configured = config.fit
         slow = config.fit.model_copy(update={"learning_rate": _TINY_RATE})
         harmless = config.model_copy(update={"fit": slow})
         super().__init__(harmless, data, pool, folder, Processes(0, 1, device), Trackers())
@@ -111,29 +125,39 @@ class Rehearsal(Trainer):
         begin = time.perf_counter()
         device, workers = self.processes.device, [worker.process for worker in self.pool.pool]
         batches = self.pool.training(range(self.num_steps + 10**9), device)
-        first_batch = self._seconds(lambda: next(batches))
-        stream, batch = self._stream_rate(batches, _STREAM * seconds)
+        first_batch = self.seconds(lambda: next(batches))
+        stream, batch = self.stream_rate(batches, _STREAM * seconds)
         worker_bytes = max(map(private_bytes, workers), default=0)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         share = _STEPS * seconds / len(self.fit.stages)
         batch = self._part_for(batch, share)
-        steps = [self._step_rate(number, batch, share) for number in range(len(self.fit.stages))]
-        self.state.step = 1
-        with self.writer:
-            blocks, writes = self._seconds(self._save), self._seconds(self._finish_save)
-            size = sum(path.stat().st_size for path in self.checkpoints.rglob("*") if path.is_file())
-            blocks = min(blocks, self._seconds(self._save))  # the first one also allocates its memory
-            self._finish_save()
+        steps = [self.step_rate(number, batch, share) for number in range(len(self.fit.stages))]
+        blocks, writes, size = self.saving()
         validation = (
-            self._validation_rate(len(batch["row"]), _VALIDATION * seconds) if len(self.validation_rows) else None
+            self.validation_rate(len(batch["row"]), _VALIDATION * seconds) if len(self.validation_rows) else None
         )
         return Rates(
-            time.perf_counter() - begin, first_batch, stream, tuple(steps), len(batch["row"]), validation, blocks, blocks + writes, size,
+            time.perf_counter() - begin, first_batch, stream, tuple(steps), len(batch["row"]), validation, blocks, writes, size,
             peak_bytes(), worker_bytes, torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
         )  # fmt: skip
 
-    def _stream_rate(self, batches: Generator[Batch], seconds: float) -> tuple[float, Batch]:
+    def saving(self) -> tuple[float, float, int]:
+        """Seconds that a save blocks a step, seconds until it is on the disk, and its bytes."""
+        self.state.step += 1
+        first = self.seconds(self._save)
+        writes = first + self.seconds(self._finish_save)
+        size = sum(path.stat().st_size for path in self.checkpoints.glob("step-*/*"))
+        blocks = min(first, self.seconds(self._save))  # the first one also allocates its memory
+        self._finish_save()
+        return blocks, writes, size
+
+    def train_on(self, batch: Batch, stage: int = -1) -> None:
+        """Train a step of a stage (its number) on a batch."""
+        start = self.fit.stages[stage - 1].until if stage % len(self.fit.stages) else 0.0
+        self._step(min(self.num_steps - 1, math.ceil(start * self.num_steps)), batch)
+
+    def stream_rate(self, batches: Generator[Batch], seconds: float) -> tuple[float, Batch]:
         """Rate of the stream alone, and a copy of its last batch."""
         next(batches)  # until here, workers have read their first samples
         start, images = time.perf_counter(), 0
@@ -152,32 +176,30 @@ class Rehearsal(Trainer):
             math.lcm(2, fit.samples_per_identity if fit.sampler in ("identities", "auto") else 1) * fit.micro_batches
         )
         trial = {name: tensor[:least] for name, tensor in batch.items()}
-        spent = self._seconds_of(lambda: self._step(0, trial), seconds / 4)
+        spent = self.seconds_of(lambda: self.train_on(trial, 0), seconds / 4)
         part = max(least, int(seconds / 2 / spent) * least)
         return batch if part >= size else {name: tensor[:part] for name, tensor in batch.items()}
 
-    def _step_rate(self, stage: int, batch: Batch, seconds: float) -> float:
+    def step_rate(self, stage: int, batch: Batch, seconds: float) -> float:
         """Rate of the steps of a stage (its number)."""
-        start = self.fit.stages[stage - 1].until if stage else 0.0
-        step = min(self.num_steps - 1, math.ceil(start * self.num_steps))
-        return len(batch["row"]) / self._seconds_of(lambda: self._step(step, batch), seconds)
+        return len(batch["row"]) / self.seconds_of(lambda: self.train_on(batch, stage), seconds)
 
     @torch.inference_mode()
-    def _validation_rate(self, images: int, seconds: float) -> float:
+    def validation_rate(self, images: int, seconds: float) -> float:
         """Rate of predicting this many images of a validation batch, as `_validate` does."""
         task = self.task.eval()
         task.set_tta(False)
         batch = {name: tensor[:images] for name, tensor in next(self.pool.validation(self.processes.device)).items()}
         with autocast(self.processes.device, self.fit.amp):
-            return len(batch["row"]) / self._seconds_of(lambda: task.validate(batch), seconds)
+            return len(batch["row"]) / self.seconds_of(lambda: task.validate(batch), seconds)
 
-    def _seconds_of(self, work: Callable[[], object], seconds: float) -> float:
+    def seconds_of(self, work: Callable[[], object], seconds: float) -> float:
         """Mean duration of `work`, called as often as fits into `seconds`; the first call counts only if it is alone."""
-        first = self._seconds(work)
+        first = self.seconds(work)
         count = int((seconds - first) / first)
-        return first if count < 1 else self._seconds(lambda: [work() for _ in range(count)]) / count
+        return first if count < 1 else self.seconds(lambda: [work() for _ in range(count)]) / count
 
-    def _seconds(self, work: Callable[[], object]) -> float:
+    def seconds(self, work: Callable[[], object]) -> float:
         """Seconds that work takes, with what it has queued on a GPU."""
         start = time.perf_counter()
         work()
