@@ -12,6 +12,7 @@ from ftrain.tasks.task import find_task
 ROOT = Path(__file__).parents[1]
 ARGUMENTS = {
     "attributes": ["--rows", "200", "--peer-rows", "100", "--rounds", "1"],
+    "gpu": ["--device", "cpu", "--tiny", "--workers", "1"],
     "images": ["--images", "4", "--rounds", "1"],
     "kfashion": ["--files", "20", "--rounds", "1"],
     "openmp": ["--help"],  # it trains eight times

@@ -191,13 +191,17 @@ class Rehearsal(Trainer):
         task.set_tta(False)
         batch = {name: tensor[:images] for name, tensor in next(self.pool.validation(self.processes.device)).items()}
         with autocast(self.processes.device, self.fit.amp):
-            return len(batch["row"]) / self.seconds_of(lambda: task.validate(batch), seconds)
+            rate = len(batch["row"]) / self.seconds_of(lambda: task.validate(batch), seconds)
+        task.set_tta(None)
+        self.stage = None  # the next step enters its stage again, which sets the modes of training
+        return rate
 
     def seconds_of(self, work: Callable[[], object], seconds: float) -> float:
-        """Mean duration of `work`, called as often as fits into `seconds`; the first call counts only if it is alone."""
+        """Mean duration of `work`, called as often as fits into `seconds`, without the first calls if there are more."""
         first = self.seconds(work)
-        count = int((seconds - first) / first)
-        return first if count < 1 else self.seconds(lambda: [work() for _ in range(count)]) / count
+        second = self.seconds(work) if first < seconds / 2 else first  # the first call also tunes kernels
+        count = int((seconds - first - second) / second)
+        return second if count < 1 else self.seconds(lambda: [work() for _ in range(count)]) / count
 
     def seconds(self, work: Callable[[], object]) -> float:
         """Seconds that work takes, with what it has queued on a GPU."""
