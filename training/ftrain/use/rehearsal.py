@@ -29,6 +29,7 @@ from ftrain.fit.optimization import autocast
 from ftrain.fit.preflight import check_data, check_network, example_batch
 from ftrain.fit.run_data import RunData, RunPool
 from ftrain.fit.splits import names_to_learn
+from ftrain.fit.step_values import MOST_PENDING
 from ftrain.fit.tracking import Trackers
 from ftrain.tasks.task import build_task
 from ftrain.use.batch_size import Footprint, measure_footprint
@@ -156,6 +157,7 @@ class Rehearsal(Trainer):
         """Train a step of a stage (its number) on a batch."""
         start = self.fit.stages[stage - 1].until if stage % len(self.fit.stages) else 0.0
         self._step(min(self.num_steps - 1, math.ceil(start * self.num_steps)), batch)
+        self._read_values(MOST_PENDING)
 
     def stream_rate(self, batches: Generator[Batch], seconds: float) -> tuple[float, Batch]:
         """Rate of the stream alone, and a copy of its last batch."""
