@@ -1,27 +1,36 @@
 """CPU cost of an image in the data workers of each task, compared with decoding and albumentations.
 
-    python benchmarks/stream.py [--profile full] [--images 200] [--rounds 5] [--shards keypoints=SET ...]
+    python benchmarks/stream.py --photographs FOLDER [--profile full] [--images 100] [--rounds 5] [TASK ...]
 
 The encoder is the one used by `ftrain TASK`, with the settings of the profile: it decodes a JPEG, warps the image and
 its landmarks or box by one random matrix, and jitters the colors. albumentations gets the same decoded size, ranges and
-output (uint8, transformed landmarks). Everything runs in one process on one thread, and the three methods alternate on
-each image, so a busy machine slows all of them equally. Results are CPU time. Without `--shards`, the images are
-synthetic garments of the data set's image size; real photos compress differently.
+output (uint8, transformed landmarks). Bare decoding is simplejpeg at full size. Everything runs in one process on one
+thread, and the methods alternate on each image, so a busy machine slows all of them equally. Results are CPU time.
+
+The images are photographs (JPEG files in or below the folder) in the two sizes of the data sets: 300 pixels and 17 KB
+(DeepFashion), 512 pixels and 47 KB (FashionAI); labels are synthetic and scaled with the image. Without a folder, the
+images are synthetic garments, which compress differently.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
+import random
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fschemas.cores import let_waiting_threads_sleep
+
+if TYPE_CHECKING:
+    from ftrain.data.stream import RawSample
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 let_waiting_threads_sleep()  # before torch is imported
@@ -29,6 +38,7 @@ DATASETS = {
     "keypoints": "fashionai-keypoints", "category": "deepfashion-category", "fashionnet": "deepfashion-category",
     "retrieval": "deepfashion-inshop", "style": "kfashion",
 }  # fmt: skip
+SIZES = {300: 17, 512: 47}  # longer side in pixels: kilobytes
 
 
 def prepare(folder: Path, dataset: str, images: int) -> Path:
@@ -73,23 +83,44 @@ def recipe(config: Any, has_points: bool) -> Callable[[bytes, dict[str, Any]], A
     return run
 
 
-def measure(task_name: str, profile: str, shards: Path, images: int, rounds: int) -> dict[str, list[float]]:
-    """Measure CPU microseconds per image in each round, for the encoder, bare decoding and albumentations."""
+def photographs_like(samples: list[RawSample], folder: Path, side: int, kilobytes: float) -> list[RawSample]:
+    """Samples of the same labels on photographs of that longer side, with that median size of the JPEGs."""
     import cv2
     import numpy as np
     import simplejpeg
-    import torch
 
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
+    chosen = random.Random(0).sample(files, min(len(samples), len(files)))
+    photographs = [simplejpeg.decode_jpeg(path.read_bytes(), "RGB") for path in chosen]
+    scaled: list[dict[str, Any]] = []
+    images: list[np.ndarray] = []
+    for sample, photograph in zip(samples, itertools.cycle(photographs)):
+        note = dict(sample.annotation)
+        factor = side / max(note["width"], note["height"])
+        note |= {name: round(note[name] * factor) for name in ("width", "height")}
+        for name in {"box", "landmark_x", "landmark_y"} & note.keys():
+            note[name] = [value * factor for value in note[name]]
+        images.append(cv2.resize(photograph, (note["width"], note["height"]), interpolation=cv2.INTER_CUBIC))
+        scaled.append(note)
+
+    def encoded(quality: int) -> list[bytes]:
+        return [simplejpeg.encode_jpeg(image, quality, colorsubsampling="420") for image in images]
+
+    quality = min(range(80, 100), key=lambda q: abs(statistics.median(map(len, encoded(q))) / 1024 - kilobytes))
+    jpegs = encoded(quality)
+    print(f"{side} px: quality {quality}, median {statistics.median(map(len, jpegs)) / 1024:.0f} KB", file=sys.stderr)
+    return [type(sample)(sample.row, jpeg, note) for sample, jpeg, note in zip(samples, jpegs, scaled, strict=True)]
+
+
+def build(task_name: str, profile: str, shards: Path, images: int) -> tuple[Any, list[RawSample]]:
+    """Return the task and training samples of the shard set."""
     from fschemas.shard_set import ShardSet
     from ftrain.data.stream import RawSample
     from ftrain.fit.config import load_config
     from ftrain.fit.splits import names_to_learn
     from ftrain.tasks.task import build_task, find_task
 
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)
     opened = ShardSet.open(shards)
-    rows = opened.rows("train")[:images]
     weights = [
         name for name in find_task(task_name).Config.model_fields if name.endswith("weights")
     ]  # the network is not needed
@@ -98,10 +129,30 @@ def measure(task_name: str, profile: str, shards: Path, images: int, rounds: int
         overrides.append("model.crop=image")  # the recipe has no crop to keypoints
     config = load_config(task_name, None, profile, overrides)
     task = build_task(config, {**opened.metadata, "names": names_to_learn(config, opened)})
-    samples = [RawSample(int(row), *opened.read(int(row))) for row in rows]
+    rows = opened.rows("train")[:images]
+    return task, [RawSample(int(row), *opened.read(int(row))) for row in rows]
+
+
+def measure(task: Any, samples: list[RawSample], rounds: int) -> dict[str, float]:
+    """Measure CPU microseconds per image, the median of all rounds, of each method."""
+    import cv2
+    import numpy as np
+    import simplejpeg
+    import torch
+
+    from ftrain.data.stream import keep_freed_memory
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+    keep_freed_memory()  # as in data workers
     theirs = recipe(task.config, "landmark_x" in samples[0].annotation and "landmarks" in task.needs)
+    out = np.zeros_like(task.encoder(samples[0], None)["image"])
+
+    def encode(sample: RawSample, number: int) -> None:
+        task.encoder(replace(sample, out=out), np.random.default_rng(number))
+
     ways: dict[str, Callable[[RawSample, int], Any]] = {
-        "ftrain": lambda sample, number: task.encoder(sample, np.random.default_rng(number)),
+        "workers": encode,
         "decoding": lambda sample, _: simplejpeg.decode_jpeg(sample.image, "RGB"),
         "albumentations": lambda sample, _: theirs(sample.image, sample.annotation),
     }
@@ -116,36 +167,35 @@ def measure(task_name: str, profile: str, shards: Path, images: int, rounds: int
         if number:
             for name, nanoseconds in spent.items():
                 found[name].append(nanoseconds / 1000 / len(samples))
-    return found
+    return {name: statistics.median(values) for name, values in found.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tasks", nargs="*", metavar="TASK", help="all of them by default")
     parser.add_argument("--profile", default="full")
-    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument(
-        "--shards", action="append", default=[], metavar="TASK=SET", help="a shard set instead of synthetic images"
-    )
+    parser.add_argument("--photographs", type=Path, help="folder of JPEG files")
     options = parser.parse_args()
-    own = dict(entry.split("=", 1) for entry in options.shards)
-    print(
-        "| task | encoder, µs | images per core-second | bare decoding / encoder | albumentations / encoder (lowest, highest) |\n|---|---|---|---|---|"
-    )
+    print("| task | image | encoder, µs | bare decoding / encoder | albumentations / encoder |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as temporary:
         sets: dict[str, Path] = {}
-        for task in own or DATASETS:
-            dataset = DATASETS[task]
-            if task not in own and dataset not in sets:
+        for name in options.tasks or DATASETS:
+            dataset = DATASETS[name]
+            if dataset not in sets:
                 sets[dataset] = prepare(Path(temporary), dataset, options.images * 2)
-            found = measure(
-                task, options.profile, Path(own[task]) if task in own else sets[dataset], options.images, options.rounds
-            )
-            cost = statistics.median(found["ftrain"])
-            ratios = [theirs / ours for theirs, ours in zip(found["albumentations"], found["ftrain"], strict=True)]
-            decoding = statistics.median(found["decoding"]) / cost
-            spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-            print(f"| {task} | {cost:,.0f} | {1e6 / cost:,.0f} | {decoding:.2f} | {spread} |", flush=True)
+            task, samples = build(name, options.profile, sets[dataset], options.images)
+            cases = {"synthetic": samples}
+            if options.photographs:
+                cases = {
+                    f"{side} px, {size} KB": photographs_like(samples, options.photographs, side, size)
+                    for side, size in SIZES.items()
+                }
+            for case, own in cases.items():
+                found = measure(task, own, options.rounds)
+                shares = [found[other] / found["workers"] for other in ("decoding", "albumentations")]
+                print(f"| {name} | {case} | {found['workers']:,.0f} | {shares[0]:.2f} | {shares[1]:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def test_an_image_that_is_too_large_is_refused_at_once_everywhere(tmp_path: Path
         read_image(tmp_path / name)
     assert facts.rule == "image_too_large"
     if name in ("scans.jpg", "large.jpg"):
-        for read in (decode, decode_exactly, lambda content: decode(content, 0.2)):
+        for read in (decode, decode_exactly, lambda content: decode(content, 8)):
             with pytest.raises(TooMuchError, match="scans"):
                 read(content)
         assert _decoded_size(content) is None
@@ -79,7 +79,7 @@ def test_images_as_cameras_and_optimizers_write_them_pass(tmp_path: Path) -> Non
     (tmp_path / "a.jpg").write_bytes(content)
     (tmp_path / "b.jpg").write_bytes(jpeg_of_scans(MAX_SCANS))
     assert check_image(str(tmp_path), "a.jpg", decode=True).rule == ""
-    assert read_image(tmp_path / "a.jpg").shape == decode(content)[0].shape == (48, 64, 3)
+    assert read_image(tmp_path / "a.jpg").shape == decode(content).shape == (48, 64, 3)
     assert read_image(tmp_path / "b.jpg").shape == (48, 64, 3)
     with pytest.raises(TooMuchError, match=f"{MAX_SCANS + 1} scans"):
         check_jpeg(jpeg_of_scans(MAX_SCANS + 1), 64, 48)

@@ -90,7 +90,7 @@ def test_size_does_not_matter():
 def test_padding_does_not_vote(width, height, box):
     """Gray padding was 11% of the votes on average, and 28% on narrow images."""
     matrix = fit_matrix(width, height, 64, region=box).astype(np.float32)
-    view, region = warp_image(plain(RED, (height, width)), matrix, (64, 64)), unpadded_region(matrix, width, height, 64)
+    view, region = warp_image(plain(RED, (height, width)), matrix, 64), unpadded_region(matrix, width, height, 64)
     left, top, right, bottom = region
     if width > 7:  # what is less than a pixel wide in the view is blended with the padding
         assert (view[top:bottom, left:right] == RED).all()

@@ -119,6 +119,6 @@ class ShardDataset(IterableDataset[dict[str, Any]]):
 
     def _as_stored(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, Any]:
         del generator
-        image = decode(sample.image)[0] if self.decode else sample.image
+        image = decode(sample.image) if self.decode else sample.image
         key = str(self.shards.columns["key"][sample.row])
         return {"row": sample.row, "key": key, "image": image, "annotation": sample.annotation}

@@ -4,6 +4,7 @@ One 2 x 3 matrix per sample transforms image and landmarks; one 3 x 4 matrix tra
 on pixel centers and map the source image to the network's input.
 """
 
+import math
 from collections.abc import Callable
 
 import cv2
@@ -14,25 +15,33 @@ from fschemas.image_limits import check_jpeg
 
 # ITU-R BT.601 luma: the definition of "gray" for contrast and saturation.
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-# Decoding at half size skips work in the inverse DCT; below this scale of the warp, no relevant detail is lost.
-_HALF_DECODE_SCALE = 1 / 1.75
+# An image that shrinks by more than this is halved first, until it does not: in the decoder, where that saves time.
+_MAX_SHRINKAGE = 1.75
+_JPEG_REDUCTION = 8  # the largest of the decoder
+# Bilinear sampling covers two pixels, so up to this shrinkage it misses little, and no smoothing is needed.
+_UNSMOOTHED_SHRINKAGE = 4 / 3
 
 
-def decode(jpeg: bytes, scale: float = 1.0) -> tuple[np.ndarray, float]:
-    """Decode a JPEG to RGB uint8 (H, W, 3), at half size if the image is going to be shrunk to `scale` anyway.
+def decode(jpeg: bytes, reduction: int = 1, pixels: str = "RGB") -> np.ndarray:
+    """Decode a JPEG to RGB uint8 (H, W, 3), reduced by a power of two; partial squares at the margin become pixels.
 
-    Returns the image and its scale relative to the stored one (1.0 or 0.5). Chroma is upsampled by repetition, which is
-    9% faster and off by half a gray level on average (docs/log.md). Raises `TooMuchError` for an image beyond the
-    limits and `ValueError` for a damaged one.
+    Factors up to 8 skip work in the inverse DCT. `pixels` "RGBX" adds a fourth channel without meaning, because OpenCV
+    is faster with four. Chroma is upsampled by repetition, which is 9% faster and off by half a gray level on average
+    (docs/log.md). Raises `TooMuchError` for an image beyond the limits and `ValueError` for a damaged one.
     """
     height, width, _, _ = simplejpeg.decode_jpeg_header(jpeg)
-    check_jpeg(jpeg, int(width), int(height))
-    if scale > _HALF_DECODE_SCALE:
-        return simplejpeg.decode_jpeg(jpeg, "RGB", fastupsample=True), 1.0
+    height, width = int(height), int(width)
+    check_jpeg(jpeg, width, height)
+    factor = min(reduction, _JPEG_REDUCTION)
     image = simplejpeg.decode_jpeg(
-        jpeg, "RGB", fastupsample=True, min_factor=2, min_height=int(height) // 2, min_width=int(width) // 2
+        jpeg,
+        pixels,
+        fastupsample=True,
+        min_factor=factor,
+        min_height=-(-height // factor),
+        min_width=-(-width // factor),
     )
-    return image, 0.5 if image.shape[0] < int(height) else 1.0
+    return reduce(image, reduction // factor)
 
 
 def decode_exactly(jpeg: bytes) -> np.ndarray:
@@ -49,7 +58,9 @@ def scaling(factor_x: float, factor_y: float) -> np.ndarray:
 
 def compose(after: np.ndarray, before: np.ndarray) -> np.ndarray:
     """Matrix (2, 3) that applies `before`, then `after`."""
-    return after @ np.vstack([before, (0.0, 0.0, 1.0)])
+    matrix = after[:, :2] @ before
+    matrix[:, 2] += after[:, 2]
+    return matrix
 
 
 def transform_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -68,18 +79,17 @@ def fit_matrix(
     """
     left, top, right, bottom = region or (0.0, 0.0, width - 1.0, height - 1.0)
     factor = zoom * size / max(right - left + 1, bottom - top + 1)
-    radians = np.deg2rad(angle)
-    cosine, sine = factor * np.cos(radians), factor * np.sin(radians)
+    radians = math.radians(angle)
+    cosine, sine = factor * math.cos(radians), factor * math.sin(radians)
     center_x, center_y = (left + right) / 2, (top + bottom) / 2
     if flip:
         center_x = width - 1 - center_x
-    target_x = (size - 1) / 2 + shift[0] * size
-    target_y = (size - 1) / 2 + shift[1] * size
-    matrix = np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0]])
-    matrix[:, 2] = (target_x, target_y) - matrix[:, :2] @ (center_x, center_y)
-    if flip:
-        matrix = compose(matrix, np.array([[-1.0, 0.0, width - 1.0], [0.0, 1.0, 0.0]]))
-    return matrix
+    x = (size - 1) / 2 + shift[0] * size - cosine * center_x + sine * center_y
+    y = (size - 1) / 2 + shift[1] * size - sine * center_x - cosine * center_y
+    if flip:  # x becomes width - 1 - x before anything else
+        x, y = x + cosine * (width - 1), y + sine * (width - 1)
+        return np.array([[-cosine, -sine, x], [-sine, cosine, y]])
+    return np.array([[cosine, -sine, x], [sine, cosine, y]])
 
 
 def stretch_matrix(region: tuple[float, float, float, float], size: int) -> np.ndarray:
@@ -89,28 +99,79 @@ def stretch_matrix(region: tuple[float, float, float, float], size: int) -> np.n
     return compose(scaling(size / (right - left + 1), size / (bottom - top + 1)), shift)
 
 
-def warp(jpeg: bytes, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Decode a JPEG and warp it to RGB uint8 (height, width, 3) by `matrix` (2, 3), with gray outside."""
-    image, factor = decode(jpeg, _scale(matrix))
-    if factor != 1.0:
-        matrix = compose(matrix, cv2.invertAffineTransform(scaling(factor, factor)))
-    return warp_image(image, matrix, size)
+def warp(jpeg: bytes, matrix: np.ndarray, size: int, out: np.ndarray | None = None) -> np.ndarray:
+    """Decode a JPEG and warp it to RGB uint8 (`size`, `size`, 3) by `matrix` (2, 3), with gray outside.
+
+    The result is written to `out`, if given.
+    """
+    reduction, inverse = reduced_sampling(matrix)
+    return cv2.cvtColor(_sample(decode(jpeg, reduction, "RGBX"), inverse, size), cv2.COLOR_RGBA2RGB, dst=out)
 
 
-def warp_image(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Warp an RGB uint8 image (H, W, 3) to (height, width, 3) by `matrix` (2, 3), with gray outside."""
-    scale = _scale(matrix)
-    if scale < 0.75:  # bilinear sampling would skip source pixels, so average them first
-        target = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
-        smaller = cv2.resize(image, target, interpolation=cv2.INTER_AREA)
-        real = scaling(smaller.shape[1] / image.shape[1], smaller.shape[0] / image.shape[0])
-        image, matrix = smaller, compose(matrix, cv2.invertAffineTransform(real))
-    return cv2.warpAffine(image, matrix, size[::-1], flags=cv2.INTER_LINEAR, borderValue=(128,) * 3)
+def warp_image(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
+    """Warp an RGB uint8 image (H, W, 3) to (`size`, `size`, 3) by `matrix` (2, 3), with gray outside."""
+    reduction, inverse = reduced_sampling(matrix)
+    return _sample(reduce(image, reduction), inverse, size)
 
 
-def _scale(matrix: np.ndarray) -> float:
-    """Scale of an affine matrix: length in the target of one source pixel."""
-    return float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+def reduced_sampling(matrix: np.ndarray) -> tuple[int, np.ndarray]:
+    """Return how a view is sampled: the reduction of the image (a power of two), and a matrix (2, 3), float64.
+
+    The matrix maps pixels of the view to pixels of the reduced image.
+    """
+    inverse = cv2.invertAffineTransform(matrix)
+    reduction, shrunk = 1, shrinkage(inverse)
+    while shrunk > _MAX_SHRINKAGE * reduction:
+        reduction *= 2
+    if reduction > 1:
+        inverse = compose(scaling(1 / reduction, 1 / reduction), inverse)
+    return reduction, inverse
+
+
+def shrinkage(inverse: np.ndarray) -> float:
+    """Side in image pixels of one pixel of the view, for a matrix (2, 3) from the view to the image."""
+    (a, b, _), (c, d, _) = inverse.tolist()
+    return math.sqrt(abs(a * d - b * c))
+
+
+def smoothing(inverse: np.ndarray) -> int:
+    """Weight of each neighbor, in 1/256, in the filter [w, 256 - 2 w, w] that precedes bilinear sampling.
+
+    Filter and interpolation together have the variance of the triangle filter of antialiased bilinear resizing, whose
+    width is that of two pixels of the view; at a shrinkage of 2 they are that filter.
+    """
+    shrunk = shrinkage(inverse)
+    return round(256 * (shrunk**2 - 1) / 12) if shrunk > _UNSMOOTHED_SHRINKAGE else 0
+
+
+def seen_region(image: np.ndarray, inverse: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cut out what a view of `size` x `size` pixels samples and smooths, and the matrix (2, 3) for it."""
+    (height, width), span = image.shape[:2], (size - 1) / 2
+    (a, b, x), (c, d, y) = inverse.tolist()
+    x, y = x + (a + b) * span, y + (c + d) * span  # of the center
+    half_width, half_height = (abs(a) + abs(b)) * span + 2, (abs(c) + abs(d)) * span + 2  # 2 for both filters
+    left, top = min(max(0, math.floor(x - half_width)), width - 1), min(max(0, math.floor(y - half_height)), height - 1)
+    right, bottom = max(left, math.ceil(x + half_width)) + 1, max(top, math.ceil(y + half_height)) + 1
+    return image[top:bottom, left:right], inverse - np.array([[0, 0, left], [0, 0, top]])
+
+
+def reduce(image: np.ndarray, factor: int) -> np.ndarray:
+    """Average squares of `factor` x `factor` pixels; the last row and column are repeated where one is incomplete."""
+    if factor == 1:
+        return image
+    image = cv2.copyMakeBorder(image, 0, -image.shape[0] % factor, 0, -image.shape[1] % factor, cv2.BORDER_REPLICATE)
+    return cv2.resize(image, (image.shape[1] // factor, image.shape[0] // factor), interpolation=cv2.INTER_AREA)
+
+
+def _sample(image: np.ndarray, inverse: np.ndarray, size: int) -> np.ndarray:
+    """Return the view (`size`, `size`, channels) whose pixels `inverse` maps to those of the image."""
+    weight = smoothing(inverse)
+    if weight:
+        image, inverse = seen_region(image, inverse, size)
+        kernel = np.array([weight, 256 - 2 * weight, weight]) / 256
+        image = cv2.sepFilter2D(image, -1, kernel, kernel, borderType=cv2.BORDER_REPLICATE)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(image, inverse, (size, size), flags=flags, borderValue=(128,) * 4)
 
 
 def color_matrix(brightness: float, contrast: float, saturation: float) -> np.ndarray:
@@ -118,12 +179,11 @@ def color_matrix(brightness: float, contrast: float, saturation: float) -> np.nd
 
     A factor of 1.0 leaves its property unchanged. Contrast is scaled around mid gray.
     """
-    gain = contrast * brightness
-    matrix = np.empty((3, 4), dtype=np.float32)
-    matrix[:, :3] = gain * (1 - saturation) * _LUMA
-    matrix[:, :3] += gain * saturation * np.eye(3)
-    matrix[:, 3] = (1 - contrast) * 128.0
-    return matrix
+    gain, own = contrast * brightness, contrast * brightness * saturation
+    red, green, blue = (luma * (gain - own) for luma in _LUMA.tolist())
+    offset = (1 - contrast) * 128.0
+    rows = [[red + own, green, blue, offset], [red, green + own, blue, offset], [red, green, blue + own, offset]]
+    return np.array(rows, np.float32)
 
 
 # Operations of RandAugment (Cubuk et al., NeurIPS 2020) that change colors alone, in the ranges of the paper. Each maps

@@ -49,11 +49,11 @@ def view_of_sample(config: ViewConfig, sample: RawSample, generator: np.random.G
     annotation = sample.annotation
     box = annotation[SEEN] if SEEN in annotation else annotation["box"] if config.crop == "box" else None
     matrix, flipped = view_matrix(config, annotation["width"], annotation["height"], box, generator)
-    image = warp(sample.image, matrix, (config.input_size, config.input_size))
+    image = warp(sample.image, matrix, config.input_size, sample.out)
     if generator is not None:
         if config.color_jitter:
-            factors = generator.uniform(1 - config.color_jitter, 1 + config.color_jitter, size=3)
-            image = cv2.transform(image, color_matrix(*factors))
+            factors = (1 + config.color_jitter * (2 * generator.random(3) - 1)).tolist()
+            image = cv2.transform(image, color_matrix(*factors), dst=image)
         if config.color_operations:
             chosen = generator.integers(0, len(COLOR_OPERATIONS), size=config.color_operations)
             signs = generator.choice((-1.0, 1.0), size=config.color_operations)
@@ -75,10 +75,11 @@ def view_matrix(
         region = left - margin, top - margin, right + margin, bottom + margin
     if generator is None:
         return fit_matrix(width, height, config.input_size, region=region), False
-    angle = generator.uniform(-config.rotation, config.rotation)
-    zoom = float(np.exp(generator.uniform(*np.log(config.scale))))
-    shift = tuple(generator.uniform(-config.translate, config.translate, size=2))
-    flipped = bool(generator.random() < config.flip)
+    draws = generator.random(5).tolist()
+    low, high = config.scale
+    angle, zoom = config.rotation * (2 * draws[0] - 1), low * (high / low) ** draws[1]
+    shift = config.translate * (2 * draws[2] - 1), config.translate * (2 * draws[3] - 1)
+    flipped = draws[4] < config.flip
     motion: Any = {"angle": angle, "zoom": zoom, "shift": shift, "flip": flipped}
     if config.crop_area == (1.0, 1.0):
         return fit_matrix(width, height, config.input_size, region=region, **motion), flipped
@@ -117,7 +118,7 @@ def encoded_image(config: ViewConfig, image: np.ndarray, box: Sequence[float] | 
     """
     height, width = image.shape[:2]
     matrix, _ = view_matrix(config, width, height, None if config.crop == "image" else box, None)
-    view = warp_image(image, matrix, (config.input_size, config.input_size))
+    view = warp_image(image, matrix, config.input_size)
     return {"image": view, "matrix": matrix.astype(np.float32), "size": np.array([width, height], np.float32)}
 
 
@@ -128,13 +129,13 @@ def landmarks_in_view(annotation: dict[str, Any], landmarks: LandmarkSet, view: 
     and `keypoint_visibility` (K) in input pixels. Raises `ValueError` for the wrong number of landmarks or an invalid
     visibility.
     """
-    target = np.stack([annotation["landmark_x"], annotation["landmark_y"]], axis=-1).astype(np.float32)
-    visibility = np.asarray(annotation["landmark_visibility"], dtype=np.int8)
+    target = np.array([annotation["landmark_x"], annotation["landmark_y"]], np.float32).T
+    visibility = np.array(annotation["landmark_visibility"], np.int8)
     shapes = target.shape, visibility.shape
     if shapes != ((len(landmarks), 2), (len(landmarks),)) or not _VISIBILITIES.issuperset(visibility.tolist()):
         raise ValueError(f"its landmarks are not {len(landmarks)} positions with a visibility each")
     order = list(landmarks.flip_index) if view.flipped else slice(None)
-    points = transform_points(target, view.matrix).astype(np.float32)[order]
+    points = transform_points(target, view.matrix)[order]
     box = {"box": np.array(annotation["box"], np.float32)} if "box" in annotation else {}
     truth = {"target": target, "visibility": visibility, **box}
     return {**truth, "keypoints": points, "keypoint_visibility": visibility[order]}
@@ -171,6 +172,5 @@ def _erased(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     width = min(size, max(1, round(size * np.sqrt(area * aspect))))
     height = min(size, max(1, round(size * np.sqrt(area / aspect))))
     left, top = int(generator.integers(0, size - width + 1)), int(generator.integers(0, size - height + 1))
-    image = np.ascontiguousarray(image)
     image[top : top + height, left : left + width] = 128
     return image

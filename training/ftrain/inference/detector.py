@@ -72,7 +72,7 @@ class WholeImages:
     def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
         """Return `Task.encode_image` of the sample; never random."""
         del generator
-        return self.task.encode_image(decode(sample.image)[0])
+        return self.task.encode_image(decode(sample.image))
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class ImageEncoder:
     def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
         """Return `Task.encode_image` of the sample; never random."""
         del generator
-        return self.task.encode_image(decode(sample.image)[0], sample.annotation.get("box"))
+        return self.task.encode_image(decode(sample.image), sample.annotation.get("box"))
 
 
 def agree(task: Task, run: Path, shards: ShardSet) -> ShardSet:

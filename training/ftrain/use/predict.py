@@ -82,7 +82,7 @@ def predict_samples(
         with lock:  # a shard set has one set of open files
             jpeg, annotation = opened.read(row)
         try:
-            return decode(jpeg)[0], annotation.get("box")
+            return decode(jpeg), annotation.get("box")
         except ValueError as error:
             raise ImageError(f"cannot be decoded ({error})") from None
 

@@ -107,9 +107,7 @@ def test_a_decoded_image_warps_like_its_jpeg_and_a_sliver_warps_at_all():
     image = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8), (0, 0), 3)
     jpeg = simplejpeg.encode_jpeg(image, quality=95)
     matrix = np.array([[0.9, -0.2, 5.0], [0.2, 0.9, 3.0]])
-    np.testing.assert_array_equal(
-        warp(jpeg, matrix, (64, 64)), warp_image(simplejpeg.decode_jpeg(jpeg, "RGB"), matrix, (64, 64))
-    )
+    np.testing.assert_array_equal(warp(jpeg, matrix, 64), warp_image(simplejpeg.decode_jpeg(jpeg, "RGB"), matrix, 64))
     sliver = np.full((2, 3000, 3), 200, np.uint8)
     task = tiny_task(dataset_of(DEEPFASHION_8))
     assert task.encode_image(sliver)["image"].shape == (64, 64, 3)

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from fschemas.failures import UsageError
 from ftrain.data.config import TaskConfig
-from ftrain.data.image import transform_points
 from ftrain.data.stream import Batch, RawSample
 from ftrain.data.types import Rows
 from ftrain.data.view import View, names_as_ids, view_of_sample
@@ -279,9 +278,11 @@ def _box_in_view(box: np.ndarray, view: View) -> tuple[np.ndarray, bool]:
     The box of a rotated image is the extent of the inscribed ellipse: the extent of the rotated corners would grow with
     the angle, but garments do not fill the corners.
     """
-    size = view.image.shape[0]
-    center = transform_points((box[:2] + box[2:])[None] / 2, view.matrix)[0]
-    half = np.sqrt(np.square(view.matrix[:, :2] * ((box[2:] - box[:2] + 1) / 2)).sum(axis=1))
-    edges = (np.concatenate([center - half, center + half]) + 0.5) / size
-    seen = np.clip(edges, 0, 1).astype(np.float32)
-    return seen, bool(((seen[2:] - seen[:2]) >= _MIN_SIDE).all())
+    left, top, right, bottom = box.tolist()
+    seen: list[float] = []
+    for a, b, shift in view.matrix.tolist():
+        center = a * (left + right) / 2 + b * (top + bottom) / 2 + shift
+        half = math.hypot(a * (right - left + 1), b * (bottom - top + 1)) / 2
+        seen += [min(max((edge + 0.5) / view.image.shape[0], 0.0), 1.0) for edge in (center - half, center + half)]
+    x1, x2, y1, y2 = seen
+    return np.array([x1, y1, x2, y2], np.float32), min(x2 - x1, y2 - y1) >= _MIN_SIDE

@@ -70,7 +70,7 @@ class JoinedEncoder:
     def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
         """Nothing is random, because a joined run is not trained."""
         del generator
-        image = decode(sample.image)[0]
+        image = decode(sample.image)
         labels = {f"0.{name}": value for name, value in self.lead.labels(sample.annotation).items()}
         return {**inputs_of(self.members, image, sample.annotation.get(SEEN, sample.annotation.get("box"))), **labels}
 

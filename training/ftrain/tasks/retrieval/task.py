@@ -45,7 +45,9 @@ class RetrievalEncoder:
     def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
         """Return `image` uint8 S, S, 3, its unpadded `region` int64 4 (if not augmented), and the `labels`."""
         annotation, view = sample.annotation, view_of_sample(self.config, sample, generator)
-        region = unpadded_region(view.matrix, annotation["width"], annotation["height"], self.config.input_size)
+        size, region = self.config.input_size, np.zeros(4, np.int64)
+        if generator is None:
+            region = unpadded_region(view.matrix, annotation["width"], annotation["height"], size)
         return {"image": view.image, "region": region, **self.labels(annotation)}
 
     def labels(self, annotation: dict[str, Any]) -> dict[str, np.ndarray]:
