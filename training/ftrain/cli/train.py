@@ -59,6 +59,10 @@ def training_command(task_name: str) -> Callable[..., None]:
         workers: Workers = None,
         threads: Threads = None,
         device: Device = "auto",
+        transforms: Annotated[
+            Literal["auto", "workers", "device"],
+            typer.Option(help="Where images are warped and colored; auto: on a GPU, else in the data workers."),
+        ] = "auto",
         tracker: Annotated[list[str] | None, typer.Option(help=_TRACKERS)] = None,
         quiet: Quiet = False,
         as_json: AsJson = False,
@@ -87,7 +91,7 @@ def training_command(task_name: str) -> Callable[..., None]:
 
         options = fit.TrainOptions(
             tuple(shards), run, params, profile, tuple(overrides), resume, init_from,
-            workers, threads, device, limit_steps, trackers, command_line(), section,
+            workers, threads, device, limit_steps, trackers, command_line(), section, transforms,
         )  # fmt: skip
         with Reporter(units={"training": "steps"}, quiet=quiet):
             result = fit.train(task_name, options)

@@ -1,20 +1,19 @@
-"""Image operations of data workers: fast JPEG decoding, affine transforms and color transforms.
+"""Image operations of data workers: fast JPEG decoding, affine matrices, and rendering of views.
 
 One 2 x 3 matrix per sample transforms image and landmarks; one 3 x 4 matrix transforms the colors. Affine matrices act
 on pixel centers and map the source image to the network's input.
 """
 
 import math
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import simplejpeg
 
 from fschemas.image_limits import check_jpeg
+from ftrain.data.color_operations import COLOR_OPERATIONS
 
-# ITU-R BT.601 luma: the definition of "gray" for contrast and saturation.
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 # An image that shrinks by more than this is halved first, until it does not: in the decoder, where that saves time.
 _MAX_SHRINKAGE = 1.75
 _JPEG_REDUCTION = 8  # the largest of the decoder
@@ -99,6 +98,35 @@ def stretch_matrix(region: tuple[float, float, float, float], size: int) -> np.n
     return compose(scaling(size / (right - left + 1), size / (bottom - top + 1)), shift)
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """What was drawn for a view: geometry and colors. `matrix` float64 (2, 3) maps source pixels to input pixels.
+
+    `flipped` views are mirrored by the matrix. Then the colors are multiplied by `colors` (3, 4), the `operations` (index
+    in `COLOR_OPERATIONS`, strength) follow in order, and the box `erased` (left, top, right, bottom; the last two
+    exclusive) becomes gray.
+    """
+
+    matrix: np.ndarray
+    flipped: bool = False
+    colors: np.ndarray | None = None
+    operations: tuple[tuple[int, float], ...] = ()
+    erased: tuple[int, int, int, int] | None = None
+
+
+def render(jpeg: bytes, recipe: Recipe, size: int, out: np.ndarray | None = None) -> np.ndarray:
+    """Decode a JPEG and render its view, RGB uint8 (`size`, `size`, 3); into `out`, if given."""
+    out = warp(jpeg, recipe.matrix, size, out)
+    if recipe.colors is not None:
+        cv2.transform(out, recipe.colors, dst=out)
+    for number, strength in recipe.operations:
+        out[:] = COLOR_OPERATIONS[number](out, strength)
+    if recipe.erased:
+        left, top, right, bottom = recipe.erased
+        out[top:bottom, left:right] = 128
+    return out
+
+
 def warp(jpeg: bytes, matrix: np.ndarray, size: int, out: np.ndarray | None = None) -> np.ndarray:
     """Decode a JPEG and warp it to RGB uint8 (`size`, `size`, 3) by `matrix` (2, 3), with gray outside.
 
@@ -172,78 +200,3 @@ def _sample(image: np.ndarray, inverse: np.ndarray, size: int) -> np.ndarray:
         image = cv2.sepFilter2D(image, -1, kernel, kernel, borderType=cv2.BORDER_REPLICATE)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(image, inverse, (size, size), flags=flags, borderValue=(128,) * 4)
-
-
-def color_matrix(brightness: float, contrast: float, saturation: float) -> np.ndarray:
-    """Color matrix (3, 4), float32, for RGB values in 0 … 255.
-
-    A factor of 1.0 leaves its property unchanged. Contrast is scaled around mid gray.
-    """
-    gain, own = contrast * brightness, contrast * brightness * saturation
-    red, green, blue = (luma * (gain - own) for luma in _LUMA.tolist())
-    offset = (1 - contrast) * 128.0
-    rows = [[red + own, green, blue, offset], [red, green + own, blue, offset], [red, green, blue + own, offset]]
-    return np.array(rows, np.float32)
-
-
-# Operations of RandAugment (Cubuk et al., NeurIPS 2020) that change colors alone, in the ranges of the paper. Each maps
-# RGB uint8 (H, W, 3) and a strength in -1 … 1, whose sign matters only where there are two directions.
-
-
-def _identity(image: np.ndarray, strength: float) -> np.ndarray:
-    del strength
-    return image
-
-
-def _brightness(image: np.ndarray, strength: float) -> np.ndarray:
-    return cv2.convertScaleAbs(image, alpha=1 + 0.9 * strength)
-
-
-def _contrast(image: np.ndarray, strength: float) -> np.ndarray:
-    """Scale around the mean gray."""
-    mean = float(np.dot(cv2.mean(image)[:3], _LUMA))
-    return cv2.addWeighted(image, 1 + 0.9 * strength, image, 0.0, -0.9 * strength * mean)
-
-
-def _saturation(image: np.ndarray, strength: float) -> np.ndarray:
-    return cv2.transform(image, color_matrix(1.0, 1.0, 1 + 0.9 * strength))
-
-
-def _sharpness(image: np.ndarray, strength: float) -> np.ndarray:
-    """Move away from the smoothed image, or toward it; the filter is 4 parts of the image to 9 parts of its box blur."""
-    away = 0.9 * strength * 9 / 13
-    return cv2.addWeighted(image, 1 + away, cv2.blur(image, (3, 3)), -away, 0.0)
-
-
-def _posterize(image: np.ndarray, strength: float) -> np.ndarray:
-    """Keep the 8 to 4 highest bits."""
-    return image & np.uint8(0xFF << round(4 * abs(strength)) & 0xFF)
-
-
-def _solarize(image: np.ndarray, strength: float) -> np.ndarray:
-    """Invert the levels above a threshold."""
-    levels = np.arange(256, dtype=np.uint8)
-    return cv2.LUT(image, np.where(levels > 255 * (1 - abs(strength)), 255 - levels, levels))
-
-
-def _stretch_levels(image: np.ndarray, strength: float) -> np.ndarray:
-    """Stretch each channel to 0 … 255 (autocontrast); a channel of one level stays as it is."""
-    del strength
-    matrix = np.eye(3, 4)
-    for number, channel in enumerate(cv2.split(image)):
-        low, high, *_ = cv2.minMaxLoc(channel)
-        if high > low:
-            matrix[number] *= 255 / (high - low)
-            matrix[number, 3] = -low * 255 / (high - low)
-    return cv2.transform(image, matrix)
-
-
-def _equalize(image: np.ndarray, strength: float) -> np.ndarray:
-    """Equalize the histogram of each channel."""
-    del strength
-    return cv2.merge([cv2.equalizeHist(channel) for channel in cv2.split(image)])
-
-
-COLOR_OPERATIONS: tuple[Callable[[np.ndarray, float], np.ndarray], ...] = (
-    _identity, _brightness, _contrast, _saturation, _sharpness, _posterize, _solarize, _stretch_levels, _equalize,
-)  # fmt: skip

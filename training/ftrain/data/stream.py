@@ -36,12 +36,17 @@ _UNUSABLE = (ValueError, KeyError, TypeError, IndexError, OverflowError, cv2.err
 
 @dataclass(frozen=True)
 class RawSample:
-    """A sample as stored in the shards. The encoder may write its array `image` into `out`, which saves a copy."""
+    """A sample as stored in the shards.
+
+    The encoder may write its array `image` into `out`, which saves a copy. If there is a `canvas`, the device renders the
+    view from a decoded image of at most that side (see `ftrain.data.device_view`).
+    """
 
     row: int
     image: bytes
     annotation: dict[str, Any]
     out: np.ndarray | None = None
+    canvas: int | None = None
 
 
 class Encoder(Protocol):
@@ -75,7 +80,10 @@ class Generators:
 
 @dataclass
 class BatchStream:
-    """Numbered batches in slots of shared memory. `rows_at(step)` are the rows of a batch; -1 is padding."""
+    """Numbered batches in slots of shared memory. `rows_at(step)` are the rows of a batch; -1 is padding.
+
+    With a `canvas`, the device renders the views (see `RawSample`).
+    """
 
     shards: ShardSet
     encoder: Encoder
@@ -83,9 +91,10 @@ class BatchStream:
     generators: Generators | None
     batch_size: int
     example_row: int
+    canvas: int | None = None
 
     def __post_init__(self) -> None:
-        self.example = encode_row(self.shards, self.encoder, self.example_row, None)
+        self.example = self._encode(self.example_row, None, None)
         self.piece = max(2, self.batch_size // _PIECES)  # samples
         self.pieces = -(-self.batch_size // self.piece)
         arrays = {"row": np.zeros((), np.int64), **self.example}
@@ -106,13 +115,16 @@ class BatchStream:
         self.views["row"][slot, position] = row
         generator = self.generators.of(step, position) if self.generators else None
         out = self.views["image"][slot, position] if "image" in self.views else None
-        encoded = self.example if row < 0 else encode_row(self.shards, self.encoder, row, generator, out)
+        encoded = self.example if row < 0 else self._encode(row, generator, out)
         assert encoded.keys() == self.example.keys(), f"the encoder gave {sorted(encoded)}"
         for name, array in encoded.items():
             shape = self.example[name].shape
             assert array.shape == shape, f"the encoder gave {name} of shape {array.shape}, not {shape}"
             if array is not out:
                 self.views[name][slot, position] = array
+
+    def _encode(self, row: int, generator: np.random.Generator | None, out: np.ndarray | None) -> dict[str, np.ndarray]:
+        return encode_row(self.shards, self.encoder, row, generator, out=out, canvas=self.canvas)
 
     def filled(self, step: int) -> Batch:
         """Return the batch of a step that was filled, as views of the shared memory."""
@@ -178,12 +190,15 @@ class BatchPool(WorkerPool):
 
 
 def encode_row(
-    shards: ShardSet, encoder: Encoder, row: int, generator: np.random.Generator | None, out: np.ndarray | None = None
+    shards: ShardSet, encoder: Encoder, row: int, generator: np.random.Generator | None, **options: Any
 ) -> dict[str, np.ndarray]:
-    """Encode a row of the index. Raises `IntegrityError` for a sample that the encoder cannot use."""
+    """Encode a row of the index; `options` are fields of `RawSample`.
+
+    Raises `IntegrityError` for a sample that the encoder cannot use.
+    """
     image, annotation = shards.read(row)
     with usable_annotations(shards, row):
-        return encoder(RawSample(row, image, annotation, out), generator)
+        return encoder(RawSample(row, image, annotation, **options), generator)
 
 
 @contextmanager
@@ -200,14 +215,23 @@ def usable_annotations(shards: ShardSet, row: int | None = None) -> Generator[No
         raise IntegrityError(f"{shards.location}: {problem}; run `fprep lint` on the set") from error
 
 
-def training_stream(shards: ShardSet, encoder: Encoder, plan: TrainingPlan, positions: np.ndarray) -> BatchStream:
+def training_stream(
+    shards: ShardSet, encoder: Encoder, plan: TrainingPlan, positions: np.ndarray, canvas: int | None = None
+) -> BatchStream:
     """Return the batches of a plan for one rank; `positions` are its positions in a global batch."""
     generators, rows_at = Generators(plan.seed, plan.batch_size, positions), lambda step: plan.batch(step)[positions]
-    return BatchStream(shards, encoder, rows_at, generators, positions.size, int(plan.rows[0]))
+    return BatchStream(shards, encoder, rows_at, generators, positions.size, int(plan.rows[0]), canvas)
 
 
 def evaluation_stream(
-    shards: ShardSet, encoder: Encoder, rows: np.ndarray, *, batch_size: int, rank: int, world_size: int
+    shards: ShardSet,
+    encoder: Encoder,
+    rows: np.ndarray,
+    *,
+    batch_size: int,
+    rank: int,
+    world_size: int,
+    canvas: int | None = None,
 ) -> tuple[BatchStream, range]:
     """Return batches with every row of `rows` exactly once over all ranks, without augmentation, and their steps.
 
@@ -215,7 +239,7 @@ def evaluation_stream(
     """
     per_rank = min(max(1, batch_size // world_size), len(rows))
     batches = evaluation_batches(rows, per_rank, rank, world_size)
-    stream = BatchStream(shards, encoder, batches.__getitem__, None, len(batches[0]), int(rows[0]))
+    stream = BatchStream(shards, encoder, batches.__getitem__, None, len(batches[0]), int(rows[0]), canvas)
     return stream, range(len(batches))
 
 

@@ -8,22 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 
 from fschemas.failures import UsageError
 from fschemas.landmarks import LandmarkSet, Visibility, landmark_set
+from ftrain.data.color_operations import COLOR_OPERATIONS, color_matrix
 from ftrain.data.config import ViewConfig
-from ftrain.data.image import (
-    COLOR_OPERATIONS,
-    color_matrix,
-    compose,
-    fit_matrix,
-    stretch_matrix,
-    transform_points,
-    warp,
-    warp_image,
-)
+from ftrain.data.device_view import canvas_inputs, operation_inputs
+from ftrain.data.image import Recipe, compose, fit_matrix, render, stretch_matrix, transform_points, warp_image
 from ftrain.data.stream import RawSample
 
 # Key of an annotation: the box that a model found (x1, y1, x2, y2), or None for the whole image, instead of the annotated
@@ -34,34 +26,51 @@ _VISIBILITIES = frozenset(value.value for value in Visibility)
 
 @dataclass(frozen=True)
 class View:
-    """Input of the network: `image` uint8 (S, S, 3); `matrix` float32 (2, 3) maps source pixels to input pixels.
+    """Input of the network: `matrix` float32 (2, 3) maps source pixels to input pixels.
 
-    If `flipped`, left and right landmarks have to be swapped as well.
+    `inputs` are the arrays that encoders pass on: `image` uint8 (S, S, 3), or what the device renders it from (see
+    `ftrain.data.device_view`). If `flipped`, left and right landmarks have to be swapped as well.
     """
 
-    image: np.ndarray
+    inputs: dict[str, np.ndarray]
     matrix: np.ndarray
     flipped: bool
+
+    @property
+    def image(self) -> np.ndarray:
+        """The rendered image."""
+        return self.inputs["image"]
 
 
 def view_of_sample(config: ViewConfig, sample: RawSample, generator: np.random.Generator | None) -> View:
     """View of a sample, augmented if there is a generator; of the box under `SEEN` if the annotation has one."""
-    annotation = sample.annotation
+    recipe = draw_recipe(config, sample.annotation, generator)
+    if sample.canvas is None:
+        inputs = {"image": render(sample.image, recipe, config.input_size, sample.out)}
+    else:
+        inputs = canvas_inputs(sample.image, recipe, config.input_size, sample.canvas, sample.out)
+        if config.color_operations:
+            inputs |= operation_inputs(recipe, config.color_operations)
+    return View(inputs, recipe.matrix.astype(np.float32), recipe.flipped)
+
+
+def draw_recipe(config: ViewConfig, annotation: dict[str, Any], generator: np.random.Generator | None) -> Recipe:
+    """Draw the view of a sample; the order of the draws is part of a run's results."""
     box = annotation[SEEN] if SEEN in annotation else annotation["box"] if config.crop == "box" else None
     matrix, flipped = view_matrix(config, annotation["width"], annotation["height"], box, generator)
-    image = warp(sample.image, matrix, config.input_size, sample.out)
-    if generator is not None:
-        if config.color_jitter:
-            factors = (1 + config.color_jitter * (2 * generator.random(3) - 1)).tolist()
-            image = cv2.transform(image, color_matrix(*factors), dst=image)
-        if config.color_operations:
-            chosen = generator.integers(0, len(COLOR_OPERATIONS), size=config.color_operations)
-            signs = generator.choice((-1.0, 1.0), size=config.color_operations)
-            for operation, sign in zip(chosen, signs, strict=True):
-                image = COLOR_OPERATIONS[operation](image, sign * config.color_magnitude)
-        if config.random_erase and generator.random() < config.random_erase:
-            image = _erased(image, generator)
-    return View(image, matrix.astype(np.float32), flipped)
+    if generator is None:
+        return Recipe(matrix, flipped)
+    colors, operations, erased = None, (), None
+    if config.color_jitter:
+        factors = (1 + config.color_jitter * (2 * generator.random(3) - 1)).tolist()
+        colors = color_matrix(*factors)
+    if config.color_operations:
+        chosen = generator.integers(0, len(COLOR_OPERATIONS), size=config.color_operations).tolist()
+        signs = generator.choice((-1.0, 1.0), size=config.color_operations) * config.color_magnitude
+        operations = tuple(zip(chosen, signs.tolist(), strict=True))
+    if config.random_erase and generator.random() < config.random_erase:
+        erased = _erased_box(config.input_size, generator)
+    return Recipe(matrix, flipped, colors, operations, erased)
 
 
 def view_matrix(
@@ -165,12 +174,10 @@ def names_as_ids(dataset: dict[str, Any], vocabulary: str) -> dict[str, int]:
     return {"": -1, **{name: number for number, name in enumerate(dataset["vocabularies"][vocabulary]["values"])}}
 
 
-def _erased(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Fill a random rectangle with gray: 2% to 20% of the area, aspect ratio between 1:3 and 3:1."""
-    size = image.shape[0]
+def _erased_box(size: int, generator: np.random.Generator) -> tuple[int, int, int, int]:
+    """Random rectangle (left, top, right, bottom): 2% to 20% of the area, aspect ratio between 1:3 and 3:1."""
     area, aspect = generator.uniform(0.02, 0.2), np.exp(generator.uniform(-np.log(3), np.log(3)))
     width = min(size, max(1, round(size * np.sqrt(area * aspect))))
     height = min(size, max(1, round(size * np.sqrt(area / aspect))))
     left, top = int(generator.integers(0, size - width + 1)), int(generator.integers(0, size - height + 1))
-    image[top : top + height, left : left + width] = 128
-    return image
+    return left, top, left + width, top + height

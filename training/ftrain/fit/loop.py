@@ -87,7 +87,10 @@ class Trainer:
         # 1 once a value was not finite, on the device: from then on, no step changes weights, moments and averages.
         self.failed = torch.zeros((), device=processes.device)
         self.state = TrainingState(
-            seed=fit.seed, plan_id=shards.plan_id, config_digest=config.digest, made_with=_environment(processes, fit)
+            seed=fit.seed,
+            plan_id=shards.plan_id,
+            config_digest=config.digest,
+            made_with=_environment(processes, fit, pool),
         )
         self.compiled: Any = torch.compile(task) if fit.compile else task
         self.forward: Callable[[Batch], Losses] = self.compiled
@@ -348,9 +351,9 @@ class Trainer:
             log_line(sentence)
 
 
-def _environment(processes: Processes, fit: FitConfig) -> dict[str, Any]:
+def _environment(processes: Processes, fit: FitConfig, pool: RunPool) -> dict[str, Any]:
     """Settings besides the configuration that affect the last bits of the weights."""
     return {
         "torch": str(torch.__version__), "device": processes.device.type, "processes": "any" if fit.exact else processes.world_size,
-        "threads": torch.get_num_threads(),
+        "threads": torch.get_num_threads(), "transforms": pool.transforms,
     }  # fmt: skip

@@ -22,7 +22,7 @@ from ftrain.fit.distributed import Processes, processes, rank_and_world_size, wo
 from ftrain.fit.init_from import init_from
 from ftrain.fit.loop import Trainer
 from ftrain.fit.preflight import check_data, check_network
-from ftrain.fit.run_data import RunData, RunPool
+from ftrain.fit.run_data import RunData, RunPool, Transforms, renders_on_device
 from ftrain.fit.run_folder import RunFolder, flat
 from ftrain.fit.splits import names_to_learn
 from ftrain.fit.trackers import MlflowTracker, TensorboardTracker, check_trackers, default_trackers
@@ -48,6 +48,7 @@ class TrainOptions:
     trackers: tuple[str, ...] = field(default_factory=default_trackers)
     command: tuple[str, ...] = ()  # the command line, for the receipt
     section: str | None = None  # section of `params`; the task's name if None
+    transforms: Transforms = "auto"  # where views are rendered
 
 
 def train(task_name: str, options: TrainOptions) -> dict[str, Any]:
@@ -65,7 +66,8 @@ def train(task_name: str, options: TrainOptions) -> dict[str, Any]:
     data = RunData(task, config, shards, *rank_and_world_size())
     notes = check_data(config, data)
     workers = workers_or_default(options.workers, options.device)
-    with RunPool(data, workers) as pool, ExitStack() as stack:
+    on_device = renders_on_device(options.transforms, options.device, task)
+    with RunPool(data, workers, on_device=on_device) as pool, ExitStack() as stack:
         pool.start()  # before the process group and CUDA, which do not survive a fork
         group = stack.enter_context(processes(options.device, workers, options.threads))
         group.require_same("shard set", shards.plan_id)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from fschemas.failures import UsageError
 from ftrain.data.config import BackboneConfig, RunConfig, TaskConfig, ViewConfig, Views
+from ftrain.data.device_view import render_batch
 from ftrain.data.stream import Batch, Encoder
 from ftrain.data.types import EvaluatedSplit, Results, Rows
 from ftrain.data.view import encoded_image
@@ -136,6 +137,22 @@ class Task(nn.Module):
         """Raise `UsageError` if the metric that selects checkpoints cannot be computed on these rows."""
         del rows
 
+    def view_config(self) -> ViewConfig:
+        """Return the configuration of the images that the encoder prepares. Raises `UsageError` if there is none."""
+        if not isinstance(self.config, ViewConfig):
+            raise UsageError(
+                f"the task {self.name} has no model.input_size, so it can neither predict single images nor take --transforms device"
+            )
+        return self.config
+
+    @torch.no_grad()
+    def prepare(self, batch: Batch) -> Batch:
+        """Return the batch for `forward` and `predict`: render the views, unless the data workers have.
+
+        Called on the device of the batch, and without waiting for it.
+        """
+        return render_batch(batch, self.view_config().input_size) if "sampling" in batch else batch
+
     @abstractmethod
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Return the scalar `loss` of a batch and its parts, for logging.
@@ -201,9 +218,7 @@ class Task(nn.Module):
 
         A task that crops to bounding boxes uses the whole image unless `box` (x1, y1, x2, y2 in pixels) is given.
         """
-        if not isinstance(self.config, ViewConfig):
-            raise UsageError(f"the task {self.name} cannot predict single images")
-        return encoded_image(self.config, image, box)
+        return encoded_image(self.view_config(), image, box)
 
 
 @overload

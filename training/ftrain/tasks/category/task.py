@@ -59,7 +59,7 @@ class CategoryEncoder:
         """
         annotation, view = sample.annotation, view_of_sample(self.config, sample, generator)
         encoded = {
-            "image": view.image,
+            **view.inputs,
             "matrix": view.matrix,
             "size": np.array([annotation["width"], annotation["height"]], np.float32),
         }
@@ -69,7 +69,7 @@ class CategoryEncoder:
             encoded["attributes"] = attribute_targets(annotation, self.num_attributes)
         if self.has_boxes:
             true_box = np.asarray(annotation["box"], np.float32)
-            box, has_box = _box_in_view(true_box, view)
+            box, has_box = _box_in_view(true_box, view, self.config.input_size)
             encoded |= {"box": box, "has_box": np.array(has_box), "true_box": true_box}
         return encoded
 
@@ -272,7 +272,7 @@ def _box_of_source(edges: Tensor, matrices: Tensor, size: Tensor) -> Tensor:
     return torch.cat([first, torch.maximum(torch.minimum(last, size - 1), first)], dim=1)
 
 
-def _box_in_view(box: np.ndarray, view: View) -> tuple[np.ndarray, bool]:
+def _box_in_view(box: np.ndarray, view: View, size: int) -> tuple[np.ndarray, bool]:
     """Return a source box as shares of the input, float32 4, and whether enough of it is in view.
 
     The box of a rotated image is the extent of the inscribed ellipse: the extent of the rotated corners would grow with
@@ -283,6 +283,6 @@ def _box_in_view(box: np.ndarray, view: View) -> tuple[np.ndarray, bool]:
     for a, b, shift in view.matrix.tolist():
         center = a * (left + right) / 2 + b * (top + bottom) / 2 + shift
         half = math.hypot(a * (right - left + 1), b * (bottom - top + 1)) / 2
-        seen += [min(max((edge + 0.5) / view.image.shape[0], 0.0), 1.0) for edge in (center - half, center + half)]
+        seen += [min(max((edge + 0.5) / size, 0.0), 1.0) for edge in (center - half, center + half)]
     x1, x2, y1, y2 = seen
     return np.array([x1, y1, x2, y2], np.float32), min(x2 - x1, y2 - y1) >= _MIN_SIDE

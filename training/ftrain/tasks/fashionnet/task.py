@@ -77,7 +77,7 @@ class FashionNetEncoder:
         if self.has_items:
             labels["item"] = np.array(item_number(annotation["item"]), np.int64)
         return {
-            "image": view.image,
+            **view.inputs,
             "matrix": view.matrix,
             **landmarks_in_view(annotation, self.landmarks, view),
             "garment": np.array(tuple(self.landmarks.garments).index(annotation["garment"]), np.int64),

@@ -54,7 +54,7 @@ class KeypointEncoder:
             sample = replace(sample, annotation={**annotation, SEEN: crop})
         view = view_of_sample(self.config, sample, generator)
         return {
-            "image": view.image,
+            **view.inputs,
             "matrix": view.matrix,
             **landmarks_in_view(annotation, self.landmarks, view),
             "garment": np.array(tuple(self.landmarks.garments).index(annotation["garment"]), dtype=np.int64),

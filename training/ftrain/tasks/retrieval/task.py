@@ -48,7 +48,7 @@ class RetrievalEncoder:
         size, region = self.config.input_size, np.zeros(4, np.int64)
         if generator is None:
             region = unpadded_region(view.matrix, annotation["width"], annotation["height"], size)
-        return {"image": view.image, "region": region, **self.labels(annotation)}
+        return {**view.inputs, "region": region, **self.labels(annotation)}
 
     def labels(self, annotation: dict[str, Any]) -> dict[str, np.ndarray]:
         """Return int64 scalars `identity`, `category`, `item_class` (-1 unknown) and the `role` in the search."""

@@ -7,7 +7,7 @@ optional local branch the square the global branch attends to. `fit.stages` conf
 in the paper: first the global branch, then both, the global one with a lower learning rate.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
@@ -23,7 +23,7 @@ from ftrain.data.config import TaskConfig, ViewConfig
 from ftrain.data.search_roles import has_match, role_of
 from ftrain.data.stream import Batch, RawSample
 from ftrain.data.types import Rows
-from ftrain.data.view import encoded_image, names_as_ids, view_of_sample
+from ftrain.data.view import names_as_ids, view_of_sample
 from ftrain.layers.affine import region_in_source, views_of
 from ftrain.layers.attribute_loss import class_loss, logit_adjustment
 from ftrain.layers.backbone import Backbone
@@ -59,7 +59,7 @@ class StyleEncoder:
         known = np.flatnonzero(values >= 0)
         chosen = 0 if not len(known) else known[0] if generator is None else generator.choice(known)
         arrays = {
-            "image": view.image, "matrix": view.matrix, "size": np.array([annotation["width"], annotation["height"]], np.float32),
+            **view.inputs, "matrix": view.matrix, "size": np.array([annotation["width"], annotation["height"]], np.float32),
             "values": values, "local_attribute": np.array(chosen, np.int64), "role": np.array(role_of(annotation), np.int8),
         }  # fmt: skip
         if self.categories:
@@ -313,9 +313,9 @@ class Style(Task):
         """For attributes: the same network before training, from seed 0."""
         return None if self.config.target == "style" else self.fresh()
 
-    def encode_image(self, image: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
-        """Return `image` S, S, 3, `matrix` 2, 3 and `size` 2 for an image uint8 H, W, 3 without annotation."""
-        return encoded_image(prepared_view(self.config), image, box)
+    def view_config(self) -> ViewConfig:
+        """Return the view from which the local branch crops."""
+        return prepared_view(self.config)
 
     def _categories(self, of_style: bool) -> dict[str, int]:
         if not self.config.category_loss_weight:
