@@ -202,14 +202,14 @@ def gradients(sets: dict[str, str], out: str) -> None:
                 model = torch.nn.parallel.DistributedDataParallel(task)
             part = {key: values.chunk(group.world_size)[group.rank] for key, values in batch.items()}
             losses = accumulate([part], lambda batch, _, model=model: model(batch), model, GlobalBatch(task, group))
-            means = group.mean({f"loss/{key}": float(value) for key, value in losses.items()})
+            means = group.mean(torch.stack(list(losses.values())))
             found = {key: p.grad.contiguous() for key, p in task.named_parameters() if p.grad is not None}
             found |= {
                 f"statistics/{key}": value.contiguous() for key, value in task.named_buffers() if "running" in key
             }
             if group.is_main:
                 save_file(
-                    found | {key: torch.tensor(value) for key, value in means.items()},
+                    found | {f"loss/{key}": value.clone() for key, value in zip(losses, means, strict=True)},
                     f"{out}/{name}-{group.world_size}.safetensors",
                 )
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
+from tests.shard_sets import write_label_set
 from typer.testing import CliRunner
 
 from ftrain.cli import app
@@ -26,3 +28,17 @@ def test_one_garment_alone_is_for_key_points(task: str) -> None:
 def test_the_command_line_begins_with_the_name_of_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["/venv/bin/ftrain", "category", "shards", "--run", "a run"])
     assert command_line() == ("ftrain", "category", "shards", "--run", "a run")
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_determinism_is_an_option_of_the_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, deterministic: bool
+) -> None:
+    shards, given = write_label_set(tmp_path / "set", {"train": 8}, items=4), []
+    monkeypatch.setattr(
+        "ftrain.fit.train.train", lambda _, options: given.append(options) or {"run": "run", "step": 1, "best": {}}
+    )
+    arguments = ["retrieval", str(shards), "--run", str(tmp_path / "run"), "--tracker", "none"]
+    said = CliRunner().invoke(app, [*arguments, *(["--deterministic"] if deterministic else [])])
+    assert said.exit_code == 0, said.output
+    assert given[0].deterministic == deterministic

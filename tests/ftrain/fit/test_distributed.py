@@ -6,20 +6,24 @@ import csv
 import os
 import shutil
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from tests.ftrain.forks import ForkServer
 from tests.ftrain.tiny_task import ALONE, make_trainer
 from tests.shard_sets import write_label_set
+from torch.nn.parallel import DistributedDataParallel
 
 from fschemas.failures import ExitCode, UsageError
 from fschemas.shard_set import ShardSet
 from ftrain.fit import checkpoint
 from ftrain.fit.distributed import Processes
 from ftrain.fit.gradients import GlobalBatch, accumulate, accumulate_exactly, split_batch
+from ftrain.fit.preflight import example_batch
 
 STAGES = [{"until": 0.4, "freeze": ["backbone", "wide"]}, {"freeze": ["head"]}]
 
@@ -262,6 +266,30 @@ def test_workers_are_forked_once_before_the_process_group(
     fit.train("retrieval", options)
     assert events == ["fork", "fork", "group"]
     assert len(column(tmp_path / "run", "validation", "map")) == 3
+
+
+def test_a_compiled_network_knows_the_buckets_of_its_wrapper(
+    shards: ShardSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compiled during a forward pass of DDP, it is split where gradients are ready to be sent (DDPOptimizer)."""
+    active: list[object] = []
+
+    def backend(graph: torch.fx.GraphModule, _: object) -> Any:
+        active.append(DistributedDataParallel._get_active_ddp_module())
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        trainer = make_trainer(shards, tmp_path, Processes(0, 2, torch.device("cpu")), compile=True)
+        stage, row = trainer.fit.stages[0], int(trainer.plan.batch(0)[0])
+        trainer._enter_stage(stage)
+        trainer._losses(example_batch(trainer.task, shards, row, 4), 0)
+        assert isinstance(trainer.forward, DistributedDataParallel)
+        assert set(active) == {trainer.forward}
+    finally:
+        dist.destroy_process_group()
+        torch._dynamo.reset()
 
 
 # --- reductions -------------------------------------------------------------------------------------------------------

@@ -118,6 +118,7 @@ def watched_steps(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch, **o
     shards = ShardSet.open(case.shards(folder / "set"))
     monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
     monkeypatch.setattr(loop, "seed_torch", lambda *_: None)  # of a real GPU: an argument of its next kernels
+    monkeypatch.setattr(loop, "_gpu", lambda _: {})
     monkeypatch.setattr(Trainer, "_backward", gradients_on_the_device)
     config = config_of(case, **options)
     task = build_task(config, shards.metadata)

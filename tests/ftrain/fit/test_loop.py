@@ -187,7 +187,7 @@ def test_the_model_is_compiled_and_wrapped_once(
     shards: ShardSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compiled: list[nn.Module] = []
-    monkeypatch.setattr(torch, "compile", lambda model: compiled.append(model) or model)
+    monkeypatch.setattr(torch, "compile", lambda model, **_: compiled.append(model) or model)
     trainer = make_trainer(shards, tmp_path, stages=STAGES, compile=True)
     trainer.train()
     assert compiled == [trainer.task]

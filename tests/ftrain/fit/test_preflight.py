@@ -296,7 +296,7 @@ def test_a_compiler_that_does_not_work_is_reported_before_the_first_step(
     def refuse(*_: Any, **__: Any) -> Any:
         raise InvalidCxxCompiler
 
-    monkeypatch.setattr(torch, "compile", lambda task: refuse)
+    monkeypatch.setattr(torch, "compile", lambda task, **_: refuse)
     with pytest.raises(
         EnvironmentProblem, match=r"torch\.compile does not work here \(InvalidCxxCompiler: .*without --compile"
     ):

@@ -82,11 +82,9 @@ class Tiny(Task):
         features = self.features(batch)
         garment = F.cross_entropy(self.head(torch.cat([features, batch["hint"]], dim=1)), batch["garment"])
         wide = F.binary_cross_entropy_with_logits(self.wide(features)[:, 0], batch["is_wide"].float())
-        loss = garment + wide
-        if bool((batch["row"] == self.config.poison).any()):
-            garment = garment.detach() * torch.nan
-            loss = loss if self.config.poisoned_term else loss * torch.nan
-        return {"loss": loss, "garment": garment, "wide": wide}
+        poison = torch.where((batch["row"] == self.config.poison).any(), torch.nan, 1.0)
+        loss = garment + wide if self.config.poisoned_term else garment * poison + wide
+        return {"loss": loss, "garment": garment * poison, "wide": wide}
 
     def predict(self, batch: Batch) -> Batch:
         scores = self.head(torch.cat([self.features(batch), batch["hint"]], dim=1))

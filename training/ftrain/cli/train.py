@@ -55,6 +55,9 @@ def training_command(task_name: str) -> Callable[..., None]:
         exact: Annotated[
             bool, typer.Option("--exact", help="Bit-identical results for any number of processes (fit.exact).")
         ] = False,
+        deterministic: Annotated[
+            bool, typer.Option("--deterministic", help="The same bits in every run on the same GPUs, but slower.")
+        ] = False,
         limit_steps: Annotated[int | None, typer.Option(min=1, help="Stop after this many steps.")] = None,
         workers: Workers = None,
         threads: Threads = None,
@@ -91,7 +94,7 @@ def training_command(task_name: str) -> Callable[..., None]:
 
         options = fit.TrainOptions(
             tuple(shards), run, params, profile, tuple(overrides), resume, init_from,
-            workers, threads, device, limit_steps, trackers, command_line(), section, transforms,
+            workers, threads, device, limit_steps, trackers, command_line(), section, transforms, deterministic,
         )  # fmt: skip
         with Reporter(units={"training": "steps"}, quiet=quiet):
             result = fit.train(task_name, options)

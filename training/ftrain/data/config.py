@@ -194,6 +194,8 @@ class FitConfig(BaseModel):
     """Decay of the exponential moving average of the weights; 0 disables it."""
     amp: Literal["none", "bf16", "fp16"] = "none"
     """Mixed precision: none, bfloat16, or float16 with scaled gradients for GPUs without bfloat16."""
+    tf32: bool = True
+    """Multiply float32 numbers as TensorFloat32 on GPUs: 10 bits of precision instead of 23."""
     compile: bool = False
     """Compile the model with torch.compile."""
     seed: int = Field(0, ge=0, lt=2**63)
@@ -242,9 +244,11 @@ class RunConfig(BaseModel):
     def digest(self) -> str:
         """SHA-256 of the values, independent of their order.
 
-        Excludes `split_lock`, which does not affect the weights.
+        Excludes `split_lock`, which does not affect the weights, and `fit.tf32` as long as it is as in runs without it.
         """
         values = self.model_dump(mode="json", exclude={"split_lock"})
+        if self.fit.tf32:
+            del values["fit"]["tf32"]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     def to_yaml(self) -> str:

@@ -92,7 +92,7 @@ class Trainer:
             config_digest=config.digest,
             made_with=_environment(processes, fit, pool),
         )
-        self.compiled: Any = torch.compile(task) if fit.compile else task
+        self.compiled: Any = torch.compile(task, dynamic=False) if fit.compile else task
         self.forward: Callable[[Batch], Losses] = self.compiled
         self.global_batch = GlobalBatch(task, processes, compiled=fit.compile)
         self.wrapped_for: list[str] = []  # names of its trainable parameters
@@ -355,5 +355,11 @@ def _environment(processes: Processes, fit: FitConfig, pool: RunPool) -> dict[st
     """Settings besides the configuration that affect the last bits of the weights."""
     return {
         "torch": str(torch.__version__), "device": processes.device.type, "processes": "any" if fit.exact else processes.world_size,
-        "threads": torch.get_num_threads(), "transforms": pool.transforms,
+        "threads": torch.get_num_threads(), "transforms": pool.transforms, **_gpu(processes.device),
     }  # fmt: skip
+
+
+def _gpu(device: torch.device) -> dict[str, Any]:
+    if device.type != "cuda":
+        return {}
+    return {"gpu": torch.cuda.get_device_name(device), "deterministic": torch.are_deterministic_algorithms_enabled()}

@@ -125,7 +125,7 @@ def rehearse(task: Task, fit: FitConfig, batch: Batch) -> None:
             task.train()
             enter_stage(task, fit.stages[0])
             with _compiler_needed():
-                torch.compile(task)(batch)["loss"].backward()
+                torch.compile(task, dynamic=False)(batch)["loss"].backward()
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from ftrain.fit.config import load_config
 from ftrain.fit.distributed import Processes, processes, rank_and_world_size, workers_or_default
 from ftrain.fit.init_from import init_from
 from ftrain.fit.loop import Trainer
+from ftrain.fit.numerics import set_numerics
 from ftrain.fit.preflight import check_data, check_network
 from ftrain.fit.run_data import RunData, RunPool, Transforms, renders_on_device
 from ftrain.fit.run_folder import RunFolder, flat
@@ -49,6 +50,7 @@ class TrainOptions:
     command: tuple[str, ...] = ()  # the command line, for the receipt
     section: str | None = None  # section of `params`; the task's name if None
     transforms: Transforms = "auto"  # where views are rendered
+    deterministic: bool = False
 
 
 def train(task_name: str, options: TrainOptions) -> dict[str, Any]:
@@ -57,6 +59,7 @@ def train(task_name: str, options: TrainOptions) -> dict[str, Any]:
     options = replace(options, run=claim_output(Path(options.run), "run"))
     config = load_config(task_name, options.params, options.profile, options.overrides, options.section)
     cv2.setNumThreads(0)
+    set_numerics(tf32=config.fit.tf32, deterministic=options.deterministic)
     shards = open_sets([options.shards] if isinstance(options.shards, str) else options.shards)
     for part in shards.parts:
         check_lock(config.split_lock, part)

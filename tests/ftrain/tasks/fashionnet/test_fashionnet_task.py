@@ -286,14 +286,14 @@ def test_heads_are_there_where_the_set_has_labels(tmp_path, shop):
     task = task_of(bare)
     fusion = task.network.fusion
     assert (fusion.category, fusion.embedding) == (None, None)
-    assert task.groups
+    assert len(task.groups)
     batch = batch_of(task, bare)
     losses = task(batch)
     assert {"category", "triplet"} <= losses.keys()  # so that stages can weight them for any set
     answered = task.predict(batch)
     assert not {"category_scores", "embedding"} & answered.keys()
     for members in task.groups:
-        torch.testing.assert_close(answered["attribute_scores"][:, list(members)].sum(dim=1), torch.ones(6))
+        torch.testing.assert_close(answered["attribute_scores"][:, members].sum(dim=1), torch.ones(6))
     assert task.untrained() is None
     assert task.labels_to_sample(Rows(bare, bare.rows("train"))) is None
     other = task_of(shop, targets=("attributes", "embedding")).network.fusion

@@ -73,6 +73,7 @@ def test_of_several_features_at_one_stride_the_deepest_serves():
 
 
 def test_levels_are_listed_finest_first():
+    torch.manual_seed(1)
     network = CascadedPyramidNetwork(num_points=1, backbone=BackboneConfig(backbone="test_resnet"), channels=8).eval()
     for layer in network.global_net.predict:
         nn.init.normal_(layer.weight)
