@@ -218,14 +218,13 @@ def measure(options: argparse.Namespace) -> None:
 
 # Settings of a run whose results are compared bit by bit.
 RESUMES = ("", "--deterministic")
-# Changes to what is configured: overrides, keys of the optimizer's parameter groups, and whether TF32 is allowed.
-CHANGES: dict[str, tuple[list[str], dict[str, bool], bool | None]] = {
-    "optimizer not fused": ([], {"fused": False, "foreach": True}, None),
-    "no moving average": (["fit.ema_decay=0"], {}, None),
-    "TF32": ([], {}, True),
-    "no TF32": ([], {}, False),
-    "float32": (["fit.amp=none"], {}, None),
-    "compiled": (["fit.compile=true"], {}, None),
+# Changes to what is configured: overrides, and keys of the optimizer's parameter groups.
+CHANGES: dict[str, tuple[list[str], dict[str, bool]]] = {
+    "optimizer not fused": ([], {"fused": False, "foreach": True}),
+    "no moving average": (["fit.ema_decay=0"], {}),
+    "no TF32": (["fit.tf32=false"], {}),
+    "float32": (["fit.amp=none"], {}),
+    "compiled": (["fit.compile=true"], {}),
 }
 CPU_CHANGES = ("optimizer not fused",)
 
@@ -434,15 +433,12 @@ class Study:
 
     def resume(self, setting: str) -> list[object]:
         """Whether two runs have the same bits, and whether a stopped and resumed run has those of the first."""
-        from ftrain.data.config import FitConfig
         from ftrain.fit.train import TrainOptions, train
 
-        if setting and "deterministic" not in FitConfig.model_fields:
-            return ["no such setting"]
-        overrides = self.settings("fit.checkpoint_every_steps=4", *(["fit.deterministic=true"] if setting else []))
+        overrides = self.settings("fit.checkpoint_every_steps=4")
         options = TrainOptions(
             str(self.shards), Path("run"), ROOT / "params.yaml", "tiny" if self.options.tiny else "full", overrides,
-            workers=0, device=self.options.device, trackers=("none",),
+            workers=0, device=self.options.device, trackers=("none",), deterministic=bool(setting),
         )  # fmt: skip
         digests: list[str] = []
         for name, limits in {"first": [8], "second": [8], "resumed": [4, 8]}.items():
@@ -455,21 +451,13 @@ class Study:
 
     def changed(self, change: str) -> list[object]:
         """Rate of the steps with one change."""
-        import torch
-
-        overrides, groups, tf32 = CHANGES[change]
-        before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-        try:
-            with self.rehearsal(*overrides, workers=0) as rehearsal:
-                if groups:
-                    rehearsal.optimizer.register_step_pre_hook(forget_guard)
-                for group in rehearsal.optimizer.param_groups:
-                    group.update(groups)
-                if tf32 is not None:
-                    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
-                rate = rehearsal.step_rate(-1, self.batch, self.options.seconds)
-        finally:
-            torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+        overrides, groups = CHANGES[change]
+        with self.rehearsal(*overrides, workers=0) as rehearsal:
+            if groups:
+                rehearsal.optimizer.register_step_pre_hook(forget_guard)
+            for group in rehearsal.optimizer.param_groups:
+                group.update(groups)
+            rate = rehearsal.step_rate(-1, self.batch, self.options.seconds)
         return [rate, rate / self.base]
 
 

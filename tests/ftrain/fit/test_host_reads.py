@@ -26,13 +26,18 @@ from ftrain.data.stream import Batch
 from ftrain.fit import loop
 from ftrain.fit.distributed import Processes
 from ftrain.fit.loop import Trainer
+from ftrain.fit.run_data import RunData, RunPool
 from ftrain.tasks.task import build_task
 
 # Copying a task compares the memory of its tensors, which fake ones lack.
 pytestmark = pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
 GPU = Processes(0, 1, torch.device("cuda", 0))
 aten = torch.ops.aten
-_WITHOUT_FAKE = {aten._fused_sgd_.default: None, aten._sample_dirichlet.default: torch.empty_like}
+_WITHOUT_FAKE: dict[Any, Callable[..., torch.Tensor | None]] = {
+    aten._fused_sgd_.default: lambda *_, **__: None,
+    aten._sample_dirichlet.default: torch.empty_like,
+    aten.cudnn_grid_sampler.default: lambda image, grid: image.new_empty(*image.shape[:2], *grid.shape[1:3]),
+}
 _READS = {aten._local_scalar_dense.default, aten.nonzero.default, aten.masked_select.default, aten.equal.default, aten.is_nonzero.default}  # fmt: skip
 
 
@@ -47,11 +52,8 @@ class Transfers(TorchDispatchMode):
         self, operation: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         del types
-        if operation in _WITHOUT_FAKE and self.on_gpu:
-            made = _WITHOUT_FAKE[operation]
-            result = None if made is None else made(args[0])
-        else:
-            result = operation(*args, **(kwargs or {}))
+        run = _WITHOUT_FAKE.get(operation, operation) if self.on_gpu else operation
+        result = run(*args, **(kwargs or {}))
         tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, torch.Tensor)]
         masks = operation in (aten.index.Tensor, aten.index_put_.default, aten._unsafe_index.Tensor) and any(
             tensor is not None and tensor.dtype == torch.bool for tensor in args[1]
@@ -142,6 +144,21 @@ def test_a_step_is_queued_without_waiting(case: Case, tmp_path: Path, monkeypatc
 @pytest.mark.parametrize("name", ["keypoints", "retrieval-memory"])
 def test_an_exact_step_is_queued_too(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not watched_steps(CASES[name], tmp_path, monkeypatch, **EXACT)
+
+
+def test_views_are_rendered_without_waiting(case: Case, tmp_path: Path) -> None:
+    shards = ShardSet.open(case.shards(tmp_path / "set"))
+    config = config_of(case)
+    task = build_task(config, shards.metadata)
+    with RunPool(RunData(task, config, shards, 0, 1), 0, on_device=True) as pool:
+        batch = next(pool.batches(0, range(1), torch.device("cpu")))
+        assert "sampling" in batch
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            on_gpu = {name: torch.empty(one.shape, dtype=one.dtype, device="cuda") for name, one in batch.items()}
+            with Transfers(on_gpu=True) as transfers:
+                prepared = task.prepare(on_gpu)
+    assert prepared["image"].device.type == "cuda"
+    assert not transfers.found
 
 
 def test_the_backward_pass_reads_nothing(case: Case, tmp_path: Path) -> None:

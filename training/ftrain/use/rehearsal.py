@@ -25,6 +25,7 @@ from ftrain.data.stream import Batch
 from ftrain.fit.config import load_config
 from ftrain.fit.distributed import Processes, one_process, workers_or_default
 from ftrain.fit.loop import Trainer
+from ftrain.fit.numerics import set_numerics
 from ftrain.fit.optimization import autocast
 from ftrain.fit.preflight import check_data, check_network, example_batch
 from ftrain.fit.run_data import RunData, RunPool, renders_on_device
@@ -86,6 +87,7 @@ def plan(task_name: str, options: PlanOptions) -> Forecast:
 def rehearsal_of(task_name: str, options: PlanOptions) -> Generator["Rehearsal"]:
     """A rehearsal of a run, with its data workers. Raises the errors that training would raise."""
     config = load_config(task_name, options.params, options.profile, options.overrides, options.section)
+    set_numerics(tf32=config.fit.tf32, deterministic=False)
     shards = open_sets([options.shards])
     check_lock(config.split_lock, shards)
     torch.manual_seed(config.fit.seed)
