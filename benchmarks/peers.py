@@ -45,6 +45,7 @@ WRITERS = {"concatenation": 0.5, "tarfile": 2.0, "webdataset": 2.0, "img2dataset
 RESIZED_WRITER, RESIZE = "OpenCV and tarfile", 1.3
 WORKER_MEMORY, FIRST_BATCH = 400.0, 3.0  # MB, seconds
 LARGE_SET = 289_222  # images of DeepFashion's category benchmark
+PEER_BATCH = 32  # at most: four batches are read ahead, few beside those of a turn, also when an epoch ends
 _WARM_UP = 1  # rounds
 
 
@@ -246,7 +247,8 @@ def recipe_settings(task: str, folder: Path) -> dict[str, Any]:
     names = ("input_size", "scale", "rotation", "translate", "flip", "color_jitter", "crop")
     first = ShardSet.open(folder / "shards").read(0)[1]
     points = "landmark_x" in first and "landmarks" in find_task(task).needs
-    return {**{name: getattr(view, name) for name in names}, "points": points, "batch_size": config.fit.batch_size}
+    batch_size = min(PEER_BATCH, config.fit.batch_size)
+    return {**{name: getattr(view, name) for name in names}, "points": points, "batch_size": batch_size}
 
 
 def compare_writers(table: Table, folder: Path, shape: str, options: argparse.Namespace) -> None:
