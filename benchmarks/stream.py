@@ -3,9 +3,10 @@
     python benchmarks/stream.py --photographs FOLDER [--profile full] [--images 100] [--rounds 5] [TASK ...]
 
 The encoder is the one used by `ftrain TASK`, with the settings of the profile: it decodes a JPEG, warps the image and
-its landmarks or box by one random matrix, and jitters the colors. albumentations gets the same decoded size, ranges and
+its landmarks or box by one random matrix, and jitters the colors. With `--transforms device`, it only decodes and draws,
+and the device does the rest, which is not measured here. albumentations gets the same decoded size, ranges and
 output (uint8, transformed landmarks). Bare decoding is simplejpeg at full size. Everything runs in one process on one
-thread, and the methods alternate on each image, so a busy machine slows all of them equally. Results are CPU time.
+thread, and the methods take turns, so a busy machine slows all of them equally. Results are CPU time.
 
 The images are photographs (JPEG files in or below the folder) in the two sizes of the data sets: 300 pixels and 17 KB
 (DeepFashion), 512 pixels and 47 KB (FashionAI); labels are synthetic and scaled with the image. Without a folder, the
@@ -140,30 +141,30 @@ def measure(task: Any, samples: list[RawSample], rounds: int) -> dict[str, float
     import simplejpeg
     import torch
 
-    from ftrain.data.stream import keep_freed_memory
+    from ftrain.data.stream import Generators, keep_freed_memory
 
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     keep_freed_memory()  # as in data workers
     theirs = recipe(task.config, "landmark_x" in samples[0].annotation and "landmarks" in task.needs)
-    out = np.zeros_like(task.encoder(samples[0], None)["image"])
-
-    def encode(sample: RawSample, number: int) -> None:
-        task.encoder(replace(sample, out=out), np.random.default_rng(number))
-
-    ways: dict[str, Callable[[RawSample, int], Any]] = {
-        "workers": encode,
+    size = task.view_config().input_size
+    side = min(2 * size, max(max(sample.annotation["width"], sample.annotation["height"]) for sample in samples))
+    out, canvas = np.zeros((size, size, 3), np.uint8), np.zeros((side, side, 3), np.uint8)
+    ways: dict[str, Callable[[RawSample, Any], Any]] = {
+        "workers": lambda sample, generator: task.encoder(replace(sample, out=out), generator),
+        "device": lambda sample, generator: task.encoder(replace(sample, out=canvas, canvas=side), generator),
         "decoding": lambda sample, _: simplejpeg.decode_jpeg(sample.image, "RGB"),
         "albumentations": lambda sample, _: theirs(sample.image, sample.annotation),
     }
+    generators = Generators(0, len(samples), np.arange(len(samples)))
     found: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds + 1):  # the first round warms up
-        spent = dict.fromkeys(ways, 0.0)
-        for position, sample in enumerate(samples):
-            for name, way in ways.items():
-                start = time.process_time_ns()
-                way(sample, number * len(samples) + position)
-                spent[name] += time.process_time_ns() - start
+        spent: dict[str, int] = {}
+        for name, way in ways.items():
+            start = time.process_time_ns()
+            for position, sample in enumerate(samples):
+                way(sample, generators.of(number, position))
+            spent[name] = time.process_time_ns() - start
         if number:
             for name, nanoseconds in spent.items():
                 found[name].append(nanoseconds / 1000 / len(samples))
@@ -178,7 +179,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--photographs", type=Path, help="folder of JPEG files")
     options = parser.parse_args()
-    print("| task | image | encoder, µs | bare decoding / encoder | albumentations / encoder |\n|---|---|---|---|---|")
+    print(
+        "| task | images | encoder, µs | decoding / encoder | albumentations / encoder | decoding / encoder, device |"
+    )
+    print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as temporary:
         sets: dict[str, Path] = {}
         for name in options.tasks or DATASETS:
@@ -194,8 +198,9 @@ def main() -> None:
                 }
             for case, own in cases.items():
                 found = measure(task, own, options.rounds)
-                shares = [found[other] / found["workers"] for other in ("decoding", "albumentations")]
-                print(f"| {name} | {case} | {found['workers']:,.0f} | {shares[0]:.2f} | {shares[1]:.2f} |", flush=True)
+                cells = [f"{found[other] / found['workers']:.2f}" for other in ("decoding", "albumentations")]
+                cells = [f"{found['workers']:,.0f}", *cells, f"{found['decoding'] / found['device']:.2f}"]
+                print(f"| {name} | {case} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

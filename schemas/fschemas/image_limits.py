@@ -40,8 +40,8 @@ def check_jpeg(jpeg: bytes, width: int, height: int) -> None:
         raise TooMuchError(f"{width} x {height} is more than {MAX_PIXELS} pixels or {MAX_SIDE} on a side")
     # Start-of-scan markers, including those of embedded thumbnails. Entropy-coded data cannot look like one: there, a byte
     # 0xFF is followed by 0 or a restart marker.
-    content = np.frombuffer(jpeg, np.uint8)
-    scans = np.count_nonzero((content[:-1] == 0xFF) & (content[1:] == 0xDA))  # bytes.count takes ten times as long
+    pairs = (np.frombuffer(jpeg, "<u2", (len(jpeg) - start) // 2, start) for start in (0, 1))
+    scans = sum(np.count_nonzero(pair == 0xDAFF) for pair in pairs)  # bytes.count takes ten times as long
     if scans > MAX_SCANS or scans * width * height > MAX_SCANNED_PIXELS:
         raise TooMuchError(f"{scans} scans of {width} x {height} pixels are too many; save the image again")
 

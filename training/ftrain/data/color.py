@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from ftrain.data.image import reduced_sampling
+from ftrain.data.image import Sampling
 
 # Bin centers. They are denser around gray, the color of most clothes.
 LIGHTNESS_CENTERS = (10.0, 30.0, 50.0, 70.0, 90.0)
@@ -68,7 +68,7 @@ def unpadded_region(matrix: np.ndarray, width: float, height: float, input_size:
     """
     scale, shift = matrix[(0, 1), (0, 1)].astype(np.float64), matrix[:, 2].astype(np.float64)
     ends = np.array([width, height]) * scale + shift - scale / 2  # outer edges of the image
-    reduction, _ = reduced_sampling(matrix)
+    reduction = Sampling.of_matrix(matrix).reduction
     blended = np.maximum(scale * reduction, 1) / 2  # half a pixel of the reduced image or of the view, the larger one
     first = np.ceil(shift - scale / 2 + blended - 1e-3).clip(0, input_size - 1)
     last = np.floor(ends - blended + 1e-3).clip(0, input_size - 1)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fschemas.shard_set import ShardSet
 from ftrain.data.color_operations import LUMA
-from ftrain.data.image import Recipe, compose, decode, reduced_sampling, scaling, seen_region, smoothing
+from ftrain.data.image import Recipe, Sampling, compose, decode, scaling
 
 _GRAY = 128.0
 _LOOKED_AT = 64  # samples whose sizes determine the canvas
@@ -42,24 +42,29 @@ def canvas_inputs(
     an image; `sampling` float32 (2, 3) maps pixels of the view to those of the canvas; `smoothing` is the weight of
     neighbors in 1/256; `colors` float32 (3, 4); `erased` 4 is a box, empty if nothing is erased.
     """
-    reduction, inverse = reduced_sampling(recipe.matrix)
-    image, inverse = seen_region(decode(jpeg, reduction), inverse, size)
+    sampling = Sampling.of_matrix(recipe.matrix)
+    image, sampling = sampling.cut(decode(jpeg, sampling.reduction), size)
     if max(image.shape[:2]) > side:
-        share = side / max(image.shape[:2])
-        smaller = cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
-        factors = smaller.shape[1] / image.shape[1], smaller.shape[0] / image.shape[0]
-        image, inverse = smaller, compose(scaling(*factors), inverse)
+        image, sampling = _fitted(image, sampling, side)
     height, width = image.shape[:2]
     canvas = np.zeros((side, side, 3), np.uint8) if out is None else out
     canvas[:height, :width] = image
     return {
         "image": canvas,
         "canvas_size": np.array([width, height], np.int32),
-        "sampling": inverse.astype(np.float32),
-        "smoothing": np.array(smoothing(inverse), np.int32),
+        "sampling": np.array([sampling[1:4], sampling[4:]], np.float32),
+        "smoothing": np.array(sampling.smoothing, np.int32),
         "colors": _PLAIN_COLORS if recipe.colors is None else recipe.colors,
         "erased": np.array(recipe.erased or (0, 0, 0, 0), np.int32),
     }
+
+
+def _fitted(image: np.ndarray, sampling: Sampling, side: int) -> tuple[np.ndarray, Sampling]:
+    """Shrink an image to the canvas."""
+    share = side / max(image.shape[:2])
+    smaller = cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
+    shrunk = scaling(smaller.shape[1] / image.shape[1], smaller.shape[0] / image.shape[0])
+    return smaller, Sampling(sampling.reduction, *compose(shrunk, sampling.matrix).ravel().tolist())
 
 
 def operation_inputs(recipe: Recipe, count: int) -> dict[str, np.ndarray]:

@@ -5,7 +5,7 @@ on pixel centers and map the source image to the network's input.
 """
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -98,8 +98,7 @@ def stretch_matrix(region: tuple[float, float, float, float], size: int) -> np.n
     return compose(scaling(size / (right - left + 1), size / (bottom - top + 1)), shift)
 
 
-@dataclass(frozen=True)
-class Recipe:
+class Recipe(NamedTuple):
     """What was drawn for a view: geometry and colors. `matrix` float64 (2, 3) maps source pixels to input pixels.
 
     `flipped` views are mirrored by the matrix. Then the colors are multiplied by `colors` (3, 4), the `operations` (index
@@ -132,55 +131,71 @@ def warp(jpeg: bytes, matrix: np.ndarray, size: int, out: np.ndarray | None = No
 
     The result is written to `out`, if given.
     """
-    reduction, inverse = reduced_sampling(matrix)
-    return cv2.cvtColor(_sample(decode(jpeg, reduction, "RGBX"), inverse, size), cv2.COLOR_RGBA2RGB, dst=out)
+    sampling = Sampling.of_matrix(matrix)
+    image = _sample(decode(jpeg, sampling.reduction, "RGBX"), sampling, size)
+    return cv2.cvtColor(image, cv2.COLOR_RGBA2RGB, dst=out)
 
 
 def warp_image(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
     """Warp an RGB uint8 image (H, W, 3) to (`size`, `size`, 3) by `matrix` (2, 3), with gray outside."""
-    reduction, inverse = reduced_sampling(matrix)
-    return _sample(reduce(image, reduction), inverse, size)
+    sampling = Sampling.of_matrix(matrix)
+    return _sample(reduce(image, sampling.reduction), sampling, size)
 
 
-def reduced_sampling(matrix: np.ndarray) -> tuple[int, np.ndarray]:
-    """Return how a view is sampled: the reduction of the image (a power of two), and a matrix (2, 3), float64.
+class Sampling(NamedTuple):
+    """How a view is sampled from an image, which is reduced before: `reduction` is a power of two.
 
-    The matrix maps pixels of the view to pixels of the reduced image.
+    A pixel (column, row) of the view lies at (`xx` column + `xy` row + `x`, `yx` column + `yy` row + `y`) in the reduced
+    image. Plain numbers, because numpy takes most of the time of an operation on six.
     """
-    inverse = cv2.invertAffineTransform(matrix)
-    reduction, shrunk = 1, shrinkage(inverse)
-    while shrunk > _MAX_SHRINKAGE * reduction:
-        reduction *= 2
-    if reduction > 1:
-        inverse = compose(scaling(1 / reduction, 1 / reduction), inverse)
-    return reduction, inverse
 
+    reduction: int
+    xx: float
+    xy: float
+    x: float
+    yx: float
+    yy: float
+    y: float
 
-def shrinkage(inverse: np.ndarray) -> float:
-    """Side in image pixels of one pixel of the view, for a matrix (2, 3) from the view to the image."""
-    (a, b, _), (c, d, _) = inverse.tolist()
-    return math.sqrt(abs(a * d - b * c))
+    @classmethod
+    def of_matrix(cls, matrix: np.ndarray) -> "Sampling":
+        """Return the sampling of a view; `matrix` (2, 3) maps the image to it."""
+        (a, b, shift_x), (c, d, shift_y) = matrix.tolist()
+        area = a * d - b * c  # of a pixel of the image
+        shrinkage, reduction = 1 / math.sqrt(abs(area)), 1
+        while shrinkage > _MAX_SHRINKAGE * reduction:
+            reduction *= 2
+        scale, center = 1 / (area * reduction), (1 / reduction - 1) / 2
+        xx, xy, yx, yy = d * scale, -b * scale, -c * scale, a * scale
+        x, y = center - xx * shift_x - xy * shift_y, center - yx * shift_x - yy * shift_y
+        return cls(reduction, xx, xy, x, yx, yy, y)
 
+    @property
+    def smoothing(self) -> int:
+        """Weight of each neighbor, in 1/256, in the filter [w, 256 - 2 w, w] that precedes bilinear sampling.
 
-def smoothing(inverse: np.ndarray) -> int:
-    """Weight of each neighbor, in 1/256, in the filter [w, 256 - 2 w, w] that precedes bilinear sampling.
+        Filter and interpolation together have the variance of the triangle filter of antialiased bilinear resizing,
+        whose width is that of two pixels of the view; for pixels of twice the side they are that filter.
+        """
+        area = abs(self.xx * self.yy - self.xy * self.yx)  # of a pixel of the view
+        return round(256 * (area - 1) / 12) if area > _UNSMOOTHED_SHRINKAGE**2 else 0
 
-    Filter and interpolation together have the variance of the triangle filter of antialiased bilinear resizing, whose
-    width is that of two pixels of the view; at a shrinkage of 2 they are that filter.
-    """
-    shrunk = shrinkage(inverse)
-    return round(256 * (shrunk**2 - 1) / 12) if shrunk > _UNSMOOTHED_SHRINKAGE else 0
+    @property
+    def matrix(self) -> np.ndarray:
+        """The matrix (2, 3), float64, from the view to the reduced image."""
+        return np.array([[self.xx, self.xy, self.x], [self.yx, self.yy, self.y]])
 
-
-def seen_region(image: np.ndarray, inverse: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cut out what a view of `size` x `size` pixels samples and smooths, and the matrix (2, 3) for it."""
-    (height, width), span = image.shape[:2], (size - 1) / 2
-    (a, b, x), (c, d, y) = inverse.tolist()
-    x, y = x + (a + b) * span, y + (c + d) * span  # of the center
-    half_width, half_height = (abs(a) + abs(b)) * span + 2, (abs(c) + abs(d)) * span + 2  # 2 for both filters
-    left, top = min(max(0, math.floor(x - half_width)), width - 1), min(max(0, math.floor(y - half_height)), height - 1)
-    right, bottom = max(left, math.ceil(x + half_width)) + 1, max(top, math.ceil(y + half_height)) + 1
-    return image[top:bottom, left:right], inverse - np.array([[0, 0, left], [0, 0, top]])
+    def cut(self, image: np.ndarray, size: int) -> tuple[np.ndarray, "Sampling"]:
+        """Return the part of the reduced image that a view of `size` x `size` pixels needs, and the sampling of it."""
+        (height, width), span = image.shape[:2], (size - 1) / 2
+        x, y = self.x + (self.xx + self.xy) * span, self.y + (self.yx + self.yy) * span  # of the center
+        half_width = (abs(self.xx) + abs(self.xy)) * span + 2  # 1 for interpolation, 1 for smoothing
+        half_height = (abs(self.yx) + abs(self.yy)) * span + 2
+        left = min(max(0, math.floor(x - half_width)), width - 1)
+        top = min(max(0, math.floor(y - half_height)), height - 1)
+        right, bottom = max(left, math.ceil(x + half_width)) + 1, max(top, math.ceil(y + half_height)) + 1
+        moved = Sampling(self.reduction, self.xx, self.xy, self.x - left, self.yx, self.yy, self.y - top)
+        return image[top:bottom, left:right], moved
 
 
 def reduce(image: np.ndarray, factor: int) -> np.ndarray:
@@ -191,12 +206,12 @@ def reduce(image: np.ndarray, factor: int) -> np.ndarray:
     return cv2.resize(image, (image.shape[1] // factor, image.shape[0] // factor), interpolation=cv2.INTER_AREA)
 
 
-def _sample(image: np.ndarray, inverse: np.ndarray, size: int) -> np.ndarray:
-    """Return the view (`size`, `size`, channels) whose pixels `inverse` maps to those of the image."""
-    weight = smoothing(inverse)
+def _sample(image: np.ndarray, sampling: Sampling, size: int) -> np.ndarray:
+    """Return the view (`size`, `size`, channels) of a reduced image."""
+    weight = sampling.smoothing
     if weight:
-        image, inverse = seen_region(image, inverse, size)
+        image, sampling = sampling.cut(image, size)
         kernel = np.array([weight, 256 - 2 * weight, weight]) / 256
         image = cv2.sepFilter2D(image, -1, kernel, kernel, borderType=cv2.BORDER_REPLICATE)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(image, inverse, (size, size), flags=flags, borderValue=(128,) * 4)
+    return cv2.warpAffine(image, sampling.matrix, (size, size), flags=flags, borderValue=(128,) * 4)

@@ -4,6 +4,7 @@ Shared by all tasks, so that landmarks and boxes are transformed with the image 
 """
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -139,9 +140,9 @@ def landmarks_in_view(annotation: dict[str, Any], landmarks: LandmarkSet, view: 
     visibility.
     """
     target = np.array([annotation["landmark_x"], annotation["landmark_y"]], np.float32).T
-    visibility = np.array(annotation["landmark_visibility"], np.int8)
-    shapes = target.shape, visibility.shape
-    if shapes != ((len(landmarks), 2), (len(landmarks),)) or not _VISIBILITIES.issuperset(visibility.tolist()):
+    given = annotation["landmark_visibility"]
+    visibility = np.array(given, np.int8)
+    if target.shape != (len(landmarks), 2) or len(given) != len(landmarks) or not _VISIBILITIES.issuperset(given):
         raise ValueError(f"its landmarks are not {len(landmarks)} positions with a visibility each")
     order = list(landmarks.flip_index) if view.flipped else slice(None)
     points = transform_points(target, view.matrix)[order]
@@ -176,8 +177,9 @@ def names_as_ids(dataset: dict[str, Any], vocabulary: str) -> dict[str, int]:
 
 def _erased_box(size: int, generator: np.random.Generator) -> tuple[int, int, int, int]:
     """Random rectangle (left, top, right, bottom): 2% to 20% of the area, aspect ratio between 1:3 and 3:1."""
-    area, aspect = generator.uniform(0.02, 0.2), np.exp(generator.uniform(-np.log(3), np.log(3)))
-    width = min(size, max(1, round(size * np.sqrt(area * aspect))))
-    height = min(size, max(1, round(size * np.sqrt(area / aspect))))
+    draws = generator.random(2).tolist()
+    area, aspect = 0.02 + 0.18 * draws[0], 3 ** (2 * draws[1] - 1)
+    width = min(size, max(1, round(size * math.sqrt(area * aspect))))
+    height = min(size, max(1, round(size * math.sqrt(area / aspect))))
     left, top = int(generator.integers(0, size - width + 1)), int(generator.integers(0, size - height + 1))
     return left, top, left + width, top + height

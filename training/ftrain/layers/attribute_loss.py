@@ -23,10 +23,11 @@ def attribute_targets(annotation: Mapping[str, Any], num_attributes: int) -> np.
     """
     targets = np.zeros(num_attributes, np.int8)
     for name, value in (("attributes_unknown", -1), ("attributes_maybe", -1), ("attributes_positive", 1)):
-        ids = np.asarray(annotation.get(name, ()), np.int64)
-        if ids.size and ids.min() < 0:  # a negative index would count from the end
-            raise ValueError(f"{name} holds {ids.min()}")
-        targets[ids] = value
+        ids = annotation.get(name)
+        if ids:
+            if min(ids) < 0:  # a negative index would count from the end
+                raise ValueError(f"{name} holds {min(ids)}")
+            targets[ids] = value
     return targets
 
 
