@@ -101,7 +101,7 @@ def stretch_matrix(region: tuple[float, float, float, float], size: int) -> np.n
 class Recipe(NamedTuple):
     """What was drawn for a view: geometry and colors. `matrix` float64 (2, 3) maps source pixels to input pixels.
 
-    `flipped` views are mirrored by the matrix. Then the colors are multiplied by `colors` (3, 4), the `operations` (index
+    `flipped` views are flipped by the matrix. Then the colors are multiplied by `colors` (3, 4), the `operations` (index
     in `COLOR_OPERATIONS`, strength) follow in order, and the box `erased` (left, top, right, bottom; the last two
     exclusive) becomes gray.
     """

@@ -56,7 +56,7 @@ def test_maps_of_one_size_are_averaged_exactly_and_each_run_keeps_its_views(shar
     joined, one, two = (load_task(runs / name, "best", None, CPU) for name in ("same", "one", "two"))
     assert isinstance(joined, JoinedKeypoints)
     assert [task.views.flip for task in joined.tasks] == [True, False]
-    image = decode(shards.read(0)[0])[0]
+    image = decode(shards.read(0)[0])
     batch = as_batch([joined.encode_image(image)], CPU)
     with torch.inference_mode():
         maps = [task.heat_maps(batch["image"])[0] for task in (one, two)]

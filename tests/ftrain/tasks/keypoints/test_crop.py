@@ -149,7 +149,7 @@ def test_predict_evaluate_and_submit_find_the_garment_first(folder, runs, tmp_pa
     lines = ["image_id,image_category"]
     for row, answer in zip(rows, answers, strict=True):
         image, note = shards.read(row)
-        pixels = decode(image)[0]
+        pixels = decode(image)
         assert answer[SEEN] == pytest.approx(detector(pixels), abs=0.01)
         told = detector(pixels, note["garment"])
         assert dict(seen)[row] == pytest.approx(told, abs=0.01)
@@ -160,7 +160,7 @@ def test_predict_evaluate_and_submit_find_the_garment_first(folder, runs, tmp_pa
     assert write_submission(runs / "own", tmp_path / "test.csv", tmp_path / "answer.csv", tta=False, device="cpu") == 6
     last = (tmp_path / "answer.csv").read_text().split("\n")[6].split(",")
     image, note = shards.read(rows[-1])
-    pixels = decode(image)[0]
+    pixels = decode(image)
     inputs = task.encode_image(pixels, detector(pixels, note["garment"]))
     with torch.inference_mode():
         found = task.predict({name: torch.from_numpy(value[None]) for name, value in inputs.items()})
