@@ -8,8 +8,8 @@ and the device does the rest, which is not measured here. albumentations gets th
 output (uint8, transformed landmarks). Bare decoding is simplejpeg at full size. Everything runs in one process on one
 thread, and the methods take turns, so a busy machine slows all of them equally. Results are CPU time.
 
-The images are photographs (JPEG files in or below the folder) in the two sizes of the data sets: 300 pixels and 17 KB
-(DeepFashion), 512 pixels and 47 KB (FashionAI); labels are synthetic and scaled with the image. Without a folder, the
+The images are photographs (JPEG files in or below the folder) in the sizes of the data sets: 300 pixels and 17 KB
+(DeepFashion), 512 pixels and 47 KB (FashionAI), 800 pixels and 115 KB (K-Fashion); labels are synthetic and scaled with the image. Without a folder, the
 images are synthetic garments, which compress differently.
 """
 
@@ -39,7 +39,7 @@ DATASETS = {
     "keypoints": "fashionai-keypoints", "category": "deepfashion-category", "fashionnet": "deepfashion-category",
     "retrieval": "deepfashion-inshop", "style": "kfashion",
 }  # fmt: skip
-SIZES = {300: 17, 512: 47}  # longer side in pixels: kilobytes
+SIZES = {300: 17, 512: 47, 800: 115}  # longer side in pixels: kilobytes
 
 
 def prepare(folder: Path, dataset: str, images: int) -> Path:
