@@ -16,9 +16,9 @@ demo: install  ## from synthetic garments to five trained, evaluated models, thr
 	@echo "==> images with predictions: $(CURDIR)/reports/keypoints/predictions.png; those of the other models are in the folders next to it"
 	@echo "==> pages of the data sets: $(CURDIR)/reports/datasets"
 
-test: install  ## all tests except the slow ones
+test: install  ## all tests except the slow ones; a third process runs while other tests wait
 	@echo "==> pytest"
-	@$(BIN)/python -m pytest -q -n 2 --dist worksteal
+	@$(BIN)/python -m pytest -q -n 3 --dist worksteal
 
 slow: install  ## the slow tests: fault-injection campaigns, training to a target accuracy, compilers
 	@echo "==> pytest -m slow"
