@@ -30,6 +30,13 @@ def test_the_command_line_begins_with_the_name_of_the_program(monkeypatch: pytes
     assert command_line() == ("ftrain", "category", "shards", "--run", "a run")
 
 
+@pytest.mark.parametrize("workers", ["-1", "abc", "1.5", "1025"])
+def test_a_wrong_number_of_workers_is_refused(workers: str) -> None:
+    said = CliRunner().invoke(app, ["retrieval", "nowhere", "--run", "run", "--workers", workers])
+    assert said.exit_code == 2
+    assert f"'{workers}' is neither a number up to 1024 nor auto" in said.output
+
+
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_determinism_is_an_option_of_the_run(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, deterministic: bool

@@ -41,6 +41,7 @@ def forecast(
     (replace(CPU, threads=8), {}, 8 / (2 / 1000 + 8 / 500), "cores"),
     (replace(CPU, workers=0), {}, 1 / (1 / 1000 + 1 / 500), "cores"),
     (replace(GPU, workers=0), {}, 1 / (1 / 1000 + 1 / 500), "cores"),
+    (replace(CPU, workers=0), {"stream": 49_500.0}, 495.0, "step"),
 ])  # fmt: skip
 def test_the_rate_is_that_of_the_slower_side(machine: Machine, rates: dict, rate: float, bottleneck: str) -> None:
     found = forecast(machine, **rates)
@@ -109,6 +110,7 @@ def test_memory_of_images_that_were_not_measured_is_added() -> None:
     (GPU, {"stream": 200.0, "resize_to": 288}, ["fprep shard --size 288", "2.5 times as much data"]),
     (GPU, {"resize_to": 288}, []),
     (replace(CPU, workers=0), {}, ["--workers 1"]),
+    (replace(CPU, workers=0), {"stream": 49_500.0}, []),  # workers would save 1 %
     (replace(CPU, workers=6, threads=2), {"stream": 4000.0, "steps": (400.0,)}, ["--workers 1"]),
     (GPU, {"save_blocks": 4.0}, ["--set fit.validate_every_epochs=3.2"]),  # 5 saves, each for a validation: 20 of 125 seconds
     (GPU, {"save_blocks": 4.0, "checkpoint_every": 50}, ["--set fit.checkpoint_every_steps=276"]),  # 10 saves: 40 of 145

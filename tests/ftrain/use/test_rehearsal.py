@@ -21,7 +21,8 @@ def test_everything_is_measured_and_nothing_is_left(
     monkeypatch.chdir(tmp_path)
     stages = "fit.stages=[{until: 0.5, freeze: [network.backbone]}, {}]"
     words = ["plan", shard_folder, "keypoints", *SETTINGS, "--set", stages, "--workers", workers, "--seconds", 1]
-    done = run_command("ftrain", *words, "--device", "cpu", "--json")
+    where = ["--device", "cpu", "--transforms", "workers" if workers else "device"]
+    done = run_command("ftrain", *words, *where, "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     measured, schedule = found["measured"], found["schedule"]
@@ -58,6 +59,12 @@ def test_wrong_input_is_refused_as_in_training(
     trained = run_command("ftrain", "keypoints", shard_folder, *SETTINGS, *words, "--run", "run", "--tracker", "none")
     assert (done.returncode, done.stderr) == (2, trained.stderr)
     assert told in done.stderr
+
+
+@pytest.mark.parametrize("task", ["joined", "nothing"])
+def test_a_task_that_is_not_trained_is_unknown(shard_folder: Path, task: str) -> None:
+    done = run_command("ftrain", "plan", shard_folder, task)
+    assert (done.returncode, f"unknown task '{task}'; choose from" in done.stderr) == (2, True), done.stderr
 
 
 def test_a_plan_runs_in_one_process(shard_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,12 +14,14 @@ ShardSets = Annotated[
 ]
 Checkpoint = Annotated[str, typer.Option(help="best, latest, or a checkpoint name.")]
 
+_MAX_WORKERS = 1024
+
 
 def _parse_workers(text: str) -> int | None:
     if text == "auto":
         return None
-    if not text.isdecimal():
-        raise typer.BadParameter(f"{text!r} is neither a number nor auto")
+    if not text.isdecimal() or int(text) > _MAX_WORKERS:
+        raise typer.BadParameter(f"{text!r} is neither a number up to {_MAX_WORKERS} nor auto")
     return int(text)
 
 
@@ -31,6 +33,10 @@ Workers = Annotated[
 ]
 Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="CPU threads of the model.")]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Device to run on.")]
+Transforms = Annotated[
+    Literal["auto", "workers", "device"],
+    typer.Option(help="Where images are warped and colored; auto: on a GPU, else in the data workers."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Do not show progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout; several as JSON Lines.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images per batch.")]

@@ -24,6 +24,7 @@ from ftrain.cli.options import (
     Section,
     ShardSets,
     Threads,
+    Transforms,
     Workers,
     command_line,
 )  # fmt: skip
@@ -62,10 +63,7 @@ def training_command(task_name: str) -> Callable[..., None]:
         workers: Workers = None,
         threads: Threads = None,
         device: Device = "auto",
-        transforms: Annotated[
-            Literal["auto", "workers", "device"],
-            typer.Option(help="Where images are warped and colored; auto: on a GPU, else in the data workers."),
-        ] = "auto",
+        transforms: Transforms = "auto",
         tracker: Annotated[list[str] | None, typer.Option(help=_TRACKERS)] = None,
         quiet: Quiet = False,
         as_json: AsJson = False,

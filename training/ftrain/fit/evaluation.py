@@ -112,8 +112,6 @@ class _Gathered:
             copies, copied = self.copying.popleft()
             if copied is not None:
                 copied.synchronize()
-            for (
-                name,
-                part,
-            ) in copies:  # copied again: pinned memory is scarce, and a batch on the CPU will be overwritten
+            # Copied again: pinned memory is scarce, and a batch on the CPU will be overwritten.
+            for name, part in copies:
                 self.parts.setdefault(name, []).append(part.numpy().copy())

@@ -54,10 +54,10 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Evaluate a run on a split and return the content of `out/report.json` ({} on all processes but the main one).
 
-    `workers` are data workers; by default as many as suit the cores. `tta` is passed to `Task.set_tta`, `dim` to `Task.set_dim`. Baselines are fitted on the training split of the same
-    shard set, and left out if it has none. The shards must carry the split lock that the run was trained under, and
-    `lock` (a file or a digest) if given. `detector` is a run that predicts the bounding boxes of a run with
-    `model.crop`, instead of the annotated ones.
+    `workers` are data workers; by default as many as suit the cores. `tta` is passed to `Task.set_tta`, `dim` to
+    `Task.set_dim`. Baselines are fitted on the training split of the same shard set, and left out if it has none. The
+    shards must carry the split lock that the run was trained under, and `lock` (a file or a digest) if given. `detector`
+    is a run that predicts the bounding boxes of a run with `model.crop`, instead of the annotated ones.
 
     `selection` in the report has the split and metric that selected the checkpoint, and how many of the evaluated
     samples did; it is null if the checkpoint was not selected. `trained_samples` counts those the run was trained on.

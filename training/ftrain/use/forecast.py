@@ -116,7 +116,7 @@ class Forecast:
     @property
     def bottleneck(self) -> str:
         """What limits the rate: `data`, `step`, or `cores` that both share."""
-        if self.machine.workers == 0 or self.rate < _NEARLY * min(self.rates.stream, self.step_rate):
+        if self.rate < _NEARLY * min(self.rates.stream, self.step_rate):
             return "cores"
         return "data" if self.rates.stream < self.step_rate else "step"
 
@@ -208,11 +208,11 @@ class Forecast:
 
     def _why(self) -> str:
         stream, step = self.rates.stream, self.step_rate
-        if self.machine.workers == 0:
-            return "without workers, data and step take turns"
         faster = max(stream, step) / min(stream, step)
         if self.bottleneck == "cores":
-            return "data and step share the cores"
+            return (
+                "data and step share the cores" if self.machine.workers else "without workers, data and step take turns"
+            )
         slow, fast = ("data", "the step") if self.bottleneck == "data" else ("the step", "data")
         return f"{slow} is the bottleneck, {fast} is {faster:.1f} times faster"
 
@@ -220,7 +220,7 @@ class Forecast:
         workers, cores = self.machine.workers, self.machine.cores
         enough = math.ceil(_SPARE * max(1, workers) * self.step_rate / self.rates.stream)
         spare = max(1, cores - 1)
-        if self.bottleneck == "data" or workers == 0:
+        if self.bottleneck == "data" or (self.bottleneck == "cores" and workers == 0):
             if workers < min(enough, spare):
                 yield f"use more workers: --workers {min(enough, spare)} on the {cores} cores here"
             if self.resize_to is not None:

@@ -28,7 +28,7 @@ from ftrain.fit.loop import Trainer
 from ftrain.fit.numerics import set_numerics
 from ftrain.fit.optimization import autocast
 from ftrain.fit.preflight import check_data, check_network, example_batch
-from ftrain.fit.run_data import RunData, RunPool, renders_on_device
+from ftrain.fit.run_data import RunData, RunPool, Transforms, renders_on_device
 from ftrain.fit.splits import names_to_learn
 from ftrain.fit.step_values import MOST_PENDING
 from ftrain.fit.tracking import Trackers
@@ -55,6 +55,7 @@ class PlanOptions:
     workers: int | None = None  # None: `workers_or_default`
     threads: int | None = None
     device: str = "auto"
+    transforms: Transforms = "auto"
     seconds: float = 10.0
 
 
@@ -96,7 +97,7 @@ def rehearsal_of(task_name: str, options: PlanOptions) -> Generator["Rehearsal"]
     for note in check_data(config, data):
         print(note, file=sys.stderr)
     workers = workers_or_default(options.workers, options.device)
-    on_device = renders_on_device("auto", options.device, task)
+    on_device = renders_on_device(options.transforms, options.device, task)
     with RunPool(data, workers, on_device=on_device) as pool, _temporary_folder() as folder:
         pool.start()  # before CUDA, which does not survive a fork
         with one_process(options.device, workers, options.threads) as device:
