@@ -76,13 +76,13 @@ SEARCH = {
     "model.target": "attributes", "model.input_size": "128", "model.mining": "semi_hard", "model.triplet_loss_weight": "1",
     "model.local_backbone": "", "fit.epochs": "3", "fit.stages": "[{}]",
 }  # fmt: skip
+STAGES = "[{until: 0.6, freeze: [local], loss_weights: {local: 0, %s: 0}}, {lr_scales: {local: 5}}]"
 LOCAL_BRANCH = {
-    "model.local_backbone": "tf_efficientnet_lite0", "model.local_loss_weight": "0.1",
-    "fit.stages": "[{until: 0.6, freeze: [local], loss_weights: {local: 0, align: 0, contrast: 0}}, {lr_scales: {local: 5}}]",
+    "model.local_backbone": "tf_efficientnet_lite0", "model.local_loss_weight": "0.1", "fit.stages": STAGES % "align",
 }  # fmt: skip
 PATCHES = {
     **LOCAL_BRANCH, "model.local_head": "patches", "model.local_input_size": "128", "model.align_loss_weight": "0",
-    "model.contrast_loss_weight": "0.04",
+    "model.contrast_loss_weight": "0.04", "fit.stages": STAGES % "contrast",
 }  # fmt: skip
 STUDIES = {
     "keypoints": Study(
