@@ -1,6 +1,6 @@
 """What one process of a run trains and validates on, and the pool of workers that prepares its batches."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from typing import Literal
 
@@ -9,10 +9,12 @@ import torch
 from fschemas.shard_set import ShardSet
 from ftrain.data.config import RunConfig, ViewConfig
 from ftrain.data.device_view import canvas_side
+from ftrain.data.joined_shards import open_sets
 from ftrain.data.plan import TrainingPlan
+from ftrain.data.split_lock import check_lock
 from ftrain.data.stream import Batch, BatchPool, evaluation_stream, training_stream
-from ftrain.fit.splits import Splits, positions_of_rank, sampler_of
-from ftrain.tasks.task import Task
+from ftrain.fit.splits import Splits, names_to_learn, positions_of_rank, sampler_of
+from ftrain.tasks.task import Task, build_task
 
 Transforms = Literal["auto", "workers", "device"]
 
@@ -73,3 +75,20 @@ class RunData:
         sampler, rows = sampler_of(task, fit, shards, self.training_rows)
         self.plan = TrainingPlan(rows, fit.batch_size, fit.seed, sampler)
         self.positions = positions_of_rank(fit, rank, world_size, sampler)
+
+
+def open_run_data(
+    config: RunConfig, sets: Sequence[str], rank: int, world_size: int
+) -> tuple[RunData, dict[str, list[str]]]:
+    """Open the shard sets of a run and build its task, with the initial weights of its seed.
+
+    Also returns the names that the task learns from the training images (`names_to_learn`). Raises the errors of these
+    steps, and those of `RunData`.
+    """
+    shards = open_sets(sets)
+    for part in shards.parts:
+        check_lock(config.split_lock, part)
+    torch.manual_seed(config.fit.seed)
+    names = names_to_learn(config, shards)
+    task = build_task(config, {**shards.metadata, "names": names})
+    return RunData(task, config, shards, rank, world_size), names

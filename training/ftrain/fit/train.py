@@ -7,15 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import cv2
-import torch
 
 from fschemas.folders import claim_output
 from fschemas.publish import publish_json
 from fschemas.wording import count
 from ftrain.data.config import RunConfig
-from ftrain.data.joined_shards import open_sets
 from ftrain.data.plan import Mixture
-from ftrain.data.split_lock import check_lock
 from ftrain.fit.checkpoint_state import step_folder
 from ftrain.fit.config import load_config
 from ftrain.fit.distributed import Processes, processes, rank_and_world_size, workers_or_default
@@ -23,12 +20,11 @@ from ftrain.fit.init_from import init_from
 from ftrain.fit.loop import Trainer
 from ftrain.fit.numerics import set_numerics
 from ftrain.fit.preflight import check_data, check_network
-from ftrain.fit.run_data import RunData, RunPool, Transforms, renders_on_device
+from ftrain.fit.run_data import RunPool, Transforms, open_run_data, renders_on_device
 from ftrain.fit.run_folder import RunFolder, flat
-from ftrain.fit.splits import names_to_learn
 from ftrain.fit.trackers import MlflowTracker, TensorboardTracker, check_trackers, default_trackers
 from ftrain.fit.tracking import CsvTracker, DvcliveTracker, Tracker, Trackers
-from ftrain.tasks.task import Task, build_task
+from ftrain.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -60,13 +56,9 @@ def train(task_name: str, options: TrainOptions) -> dict[str, Any]:
     config = load_config(task_name, options.params, options.profile, options.overrides, options.section)
     cv2.setNumThreads(0)
     set_numerics(tf32=config.fit.tf32, deterministic=options.deterministic)
-    shards = open_sets([options.shards] if isinstance(options.shards, str) else options.shards)
-    for part in shards.parts:
-        check_lock(config.split_lock, part)
-    torch.manual_seed(config.fit.seed)
-    names = names_to_learn(config, shards)
-    task = build_task(config, {**shards.metadata, "names": names})
-    data = RunData(task, config, shards, *rank_and_world_size())
+    sets = [options.shards] if isinstance(options.shards, str) else options.shards
+    data, names = open_run_data(config, sets, *rank_and_world_size())
+    task, shards = data.task, data.shards
     notes = check_data(config, data)
     workers = workers_or_default(options.workers, options.device)
     on_device = renders_on_device(options.transforms, options.device, task)

@@ -59,7 +59,7 @@ def advise_batch(footprint: Footprint, memory: float, fit: FitConfig) -> BatchAd
     The recommended batch is at most four times the configured one. The learning rate grows with the square root of the
     batch for AdamW (Malladi et al., NeurIPS 2022), and in proportion to it for SGD (Goyal et al., 2017).
     """
-    group = fit.samples_per_identity if fit.sampler in ("identities", "auto") else 1  # K of P x K stays together
+    group = kept_together(fit)
     free = (1 - _UNUSED_SHARE) * memory - _UNUSED_BYTES - _BYTES_PER_PARAMETER * footprint.parameters
     room = max(0, int(free / (_BACKWARD * footprint.bytes_per_image)))
     fits = room // math.lcm(_ALIGNED, group) * math.lcm(_ALIGNED, group)
@@ -71,6 +71,11 @@ def advise_batch(footprint: Footprint, memory: float, fit: FitConfig) -> BatchAd
         if fit.batch_size % (parts * group) == 0 and fit.batch_size // parts <= room:
             return BatchAdvice(fits, fit.batch_size, parts, fit.learning_rate)
     return None
+
+
+def kept_together(fit: FitConfig) -> int:
+    """Images that a micro-batch cannot split: K of P x K, or 1 with a sampler without identities."""
+    return fit.samples_per_identity if fit.sampler in ("identities", "auto") else 1
 
 
 def measure_footprint(task: Task, fit: FitConfig, sample: Batch) -> Footprint:

@@ -19,8 +19,6 @@ import torch
 from fschemas.cores import available_cores
 from fschemas.publish import remove_leftovers_of, temporary_of
 from ftrain.data.config import RunConfig, ViewConfig
-from ftrain.data.joined_shards import open_sets
-from ftrain.data.split_lock import check_lock
 from ftrain.data.stream import Batch
 from ftrain.fit.config import load_config
 from ftrain.fit.distributed import Processes, one_process, workers_or_default
@@ -28,12 +26,10 @@ from ftrain.fit.loop import Trainer
 from ftrain.fit.numerics import set_numerics
 from ftrain.fit.optimization import autocast
 from ftrain.fit.preflight import check_data, check_network, example_batch
-from ftrain.fit.run_data import RunData, RunPool, Transforms, renders_on_device
-from ftrain.fit.splits import names_to_learn
+from ftrain.fit.run_data import RunData, RunPool, Transforms, open_run_data, renders_on_device
 from ftrain.fit.step_values import MOST_PENDING
 from ftrain.fit.tracking import Trackers
-from ftrain.tasks.task import build_task
-from ftrain.use.batch_size import Footprint, measure_footprint
+from ftrain.use.batch_size import Footprint, kept_together, measure_footprint
 from ftrain.use.doctor import long_side, sufficient_size
 from ftrain.use.forecast import Forecast, Machine, Rates, Schedule
 from ftrain.use.machine import memory_facts
@@ -89,15 +85,11 @@ def rehearsal_of(task_name: str, options: PlanOptions) -> Generator["Rehearsal"]
     """A rehearsal of a run, with its data workers. Raises the errors that training would raise."""
     config = load_config(task_name, options.params, options.profile, options.overrides, options.section)
     set_numerics(tf32=config.fit.tf32, deterministic=False)
-    shards = open_sets([options.shards])
-    check_lock(config.split_lock, shards)
-    torch.manual_seed(config.fit.seed)
-    task = build_task(config, {**shards.metadata, "names": names_to_learn(config, shards)})
-    data = RunData(task, config, shards, 0, 1)
+    data, _ = open_run_data(config, [options.shards], 0, 1)
     for note in check_data(config, data):
         print(note, file=sys.stderr)
     workers = workers_or_default(options.workers, options.device)
-    on_device = renders_on_device(options.transforms, options.device, task)
+    on_device = renders_on_device(options.transforms, options.device, data.task)
     with RunPool(data, workers, on_device=on_device) as pool, _temporary_folder() as folder:
         pool.start()  # before CUDA, which does not survive a fork
         with one_process(options.device, workers, options.threads) as device:
@@ -178,9 +170,7 @@ class Rehearsal(Trainer):
         fit, size = self.fit, len(batch["row"])
         if self.processes.device.type != "cpu" or fit.compile:
             return batch
-        least = (
-            math.lcm(2, fit.samples_per_identity if fit.sampler in ("identities", "auto") else 1) * fit.micro_batches
-        )
+        least = math.lcm(2, kept_together(fit)) * fit.micro_batches
         trial = {name: tensor[:least] for name, tensor in batch.items()}
         spent = self.seconds_of(lambda: self.train_on(trial, 0), seconds / 4)
         part = max(least, int(seconds / 2 / spent) * least)
