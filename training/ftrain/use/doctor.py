@@ -137,7 +137,11 @@ def sufficient_size(view: ViewConfig) -> int | None:
 
 def long_side(shards: ShardSet) -> int:
     """Median long side of a few stored images, pixels."""
-    return int(median(max(int(side) for side in simplejpeg.decode_jpeg_header(jpeg)[:2]) for jpeg in _sample(shards)))
+    return _long_side(_sample(shards))
+
+
+def _long_side(jpegs: list[bytes]) -> int:
+    return int(median(max(int(side) for side in simplejpeg.decode_jpeg_header(jpeg)[:2]) for jpeg in jpegs))
 
 
 def _sample(shards: ShardSet) -> list[bytes]:
@@ -147,8 +151,10 @@ def _sample(shards: ShardSet) -> list[bytes]:
 
 def _shard_facts(shards: ShardSet) -> dict[str, Any]:
     """Size of the stored images and the rate of decoding them, from a few that are evenly spaced."""
-    rate = decode_rate(_sample(shards))
-    return {"location": shards.location, "samples": len(shards), "long_side": long_side(shards), **rate}
+    jpegs = _sample(shards)
+    return {
+        "location": shards.location, "samples": len(shards), "long_side": _long_side(jpegs), **decode_rate(jpegs)
+    }  # fmt: skip
 
 
 def _findings_of_shards(facts: dict[str, Any], tasks: list[TaskAdvice]) -> Iterator[Finding]:
